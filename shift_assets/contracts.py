@@ -1,0 +1,496 @@
+"""Every table of the platform, declared once.
+
+What belongs here: grain, key, columns, Arrow types, units, meanings, and the bounds that a valid value keeps.
+From these declarations come the write-time validation, the Dagster column schema, the Great Expectations
+suites, the comments in the BI files and the data dictionary. What does not belong here: how a table is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from typing import NamedTuple
+
+import pyarrow as pa
+
+BEHAVIORS = ("view", "click", "favorite", "cart", "purchase", "return", "rating", "review")
+"""The contract's behaviours, in the order of their columns."""
+
+REJECT_REASONS = (
+    "malformed",
+    "missing_user",
+    "missing_item",
+    "bad_timestamp",
+    "wrong_day",
+    "unknown_behavior",
+    "bad_value",
+    "duplicate",
+    "too_long",
+    "bot_burst",
+    "unreadable_file",
+)
+ALERT_STATUSES = ("opened", "continued", "closed")
+ALERT_KINDS = ("switch", "surge", "fade", "return", "churn_risk")
+SEVERITIES = ("low", "medium", "high")
+
+HEX_32 = r"^[0-9a-f]{32}$"
+SEGMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+
+_STRING, _INT, _FLOAT, _DAY = pa.string(), pa.int64(), pa.float64(), pa.date32()
+_TIMESTAMP = pa.timestamp("us", tz="UTC")
+_CATEGORY_CHANGE = pa.list_(
+    pa.struct([("category", _STRING), ("share_before", _FLOAT), ("share_after", _FLOAT)])
+)
+_WEIGHTS = pa.list_(pa.struct([("category", _STRING), ("weight", _FLOAT)]))
+
+
+class Partition(NamedTuple):
+    """One day of one user segment: the unit in which every table is replaced."""
+
+    day: date
+    segment: str
+
+
+class ContractError(ValueError):
+    """A table does not keep its contract; the message names table, column and remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a contract.
+
+    `allowed`, `minimum`, `maximum` and `pattern` bound every value that is not null.
+    """
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    unit: str | None = None
+    nullable: bool = False
+    allowed: tuple[str, ...] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    pattern: str | None = None
+
+
+_PARTITION_COLUMNS = (
+    Column("day", _DAY, "Local calendar day of the shop: the partition that holds the row"),
+    Column("segment", _STRING, "User segment: the partition that holds the row", pattern=SEGMENT_PATTERN),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: what a row is, what identifies it, who reads it."""
+
+    name: str
+    grain: str
+    key: tuple[str, ...]
+    consumer: str
+    own_columns: tuple[Column, ...] = field(repr=False)
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The partition columns `day`, `segment`, then the table's own."""
+        return _PARTITION_COLUMNS + self.own_columns
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
+
+    def column(self, name: str) -> Column:
+        """The column called `name`; raises ContractError when there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise ContractError(f"table {self.name} has no column {name!r}")
+
+    def empty(self) -> pa.Table:
+        return self.schema.empty_table()
+
+    def conform(self, rows: pa.Table) -> pa.Table:
+        """`rows` in the contract's column order and types.
+
+        Raises ContractError for a missing or unknown column, a value that does not fit its type, or a null
+        where none may be.
+        """
+        missing = [c.name for c in self.columns if c.name not in rows.column_names]
+        unknown = [name for name in rows.column_names if name not in self.schema.names]
+        if missing or unknown:
+            raise ContractError(
+                f"table {self.name}: missing columns {missing}, unknown columns {unknown}; "
+                "shift_assets/contracts.py declares what the table holds"
+            )
+        arrays = []
+        for column in self.columns:
+            values = rows[column.name]
+            try:
+                values = values.cast(column.type)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise ContractError(f"table {self.name}, column {column.name}: {error}") from error
+            if not column.nullable and values.null_count:
+                raise ContractError(
+                    f"table {self.name}, column {column.name}: {values.null_count} nulls where none may be"
+                )
+            arrays.append(values)
+        return pa.table(arrays, schema=self.schema)
+
+
+def _share(name: str, meaning: str, *, nullable: bool = False) -> Column:
+    return Column(name, _FLOAT, meaning, unit="share 0..1", nullable=nullable, minimum=0.0, maximum=1.0)
+
+
+def _count(name: str, meaning: str) -> Column:
+    return Column(name, _INT, meaning, unit="count", minimum=0)
+
+
+_USER = Column("user_id", _STRING, "Pseudonym of the user", pattern=HEX_32)
+_ITEM = Column("item_id", _STRING, "Item, as delivered")
+_CATEGORY = Column("category", _STRING, "Interest category: delivered, or learned from text or co-occurrence")
+
+CLEAN_EVENTS = Table(
+    "clean_events",
+    grain="one accepted behaviour event",
+    key=("event_id",),
+    consumer="interest series, features, model training, outcomes",
+    own_columns=(
+        Column("event_id", _STRING, "Digest of the delivered event's identity", pattern=HEX_32),
+        _USER,
+        _ITEM,
+        _CATEGORY,
+        Column("behavior", _STRING, "What the user did", allowed=BEHAVIORS),
+        Column("event_ts", _TIMESTAMP, "When it happened", unit="UTC"),
+        Column("quantity", _FLOAT, "Units, as delivered", nullable=True),
+        Column("price", _FLOAT, "Price of one unit, in the shop's currency", nullable=True),
+        Column("rating", _FLOAT, "Stars given", nullable=True),
+        Column("text", _STRING, "Review or item text of the event", nullable=True),
+        Column("source", _STRING, "Name of the source that delivered it"),
+        Column("source_file", _STRING, "Delivered file, relative to the landing folder"),
+        Column("source_row", _INT, "Row in that file, from 1", minimum=1),
+    ),
+)
+
+REJECTED_EVENTS = Table(
+    "rejected_events",
+    grain="one delivered row that is no clean event",
+    key=("source_file", "source_row"),
+    consumer="quarantine replay, data-quality dashboards",
+    own_columns=(
+        Column("source_file", _STRING, "Delivered file, relative to the landing folder"),
+        Column("source_row", _INT, "Row in that file, from 1; 0 where the file as a whole is unreadable", minimum=0),
+        Column("segment_known", pa.bool_(), "False: the user cannot be told, and the segment is a hash of file and row"),
+        Column("reason", _STRING, "Why it was rejected", allowed=REJECT_REASONS),
+        Column("detail", _STRING, "What exactly was wrong, and with which value"),
+        Column("raw", pa.binary(), "The delivered bytes, capped at 64 KiB"),
+        Column("raw_sha256", _STRING, "SHA-256 of the whole delivered row", pattern=r"^[0-9a-f]{64}$"),
+    ),
+)
+
+INTEREST_SERIES = Table(
+    "interest_series",
+    grain="one user, category and day with at least one event",
+    key=("day", "user_id", "category"),
+    consumer="interest state, features, alert outcomes, segment trends",
+    own_columns=(
+        _USER,
+        _CATEGORY,
+        Column("score", _FLOAT, "Interest score: weighted sum of the day's behaviours, floored at 0", minimum=0.0),
+        *(_count(f"n_{behavior}", f"Events of behaviour {behavior}") for behavior in BEHAVIORS),
+        Column("amount", _FLOAT, "Quantity x price of purchases less returns", unit="shop currency"),
+    ),
+)
+
+NORMALISED_FEATURES = ("recency_days", "frequency", "monetary", "active_days", "entropy_bits", "price_level")
+"""User features that also stand imputed (`_imputed`) and normalised (`_normalised`: z-score in the segment)."""
+
+USER_FEATURES = Table(
+    "user_features",
+    grain="one user with an event in the look-back window",
+    key=("day", "user_id"),
+    consumer="churn and shift models, BI",
+    own_columns=(
+        _USER,
+        Column("recency_days", _FLOAT, "Days since the last active day", unit="days", minimum=0),
+        Column("frequency", _FLOAT, "Events in the look-back window", unit="events", minimum=0),
+        Column("monetary", _FLOAT, "Amount in the look-back window", unit="shop currency"),
+        Column("active_days", _FLOAT, "Days with an event in the look-back window", unit="days", minimum=1),
+        *(_share(f"rate_{behavior}", f"Share of events that are {behavior}") for behavior in BEHAVIORS),
+        Column("entropy_bits", _FLOAT, "Shannon entropy of the user's category shares", unit="bits", minimum=0),
+        Column("price_level", _FLOAT, "Mean price rank of the items met within their category", "rank 0..1", True, None, 0, 1),
+        Column("hour_profile", pa.list_(_FLOAT), "Share of events by local hour, 24 values"),
+        Column("weekday_profile", pa.list_(_FLOAT), "Share of events by local weekday from Monday, 7 values"),
+        Column(
+            "attributes",
+            pa.list_(pa.struct([("name", _STRING), ("value", _STRING)])),
+            "Profile attributes delivered in the users table",
+        ),
+        *(
+            Column(f"{name}_imputed", _FLOAT, f"{name}, the segment's median where it is missing")
+            for name in NORMALISED_FEATURES
+        ),
+        *(
+            Column(f"{name}_normalised", _FLOAT, f"{name}_imputed as z-score within the segment")
+            for name in NORMALISED_FEATURES
+        ),
+    ),
+)
+
+ITEM_FEATURES = Table(
+    "item_features",
+    grain="one item met in the look-back window",
+    key=("day", "item_id"),
+    consumer="recommendation candidates, cold items, BI",
+    own_columns=(
+        _ITEM,
+        _CATEGORY,
+        Column("price", _FLOAT, "Median price in the look-back window", "shop currency", True, None, 0),
+        Column("popularity", _FLOAT, "Distinct users in the last 7 days", unit="users", minimum=0),
+        Column("trend", _FLOAT, "log2 of last 7 days' users over the week before, each plus one", unit="log2 ratio"),
+        Column("rating_mean", _FLOAT, "Mean rating in the look-back window", "stars", True),
+        Column("embedding", pa.list_(pa.float32()), "Text embedding (TF-IDF, SVD), unit length; empty without text"),
+    ),
+)
+
+INTEREST_STATE = Table(
+    "interest_state",
+    grain="one user ever active, as of the end of the day",
+    key=("day", "user_id"),
+    consumer="its own next day, shift signals, alerts, recommendations",
+    own_columns=(
+        _USER,
+        Column("last_active_day", _DAY, "The user's last active day"),
+        _count("active_days", "Active days since the state began"),
+        Column("profile", _WEIGHTS, "Long-term profile: exponentially decayed score per category"),
+        Column(
+            "recent_days",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("day", _DAY),
+                        ("scores", _WEIGHTS),
+                        ("counts", pa.list_(pa.int32())),
+                    ]
+                )
+            ),
+            "The last active days, oldest first: score per category and count per behaviour (contract order)",
+        ),
+        Column("change_rate_ewma", _FLOAT, "Smoothed change rate carried forward", nullable=True),
+        Column("interest_gap_ewma", _FLOAT, "Smoothed interest gap carried forward", nullable=True),
+        Column("distribution_distance_ewma", _FLOAT, "Smoothed distribution distance carried forward", nullable=True),
+        Column("alert_id", _STRING, "Open alarm, if any", nullable=True),
+        Column("alert_kind", _STRING, "Kind of the open alarm", nullable=True, allowed=ALERT_KINDS),
+        Column("alert_opened_day", _DAY, "Day on which the open alarm opened", nullable=True),
+        Column("alert_exceeded_day", _DAY, "Last day on which a signal of the open alarm stood above its line", nullable=True),
+        Column("alert_status", _STRING, "What happened to the alarm today; null where nothing did", nullable=True, allowed=ALERT_STATUSES),
+        _count("gap_count", "Visit gaps seen"),
+        Column("gap_mean_days", _FLOAT, "Mean gap between active days", unit="days", nullable=True, minimum=0),
+        Column("gap_square_mean", _FLOAT, "Mean squared gap", unit="days^2", nullable=True, minimum=0),
+    ),
+)
+
+SHIFT_SIGNALS = Table(
+    "shift_signals",
+    grain="one user active that day",
+    key=("day", "user_id"),
+    consumer="shift alerts, analysts",
+    own_columns=(
+        _USER,
+        _count("n_recent", "Active days in the recent window"),
+        _count("n_reference", "Active days in the reference window"),
+        Column("change_rate", _FLOAT, "Relative change of the mean daily number of behaviours, recent over reference", "ratio - 1", True, None, -1),
+        Column(
+            "change_rate_by_behavior",
+            pa.list_(pa.struct([("behavior", _STRING), ("change_rate", _FLOAT)])),
+            "The same for each behaviour seen in the reference window",
+        ),
+        _share("interest_gap", "Largest |share recent - share reference| over categories", nullable=True),
+        Column("interest_gap_total", _FLOAT, "Sum of |share recent - share reference| over categories", "0..2", True, None, 0, 2),
+        _share("distribution_distance", "Jensen-Shannon distance (base 2) of the smoothed category distributions", nullable=True),
+        Column("forecast_error", _FLOAT, "Residual of the interest forecast", nullable=True),
+        _share("model_shift_score", "Score of the learned shift detector", nullable=True),
+        Column("evidence", _FLOAT, "Log Bayes factor or log e-value for a shift", unit="nats", nullable=True),
+        _share("p_value", "p-value under no shift", nullable=True),
+        _share("churn_probability", "Probability that the user has left", nullable=True),
+    ),
+)
+
+SHIFT_ALERTS = Table(
+    "shift_alerts",
+    grain="one alarm on one day of its episode",
+    key=("day", "alert_id"),
+    consumer="marketers, recommendations, the alert outbox",
+    own_columns=(
+        Column("alert_id", _STRING, "Alarm, the same through its episode", pattern=HEX_32),
+        _USER,
+        Column("status", _STRING, "What happened today", allowed=ALERT_STATUSES),
+        Column("kind", _STRING, "What sort of shift", allowed=ALERT_KINDS),
+        Column("severity", _STRING, "How large", allowed=SEVERITIES),
+        _share("magnitude", "Total variation distance between old and new profile"),
+        _share("confidence", "Posterior probability of a shift", nullable=True),
+        _share("p_value", "p-value under no shift", nullable=True),
+        _share("q_value", "False-discovery-adjusted p-value", nullable=True),
+        Column("onset_day", _DAY, "First active day of the new interest"),
+        Column("rising", _CATEGORY_CHANGE, "Categories that gained share, largest first"),
+        Column("falling", _CATEGORY_CHANGE, "Categories that lost share, largest first"),
+        _share("platform_share", "Part of the move that the whole segment made", nullable=True),
+        Column("explanation", _STRING, "The alarm in one sentence"),
+        Column("detector", _STRING, "Detector that owns the alarm"),
+        Column("model_version", _STRING, "Interest model consulted", nullable=True),
+    ),
+)
+
+SEGMENT_SHIFTS = Table(
+    "segment_shifts",
+    grain="one category of one segment",
+    key=("day", "segment", "category"),
+    consumer="campaign planning, BI",
+    own_columns=(
+        _CATEGORY,
+        _share("share_before", "Share of the segment's interest in the reference window"),
+        _share("share_after", "Share of the segment's interest in the recent window"),
+        Column("z_score", _FLOAT, "Change over its day-to-day standard error", "standard errors", True),
+        Column("direction", _STRING, "Which way it moved", allowed=("rising", "falling", "steady")),
+        _count("n_users", "Users with interest in the category in the recent window"),
+        Column(
+            "rising_pairs",
+            pa.list_(pa.struct([("item_a", _STRING), ("item_b", _STRING), ("lift", _FLOAT)])),
+            "Item pairs bought or viewed together more often than before",
+        ),
+    ),
+)
+
+RECOMMENDATIONS = Table(
+    "recommendations",
+    grain="one place in one user's list",
+    key=("day", "user_id", "rank"),
+    consumer="shop front, mail campaigns, outcomes",
+    own_columns=(
+        _USER,
+        Column("rank", _INT, "Place in the list, 1 is best", minimum=1),
+        _ITEM,
+        Column("score", _FLOAT, "Blended score; comparable within one user's list"),
+        Column("source", _STRING, "Candidate source that contributed most"),
+        Column("reason", _STRING, "Why this item, for a person"),
+        Column("alert_id", _STRING, "Alarm that caused it, if any", nullable=True),
+        Column("policy", _STRING, "Policy that made the list"),
+        Column("propensity", _FLOAT, "Probability with which the policy showed this item here", "probability", False, None, 0, 1),
+    ),
+)
+
+ALERT_OUTCOMES = Table(
+    "alert_outcomes",
+    grain="one alarm, judged by the days after it opened; its partition is the day of the alarm",
+    key=("alert_id",),
+    consumer="quality reports, the self-check",
+    own_columns=(
+        Column("alert_id", _STRING, "Alarm judged", pattern=HEX_32),
+        Column("horizon_days", _INT, "Days after the alarm that were looked at", unit="days", minimum=1),
+        Column("confirmed", pa.bool_(), "The days after are likelier under the recent profile; null with too few events", nullable=True),
+        Column("log_likelihood_gain", _FLOAT, "Mean gain of the recent over the reference profile", "nats per event", True),
+        _count("n_events", "Events in the horizon"),
+    ),
+)
+
+_RATES = ("recall_at_k", "ndcg_at_k", "click_rate", "purchase_rate", "coverage", "novelty", "ips", "snips", "dr")
+_RATE_MEANINGS = {
+    "recall_at_k": "Share of the items met in the horizon that the list held (at most k counted)",
+    "ndcg_at_k": "Normalised discounted cumulative gain of the list",
+    "click_rate": "Share of users who met a recommended item",
+    "purchase_rate": "Share of users who bought a recommended item",
+    "coverage": "Share of the catalogue that the lists hold",
+    "novelty": "Mean self-information of recommended items, bits",
+    "ips": "Inverse-propensity estimate of the click rate per item shown",
+    "snips": "Self-normalised inverse-propensity estimate of the click rate per item shown",
+    "dr": "Doubly robust estimate of the click rate per item shown",
+}
+
+RECOMMENDATION_OUTCOMES = Table(
+    "recommendation_outcomes",
+    grain="one policy, judged by the days after; its partition is the day of the lists",
+    key=("day", "segment", "policy"),
+    consumer="quality reports, policy choice, BI",
+    own_columns=(
+        Column("policy", _STRING, "Policy judged"),
+        Column("horizon_days", _INT, "Days after the lists that were looked at", unit="days", minimum=1),
+        Column("k", _INT, "Length of the list judged", minimum=1),
+        _count("users", "Users with a list and an event in the horizon"),
+        *(
+            column
+            for name in _RATES
+            for column in (
+                Column(name, _FLOAT, _RATE_MEANINGS[name], nullable=True, minimum=0),
+                Column(f"{name}_low", _FLOAT, f"{name}: lower end of its 95 % interval", nullable=True),
+                Column(f"{name}_high", _FLOAT, f"{name}: upper end of its 95 % interval", nullable=True),
+            )
+        ),
+    ),
+)
+
+MODEL_REGISTRY = Table(
+    "model_registry",
+    grain="one trained model",
+    key=("model", "version"),
+    consumer="scoring, audits",
+    own_columns=(
+        Column("model", _STRING, "Which model"),
+        Column("version", _STRING, "Version, from the digest of its weights"),
+        Column("digest", _STRING, "SHA-256 of the weights file", pattern=r"^[0-9a-f]{64}$"),
+        Column("path", _STRING, "Folder of the model, relative to the models folder"),
+        Column("window_start", _DAY, "First day of the training data"),
+        Column("window_end", _DAY, "Last day of the training data"),
+        Column("served_from", _DAY, "First day it may be served"),
+        Column("metrics", pa.list_(pa.struct([("name", _STRING), ("value", _FLOAT)])), "Validation metrics"),
+    ),
+)
+
+QUALITY_VERDICTS = Table(
+    "quality_verdicts",
+    grain="one expectation on one partition of a table",
+    key=("table_name", "expectation"),
+    consumer="the gate before every reader of the table, BI",
+    own_columns=(
+        Column("table_name", _STRING, "Table that was checked"),
+        Column("data_version", _STRING, "Content digest of the partition that was checked"),
+        Column("expectation", _STRING, "The expectation, as a sentence"),
+        Column("severity", _STRING, "ERROR holds back what reads the table, WARN does not", allowed=("ERROR", "WARN")),
+        Column("passed", pa.bool_(), "Whether the partition keeps it"),
+        Column("observed", _STRING, "What was seen"),
+    ),
+)
+
+ALERT_OUTBOX = Table(
+    "alert_outbox",
+    grain="one message about one alarm",
+    key=("message_id",),
+    consumer="the webhook notifier",
+    own_columns=(
+        Column("message_id", _STRING, "Idempotency key of the message", pattern=HEX_32),
+        Column("alert_id", _STRING, "Alarm it tells of", pattern=HEX_32),
+        Column("status", _STRING, "Status of the alarm", allowed=ALERT_STATUSES),
+        Column("severity", _STRING, "How large", allowed=SEVERITIES),
+        Column("payload", _STRING, "JSON body that the webhook receives"),
+    ),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        CLEAN_EVENTS,
+        REJECTED_EVENTS,
+        INTEREST_SERIES,
+        USER_FEATURES,
+        ITEM_FEATURES,
+        INTEREST_STATE,
+        SHIFT_SIGNALS,
+        SHIFT_ALERTS,
+        SEGMENT_SHIFTS,
+        RECOMMENDATIONS,
+        ALERT_OUTCOMES,
+        RECOMMENDATION_OUTCOMES,
+        MODEL_REGISTRY,
+        QUALITY_VERDICTS,
+        ALERT_OUTBOX,
+    )
+}
+"""Every table, by name."""

@@ -1,0 +1,1 @@
+"""What assets are handed: lake, engine, warehouse, notifier. Plain objects; nothing here starts at import."""

@@ -1,0 +1,237 @@
+"""The one settings object of an installation: `settings.yaml` in its home, overridden by `SHIFT_*` variables.
+
+Nested keys are set by environment with two underscores: `SHIFT_MODEL__DEVICE=cpu`.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shift_assets.configfile import ConfigError, load_model
+
+DEFAULT_HOME = Path(".shift")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CalendarSettings(_Section):
+    """Days that the installation covers."""
+
+    first_day: date | None = Field(None, description="First partition day; the first `land` or `run` sets it")
+    last_day: date | None = Field(None, description="Last partition day; null: grows with the clock")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CalendarSettings:
+        if self.first_day and self.last_day and self.last_day < self.first_day:
+            raise ValueError(f"last_day {self.last_day} lies before first_day {self.first_day}")
+        return self
+
+
+class BotSettings(_Section):
+    """A user above either limit is a bot: all its events of that minute, or day, are rejected."""
+
+    events_per_minute: int = Field(300, ge=1)
+    events_per_day: int = Field(20_000, ge=1)
+
+
+class InterestSettings(_Section):
+    """How a day's events become interest scores."""
+
+    score: Literal["weighted", "click_through", "conversion", "amount"] = "weighted"
+    weights: dict[str, float] = Field(
+        default={"view": 1, "click": 1, "favorite": 2, "cart": 3, "purchase": 4, "return": -4, "review": 1},
+        description="Points per event; a rating counts its stars less 3",
+    )
+
+    @model_validator(mode="after")
+    def _known_behaviors(self) -> InterestSettings:
+        from shift_assets.contracts import BEHAVIORS
+
+        unknown = sorted(set(self.weights) - set(BEHAVIORS))
+        if unknown:
+            raise ValueError(f"weights for unknown behaviours {unknown}; known: {', '.join(BEHAVIORS)}")
+        return self
+
+
+class FeatureSettings(_Section):
+    look_back_days: int = Field(28, ge=1, description="Calendar days of interest series that features read")
+    embedding_dimensions: int = Field(32, ge=2)
+
+
+class StateSettings(_Section):
+    """The state that a user carries from day to day."""
+
+    half_life_active_days: float = Field(14, gt=0, description="Active days after which a day's weight has halved")
+    recent_active_days: int = Field(7, ge=1, description="Recent window, in the user's active days")
+    reference_active_days: int = Field(28, ge=1, description="Reference window before it, in active days")
+    keep_days: int = Field(35, ge=2, description="Daily state snapshots kept before the newest")
+
+
+class SignalSettings(_Section):
+    smoothing: float = Field(0.5, gt=0, description="Pseudo-count per category in the distribution distance")
+    ewma_half_life_active_days: float | None = Field(None, gt=0, description="Smooth the indicators; null: off")
+    minimum_active_days: int = Field(6, ge=2, description="Users with fewer active days get no indicator")
+
+
+class AlertSettings(_Section):
+    """Lines on the classic indicators; an alarm opens when enough of them are crossed."""
+
+    change_rate: float = Field(1.5, gt=0, description="Line for |log2(1 + change rate)|")
+    interest_gap: float = Field(0.30, gt=0, le=1)
+    distribution_distance: float = Field(0.55, gt=0, le=1)
+    per_segment: dict[str, dict[Literal["change_rate", "interest_gap", "distribution_distance"], float]] = Field(
+        default_factory=dict, description="Lines of one segment, instead of the ones above"
+    )
+    close_after_days: int = Field(28, ge=1, description="An episode not renewed for so many days closes")
+    language: Literal["en", "zh"] = "en"
+
+
+class ModelSettings(_Section):
+    """The torch next-item model."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
+    window_days: int = Field(90, ge=2, description="Days of events to train on, ending the day before")
+    dimensions: int = Field(48, ge=4)
+    layers: int = Field(1, ge=1, le=8)
+    heads: int = Field(2, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    maximum_length: int = Field(50, ge=2, description="Newest events of a user that the model sees")
+    learning_rate: float = Field(2e-3, gt=0)
+    batch_size: int = Field(128, ge=1)
+    negatives: int = Field(256, ge=1, description="Shared sampled negatives per batch on large catalogues")
+    maximum_epochs: int = Field(6, ge=1)
+    patience: int = Field(2, ge=1)
+    validation_days: int = Field(3, ge=1, description="Last days of the window, for early stopping")
+    maximum_steps: int = Field(400, ge=1, description="Training steps at most: the bound on a day's training")
+
+
+class RecommendationSettings(_Section):
+    k: int = Field(20, ge=1, description="Length of a list")
+    look_back_days: int = Field(90, ge=1, description="Days of events behind collaborative filtering and profiles")
+    active_within_days: int = Field(28, ge=1, description="Users active so recently get a list")
+    similarity: Literal["cosine", "pearson"] = "cosine"
+    shrinkage: float = Field(10.0, ge=0)
+    neighbours: int = Field(100, ge=1)
+    candidates: int = Field(100, ge=1, description="Candidates per source and user")
+    weights: dict[Literal["interest_model", "item_neighbours", "popularity"], float] = Field(
+        default={"interest_model": 1.0, "item_neighbours": 1.0, "popularity": 0.3}
+    )
+    popularity_days: int = Field(7, ge=1)
+    rising_weight: float = Field(0.5, ge=0, le=1, description="Pull towards the rising interest of an alerted user")
+    exclude_bought_days: int = Field(7, ge=0, description="Nothing bought so recently; 0: allow")
+    exclude_returned_days: int = Field(90, ge=0, description="Nothing returned so recently; 0: allow")
+    catalogue_days: int = Field(28, ge=1, description="An item not met for so many days has left the catalogue")
+
+
+class OutcomeSettings(_Section):
+    horizon_days: int = Field(7, ge=1)
+    minimum_events: int = Field(3, ge=1, description="Events in the horizon that a verdict needs")
+    bootstrap_samples: int = Field(200, ge=20)
+
+
+class PublicSettings(_Section):
+    minimum_users: int = Field(10, ge=1, description="Cells of fewer users are suppressed in bi_public.duckdb")
+    keep_generations: int = Field(2, ge=1)
+
+
+class NotifySettings(_Section):
+    webhook_url: str | None = None
+    minimum_severity: Literal["low", "medium", "high"] = "medium"
+
+
+class Settings(BaseSettings):
+    """Everything that an operator of one installation may set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SHIFT_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    home: Path = DEFAULT_HOME
+    lake: str | None = Field(None, description="Folder or s3:// address of the lake; null: `lake/` in the home")
+    seed: int = 20260101
+    calendar: CalendarSettings = CalendarSettings()
+    lateness_days: int = Field(3, ge=0, le=31, description="Days that an event may arrive late")
+    engine: Literal["auto", "spark", "embedded"] = "auto"
+    spark_remote: str = "local[*]"
+    bots: BotSettings = BotSettings()
+    interest: InterestSettings = InterestSettings()
+    features: FeatureSettings = FeatureSettings()
+    state: StateSettings = StateSettings()
+    signals: SignalSettings = SignalSettings()
+    alerts: AlertSettings = AlertSettings()
+    model: ModelSettings = ModelSettings()
+    recommendations: RecommendationSettings = RecommendationSettings()
+    outcomes: OutcomeSettings = OutcomeSettings()
+    public: PublicSettings = PublicSettings()
+    notify: NotifySettings = NotifySettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @property
+    def landing(self) -> Path:
+        return self.home / "landing"
+
+    @property
+    def lake_root(self) -> str:
+        return self.lake or str(self.home / "lake")
+
+    @property
+    def bi(self) -> Path:
+        return self.home / "bi"
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def privacy(self) -> Path:
+        return self.home / "privacy"
+
+    @property
+    def staging(self) -> Path:
+        """Run-unique folders of work in progress; safe to delete when nothing runs."""
+        return self.home / "staging"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home / "dagster"
+
+
+def home_from_environment() -> Path:
+    """`SHIFT_HOME`, or `.shift` in the working folder."""
+    return Path(os.environ.get("SHIFT_HOME") or DEFAULT_HOME)
+
+
+def load_settings(home: Path) -> Settings:
+    """The settings of the installation at `home`; its `settings.yaml` may be absent.
+
+    Raises ConfigError naming file, line, key and remedy.
+    """
+    home = home.resolve()
+    path = home / "settings.yaml"
+    overrides: dict[str, Any] = {"home": home}
+    if path.exists():
+        settings = load_model(path, Settings, **overrides)
+    else:
+        try:
+            settings = Settings(**overrides)
+        except ValidationError as error:
+            raise ConfigError(f"environment: {error}") from error
+    return settings.model_copy(update={"home": home})
