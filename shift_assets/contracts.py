@@ -281,6 +281,7 @@ INTEREST_STATE = Table(
         Column("alert_id", _STRING, "Open alarm, if any", nullable=True),
         Column("alert_kind", _STRING, "Kind of the open alarm", nullable=True, allowed=ALERT_KINDS),
         Column("alert_opened_day", _DAY, "Day on which the open alarm opened", nullable=True),
+        Column("alert_onset_day", _DAY, "First active day of the open alarm's new interest", nullable=True),
         Column("alert_exceeded_day", _DAY, "Last day on which a signal of the open alarm stood above its line", nullable=True),
         Column("alert_status", _STRING, "What happened to the alarm today; null where nothing did", nullable=True, allowed=ALERT_STATUSES),
         _count("gap_count", "Visit gaps seen"),
