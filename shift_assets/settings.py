@@ -107,10 +107,14 @@ class ModelSettings(_Section):
     learning_rate: float = Field(2e-3, gt=0)
     batch_size: int = Field(128, ge=1)
     negatives: int = Field(256, ge=1, description="Shared sampled negatives per batch on large catalogues")
-    maximum_epochs: int = Field(6, ge=1)
-    patience: int = Field(2, ge=1)
+    full_softmax_items: int = Field(1_000, ge=0, description="Catalogues up to this size train on the full softmax")
+    target_span: int = Field(50, ge=1, description="An event predicts one of so many next events on later days")
+    patience: int = Field(2, ge=0, description="Looks at the validation days without gain before training stops")
     validation_days: int = Field(3, ge=1, description="Last days of the window, for early stopping")
-    maximum_steps: int = Field(400, ge=1, description="Training steps at most: the bound on a day's training")
+    maximum_steps: int = Field(400, ge=1, description="Steps of a training from nothing: the bound on its time")
+    warm_steps: int = Field(16, ge=1, description="Steps of a training that continues yesterday's model")
+    look_every: int = Field(40, ge=1, description="Steps between looks at the validation days")
+    threads: int = Field(1, ge=1, description="CPU threads of one training; more than one slows parallel partitions")
 
 
 class RecommendationSettings(_Section):

@@ -1,0 +1,27 @@
+"""How good ranked lists are, per user. No torch: training and the evaluation of outcomes share these two."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def recall_at_k(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.int64]) -> Floats:
+    """Share [user] of the `relevant[user]` items (at most k counted) that `hits[user, place]` found.
+
+    k is the number of places. A user without relevant items has recall 0.
+    """
+    possible = np.minimum(relevant, hits.shape[1])
+    return np.asarray(hits.sum(axis=1) / np.maximum(possible, 1), dtype=np.float64)
+
+
+def ndcg_at_k(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.int64]) -> Floats:
+    """Normalised discounted cumulative gain [user] with gains 0 and 1 (Järvelin & Kekäläinen 2002).
+
+    A hit at place r (from 1) is worth 1 / log2(1 + r); the ideal list has all relevant items first.
+    """
+    discounts = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    ideal = np.concatenate(([0.0], np.cumsum(discounts)))[np.minimum(relevant, hits.shape[1])]
+    return np.asarray((hits @ discounts) / np.where(ideal > 0, ideal, 1), dtype=np.float64)

@@ -1,0 +1,168 @@
+"""Models on disk: a folder with `model.safetensors`, `card.json` and `README.md`, published in one rename.
+
+The weights file carries its vocabulary and shape in its header, so its SHA-256 covers all that scoring uses, and
+the version is the beginning of that digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import safetensors
+import safetensors.torch
+
+from shift_assets import __version__, contracts
+from shift_assets.models.encoder import CausalEncoder, Shape
+from shift_assets.models.scoring import InterestModel
+from shift_assets.models.sequences import Vocabulary
+
+MODEL_NAME = "interest_model"
+WEIGHTS, CARD, README = "model.safetensors", "card.json", "README.md"
+_HEADER = "shift_assets"
+"""One header key: the format keeps no order among several, and the same model has to be the same bytes."""
+
+
+class ModelError(ValueError):
+    """A stored model cannot be used; the message names the folder and what to do."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is made of and how good it was on the last days of its window."""
+
+    day: date
+    outcome: str
+    window_start: date
+    window_end: date
+    events: int
+    users: int
+    items: int
+    steps: int
+    seed: int
+    warm_start: str | None
+    settings: dict[str, Any]
+    metrics: dict[str, float] = field(default_factory=dict)
+    code_version: str = __version__
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, sort_keys=True, default=str) + "\n"
+
+    def as_markdown(self) -> str:
+        """The card for a person."""
+        metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(self.metrics.items()))
+        return (
+            f"# Next-item model of {self.day}\n\n"
+            f"Causal transformer that ranks a segment's items by what a user takes next. {self.outcome}.\n\n"
+            f"- Data: {self.events} events of {self.users} users on {self.items} items, "
+            f"{self.window_start} to {self.window_end}\n"
+            f"- Training: {self.steps} steps, seed {self.seed}, started from {self.warm_start or 'random weights'}, "
+            f"code {self.code_version}\n"
+            "- Use: daily recommendation lists and shift signals of the segment it was trained on. "
+            "Not for decisions about persons.\n"
+            "- Limits: an item unknown to the window has no score; the weights never saw the validation days.\n\n"
+            "| metric on the validation days | value |\n|---|---|\n" + metrics + "\n"
+        )
+
+
+def save(model: InterestModel, card: ModelCard, models: Path, segment: str) -> pa.Table:
+    """Write the model below the folder `models`; return its row of `model_registry`.
+
+    A folder is complete or absent: it is built beside its place and renamed. The same model saved again for the
+    same day leaves the folder as it is.
+    """
+    weights = _serialise(model)
+    digest = hashlib.sha256(weights).hexdigest()
+    version = digest[:16]
+    relative = Path(MODEL_NAME) / segment / f"{card.day.isoformat()}-{version}"
+    _publish({WEIGHTS: weights, CARD: card.as_json().encode(), README: card.as_markdown().encode()}, models / relative)
+    row = {
+        "day": card.day,
+        "segment": segment,
+        "model": MODEL_NAME,
+        "version": version,
+        "digest": digest,
+        "path": relative.as_posix(),
+        "window_start": card.window_start,
+        "window_end": card.window_end,
+        "served_from": card.day,
+        "metrics": [{"name": name, "value": value} for name, value in sorted(card.metrics.items())],
+    }
+    return pa.Table.from_pylist([row], schema=contracts.MODEL_REGISTRY.schema)
+
+
+def load(folder: Path, digest: str | None = None) -> InterestModel:
+    """The model in `folder`, on the CPU.
+
+    `digest` is the registry's SHA-256 of the weights. Without one, the version in the folder's name is checked.
+    Raises ModelError where the file is missing, was changed, or is no model of ours.
+    """
+    path = folder / WEIGHTS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); materialise {MODEL_NAME} again") from error
+    found = hashlib.sha256(content).hexdigest()
+    expected = digest or folder.name.rpartition("-")[2]
+    if not found.startswith(expected):
+        raise ModelError(
+            f"{path}: SHA-256 is {found[:16]}…, expected {expected[:16]}…: the file was changed or damaged; "
+            f"delete the folder and materialise {MODEL_NAME} again"
+        )
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads(file.metadata()[_HEADER])
+        tensors = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: no weights file of this program ({error})") from error
+    network = CausalEncoder(Shape(**header["shape"]))
+    network.load_state_dict(tensors)
+    network.eval()
+    vocabulary = Vocabulary(
+        tuple(header["items"]), tuple(header["categories"]), np.array(header["item_categories"], dtype=np.int64)
+    )
+    return InterestModel(network, vocabulary, found[:16])
+
+
+def _serialise(model: InterestModel) -> bytes:
+    vocabulary = model.vocabulary
+    header = {
+        "shape": model.network.shape._asdict(),
+        "items": vocabulary.items,
+        "categories": vocabulary.categories,
+        "item_categories": vocabulary.item_categories.tolist(),
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
+    content: bytes = safetensors.torch.save(tensors, metadata={_HEADER: json.dumps(header, separators=(",", ":"))})
+    return content
+
+
+def _publish(files: dict[str, bytes], folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            with (building / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        building.chmod(0o755)
+        if folder.exists() and not _holds(folder, files):
+            shutil.rmtree(folder)
+        if not folder.exists():
+            building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _holds(folder: Path, files: dict[str, bytes]) -> bool:
+    return all((folder / name).is_file() and (folder / name).read_bytes() == content for name, content in files.items())

@@ -1,0 +1,338 @@
+"""Training of the next-item model on the window before a day.
+
+A model of day D learns from the days before D less the last `validation_days`, on which it is judged as it is
+used: from the histories before them, which items come. So the weights served on D never saw the days that chose
+them, nor did yesterday's weights, from which they start.
+
+Every event predicts one random event of its user on later days, within the next `target_span` events, and not
+simply the next event: a list is made once at the end of a day, and what it is judged by lies on other days
+(PinnerFormer's dense all-action loss, Pancha et al. 2022, arXiv 2205.04507).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from shift_assets.contracts import BEHAVIORS
+from shift_assets.models.encoder import Batch, CausalEncoder, Shape
+from shift_assets.models.ranking import ndcg_at_k, recall_at_k
+from shift_assets.models.scoring import InterestModel, batch_of, score
+from shift_assets.models.sequences import Integers, Sequences, Vocabulary, chunks, later_visit, pack
+from shift_assets.models.store import ModelCard, ModelError, load
+from shift_assets.settings import ModelSettings
+
+VALIDATION_K = 20
+_EPOCH = date(1970, 1, 1)
+_RETURN = BEHAVIORS.index("return") + 1
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One look at the model in training; the loss is the mean since the look before, None at the first."""
+
+    step: int
+    loss: float | None
+    ndcg: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a training came to. `model` is None where the window taught nothing and there was no model before."""
+
+    model: InterestModel | None
+    card: ModelCard
+    curve: tuple[CurvePoint, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """Histories before the validation days, and which items their users took on them."""
+
+    histories: Sequences
+    owners: Integers
+    items: Integers
+
+
+def train(
+    events_window: pa.Table,
+    day: date,
+    settings: ModelSettings,
+    seed: int,
+    warm_start: Path | None = None,
+    log_dir: Path | None = None,
+) -> TrainedModel:
+    """The model served on `day`, trained on `settings.window_days` days of `events_window` before it.
+
+    `events_window` holds clean_events in any order; later and older rows are ignored. `warm_start` is the folder
+    of an earlier day's model: rows of known items and categories are kept, new items start at the mean of their
+    category. Where nothing can be learned the earlier model is carried over, and without one there is none:
+    both are outcomes in the card, never an error. The same input and seed give the same weights, bit by bit, on
+    one machine's CPU.
+
+    Raises ModelError where `warm_start` is damaged.
+    """
+    window_start, window_end = day - timedelta(days=settings.window_days), day - timedelta(days=1)
+    in_window = pc.and_(
+        pc.greater_equal(events_window["day"], window_start), pc.less_equal(events_window["day"], window_end)
+    )
+    events = events_window.filter(in_window)
+    before = load(warm_start) if warm_start is not None else None
+    vocabulary = Vocabulary.of(events)
+    sequences = pack(events, vocabulary)
+    card: dict[str, Any] = {
+        "day": day,
+        "window_start": window_start,
+        "window_end": window_end,
+        "events": events.num_rows,
+        "users": len(sequences.users),
+        "items": len(vocabulary.items),
+        "seed": seed,
+        "warm_start": before.version if before else None,
+        "settings": settings.model_dump(),
+    }
+    validation_start = (day - _EPOCH).days - settings.validation_days
+    learnable = sequences.until(validation_start)
+    if not len(_pieces_with_targets(learnable, settings)):
+        outcome = "Carried over: no user came back within the window" if before else "None: no user came back"
+        return TrainedModel(before, ModelCard(outcome=outcome, steps=0, **card))
+    with _reproducible(seed, settings.threads):
+        device = _device(settings.device)
+        shape = _shape(vocabulary, settings)
+        network = CausalEncoder(shape)
+        with torch.no_grad():
+            network.item_bias.copy_(_log_popularity(learnable, len(vocabulary.items)))
+        warm = before is not None and _grow(network, vocabulary, before)
+        fit = _Fit(InterestModel(network.to(device), vocabulary), learnable, _validation(sequences, validation_start))
+        fit.run(settings, seed, warm, log_dir)
+    outcome = "Continued from the model before" if warm else "Trained from random weights"
+    metrics = fit.best_metrics()
+    return TrainedModel(
+        InterestModel(network.to("cpu").eval(), vocabulary),
+        ModelCard(outcome=outcome, steps=fit.best_step, metrics=metrics, **card),
+        tuple(fit.curve),
+    )
+
+
+class _Fit:
+    """The loop: steps, looks at the validation days, best weights restored."""
+
+    def __init__(self, model: InterestModel, learnable: Sequences, validation: _Validation) -> None:
+        self.model, self.learnable, self.validation = model, learnable, validation
+        self.curve: list[CurvePoint] = []
+        self.best_step = 0
+        self._best: dict[str, torch.Tensor] = {}
+        self._best_ndcg = -1.0
+
+    def run(self, settings: ModelSettings, seed: int, warm: bool, log_dir: Path | None) -> None:
+        steps = settings.warm_steps if warm else settings.maximum_steps
+        look_every = max(1, min(settings.look_every, steps))
+        network, device = self.model.network, self.model.network.item_bias.device
+        optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.01, fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 1.1 - step / steps))
+        losses: list[float] = []
+        looks_without_gain = 0
+        if warm:
+            self._look(0, losses)
+        step = 0
+        for batch, targets in _batches(self.learnable, settings, np.random.default_rng(seed), warm):
+            network.train()
+            known = targets.to(device) > 0
+            vectors = network(Batch(*(codes.to(device) for codes in batch)))[known]
+            chosen = targets.to(device)[known]
+            if network.shape.items <= settings.full_softmax_items:
+                loss = network.full_softmax_loss(vectors, chosen)
+            else:
+                negatives = torch.randint(1, network.shape.items + 1, (settings.negatives,)).to(device)
+                loss = network.sampled_softmax_loss(vectors, chosen, negatives)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+            step += 1
+            if step % look_every == 0 or step == steps:
+                looks_without_gain = 0 if self._look(step, losses) else looks_without_gain + 1
+                losses.clear()
+            if step == steps or looks_without_gain > settings.patience:
+                break
+        network.load_state_dict(self._best)
+        if log_dir is not None:
+            _log(self.curve, log_dir)
+
+    def _look(self, step: int, losses: list[float]) -> bool:
+        """Judge the weights on the validation days; whether they are the best so far."""
+        ndcg, recall = _judge(self.model, self.validation)
+        self.curve.append(CurvePoint(step, float(np.mean(losses)) if losses else None, ndcg, recall))
+        # Without validation users there is nothing to stop by: the last weights stand.
+        if ndcg is not None and ndcg <= self._best_ndcg:
+            return False
+        self._best_ndcg, self.best_step = ndcg if ndcg is not None else -1.0, step
+        self._best = copy.deepcopy(self.model.network.state_dict())
+        return True
+
+    def best_metrics(self) -> dict[str, float]:
+        point = next(p for p in self.curve if p.step == self.best_step)
+        named = {
+            f"validation_ndcg_at_{VALIDATION_K}": point.ndcg,
+            f"validation_recall_at_{VALIDATION_K}": point.recall,
+            "training_loss": point.loss,
+            "validation_users": float(len(np.unique(self.validation.owners))),
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def _targets(sequences: Sequences, span: int, random: np.random.Generator) -> Integers:
+    """Item code [event] that every event predicts: a random event of later days; 0 where there is none."""
+    start, end = later_visit(sequences)
+    width = np.minimum(end - start, span)
+    drawn = start + (random.random(len(start)) * width).astype(np.int64)
+    drawn = np.minimum(drawn, max(len(start) - 1, 0))
+    wanted = (width > 0) & (sequences.behaviors[drawn] != _RETURN)
+    return np.where(wanted, sequences.items[drawn], 0)
+
+
+def _pieces_with_targets(sequences: Sequences, settings: ModelSettings) -> Integers:
+    """The chunks from which something can be learned."""
+    pieces = chunks(sequences, settings.maximum_length)
+    start, end = later_visit(sequences)
+    first = pieces.starts
+    return np.flatnonzero(end[first] > start[first]) if len(first) else first
+
+
+def _batches(
+    sequences: Sequences, settings: ModelSettings, random: np.random.Generator, newest_first: bool
+) -> Iterator[tuple[Batch, torch.Tensor]]:
+    """Batches of chunks of like length, epoch after epoch, with new targets in each.
+
+    `newest_first`: the first batches hold the users seen last, whom a short continued training should not miss.
+    """
+    pieces = chunks(sequences, settings.maximum_length)
+    usable = _pieces_with_targets(sequences, settings)
+    last_day = sequences.days[pieces.starts + pieces.lengths - 1]
+    while True:
+        targets = _targets(sequences, settings.target_span, random)
+        order = random.permutation(usable)
+        if newest_first:
+            order = order[np.argsort(-last_day[order], kind="stable")][: settings.batch_size * settings.warm_steps]
+        order = order[np.argsort(pieces.lengths[order], kind="stable")]
+        groups = np.array_split(order, -(-len(order) // settings.batch_size))
+        for group in random.permutation(len(groups)):
+            batch, events = batch_of(sequences, pieces, groups[group])
+            wanted = np.where(events >= 0, targets[events], 0)
+            if wanted.any():
+                yield batch, torch.from_numpy(wanted)
+
+
+def _validation(sequences: Sequences, validation_start: int, limit: int = 512) -> _Validation:
+    """Users with events both before and in the validation days; the first `limit` pseudonyms, a random sample."""
+    histories = sequences.until(validation_start)
+    owner = np.repeat(np.arange(len(sequences.users)), sequences.lengths)
+    target = (sequences.days >= validation_start) & (sequences.behaviors != _RETURN) & (histories.lengths[owner] > 0)
+    judged = np.unique(owner[target])[:limit]
+    target &= np.isin(owner, judged)
+    pairs = np.unique(np.stack([np.searchsorted(judged, owner[target]), sequences.items[target]]), axis=1)
+    kept = histories.where(np.isin(np.repeat(np.arange(len(histories.users)), histories.lengths), judged))
+    users = tuple(sequences.users[u] for u in judged)
+    offsets = np.append(kept.offsets[:-1][judged], kept.offsets[-1])
+    return _Validation(
+        Sequences(users, offsets, kept.items, kept.categories, kept.behaviors, kept.gaps, kept.days), pairs[0], pairs[1]
+    )
+
+
+def _judge(model: InterestModel, validation: _Validation) -> tuple[float | None, float | None]:
+    """Mean NDCG and recall at VALIDATION_K over the validation users; None without users."""
+    if not len(validation.owners):
+        return None, None
+    best, _ = score(model, validation.histories, VALIDATION_K)
+    width = len(model.vocabulary.items) + 1
+    relevant = np.unique(validation.owners * width + validation.items)
+    hits = np.isin(np.arange(len(best))[:, None] * width + best + 1, relevant)
+    counts = np.bincount(validation.owners, minlength=len(best))
+    return float(ndcg_at_k(hits, counts).mean()), float(recall_at_k(hits, counts).mean())
+
+
+def _grow(network: CausalEncoder, vocabulary: Vocabulary, before: InterestModel) -> bool:
+    """Copy the weights of `before` into `network` by name; False where its shape is another."""
+    old = before.network
+    if old.shape._replace(items=0, categories=0, dropout=0.0) != network.shape._replace(items=0, categories=0, dropout=0.0):
+        return False
+    own = network.state_dict()
+    for name, tensor in old.state_dict().items():
+        if name not in ("item.weight", "category.weight", "item_bias"):
+            own[name].copy_(tensor)
+    old_items = torch.from_numpy(before.vocabulary.item_codes(pa.array(vocabulary.items, pa.string())))
+    old_categories = torch.from_numpy(before.vocabulary.category_codes(pa.array(vocabulary.categories, pa.string())))
+    known, known_categories = old_items > 0, old_categories > 0
+    own["category.weight"][1:][known_categories] = old.category.weight.detach()[old_categories[known_categories]]
+    rows = own["item.weight"][1:]
+    rows[known] = old.item.weight.detach()[old_items[known]]
+    own["item_bias"][1:][known] = old.item_bias.detach()[old_items[known]]
+    category = torch.from_numpy(vocabulary.item_categories[1:])
+    sums = torch.zeros(len(vocabulary.categories) + 1, rows.shape[1]).index_add_(0, category[known], rows[known])
+    counts = torch.bincount(category[known], minlength=len(sums))
+    means = sums / counts.clamp(min=1)[:, None]
+    new = ~known & (counts[category] > 0)
+    rows[new] = means[category[new]]
+    return True
+
+
+def _log_popularity(sequences: Sequences, items: int) -> torch.Tensor:
+    """log(1 + events) [item code], centred: a start from which popularity need not be learned."""
+    logs = np.log1p(np.bincount(sequences.items, minlength=items + 1))
+    return torch.from_numpy((logs - logs[1:].mean()).astype(np.float32))
+
+
+def _shape(vocabulary: Vocabulary, settings: ModelSettings) -> Shape:
+    return Shape(
+        items=len(vocabulary.items),
+        categories=len(vocabulary.categories),
+        dimensions=settings.dimensions,
+        layers=settings.layers,
+        heads=settings.heads,
+        dropout=settings.dropout,
+        maximum_length=settings.maximum_length,
+    )
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted != "auto":
+        return torch.device(wanted)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def _reproducible(seed: int, threads: int) -> Iterator[None]:
+    """Seeded, deterministic kernels and a fixed number of threads; all as before afterwards."""
+    deterministic, threads_before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic)
+            torch.set_num_threads(threads_before)
+
+
+def _log(curve: list[CurvePoint], folder: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for point in curve:
+            for name, value in (("loss", point.loss), ("ndcg", point.ndcg), ("recall", point.recall)):
+                if value is not None:
+                    writer.add_scalar(name, value, point.step)
