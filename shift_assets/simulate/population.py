@@ -1,0 +1,252 @@
+"""The users: who they are, what they like, and the change that is planted in each.
+
+Users live in blocks of `users_per_file`. A block is a function of the settings and its number alone, so any
+worker can make any block at any time, and memory does not grow with the number of users.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from shift_assets.simulate.scenario import Simulation
+from shift_assets.simulate.world import World, generator, promotion_days
+
+KINDS = ("none", "abrupt", "partial", "gradual", "seasonal_return", "surge", "fade", "churn", "gift", "volume")
+MUST_ALARM = frozenset({"abrupt", "partial", "gradual", "seasonal_return", "surge", "fade", "churn"})
+PROMOTION = "promotion"
+
+NEVER = np.iinfo(np.int32).max
+_CODE = {kind: code for code, kind in enumerate(KINDS)}
+_TIER_SHARES = (0.4, 0.4, 0.2)
+_TIER_VISITS = -np.log1p(-np.array([0.10, 0.35, 0.80]))  # visits a day that give these shares of active days
+_CONCENTRATION = 3.0
+_PARTIAL_SHARE = 0.6
+_GIFT_EVENTS = (8, 30)
+
+LABELS = pa.schema(
+    [
+        pa.field("user_id", pa.string()),  # as delivered; null: everybody
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("start_day", pa.date32(), nullable=False),
+        pa.field("end_day", pa.date32(), nullable=False),  # last day of the change, or of the passing state
+        pa.field("from_categories", pa.list_(pa.string()), nullable=False),  # losing most share first
+        pa.field("to_categories", pa.list_(pa.string()), nullable=False),  # gaining most share first
+        pa.field("must_alarm", pa.bool_(), nullable=False),
+        pa.field("total_variation", pa.float64(), nullable=False),  # planned profile before to after, 0..1
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The users of one block; axes are [user] or [user, category], days are indices from the first day."""
+
+    first_user: int
+    country: NDArray[np.int64]
+    age: NDArray[np.int64]
+    gender: NDArray[np.int64]
+    visits: NDArray[np.float64]  # mean visits on a plain day
+    joins: NDArray[np.int32]
+    leaves: NDArray[np.int32]  # first day without visits
+    response: NDArray[np.float64]  # exponent on promotions
+    kind: NDArray[np.int8]
+    starts: NDArray[np.int32]  # first changed day
+    ends: NDArray[np.int32]  # last day of a passing change, else NEVER
+    ramp_days: NDArray[np.int32]
+    ceiling: NDArray[np.float64]  # share of the new profile when the change is complete
+    volume: NDArray[np.float64]  # factor on events when the change is complete
+    profile: NDArray[np.float32]
+    new_row: NDArray[np.int64]  # row of `new_profile`, -1 where the profile stays
+    new_profile: NDArray[np.float32]  # [changed user, category]
+    gift_category: NDArray[np.int64]  # -1: none
+    gift_events: NDArray[np.int64]  # on each of its two days
+
+    def change(self, users: NDArray[np.int64], day: int) -> NDArray[np.float64]:
+        """How far the planted change of `users` has come on a day, 0..1."""
+        done = np.clip((day - self.starts[users] + 1) / self.ramp_days[users], 0.0, 1.0)
+        return np.where(day <= self.ends[users], done, 0.0)
+
+
+def build_block(simulation: Simulation, world: World, number: int) -> Block:
+    """The block `number` of the population."""
+    random = generator(simulation, 1, number)
+    first = number * simulation.users_per_file
+    n = min(simulation.users_per_file, simulation.users - first)
+    country = random.choice(len(world.country_weight), n, p=world.country_weight)
+    profile = _dirichlet(random, _CONCENTRATION * world.segment_mix[country])
+    kind = _plant(simulation, random, n)
+    starts = np.where(kind > 0, _starts(simulation, random, n), NEVER).astype(np.int32)
+    joins = np.where(
+        (kind == 0) & (random.random(n) < simulation.late_joiners),
+        random.integers(0, max(1, simulation.days * 6 // 10), n),
+        0,
+    ).astype(np.int32)
+    lasting = np.full(n, NEVER, np.int64)
+    lasting[kind == _CODE["seasonal_return"]] = simulation.excursion_days
+    lasting[kind == _CODE["surge"]] = simulation.surge_days
+    new_row, new_profile, volume = _new_profiles(random, kind, profile, world.segment_mix[country])
+    is_gift = kind == _CODE["gift"]
+    rare = np.argsort(profile, axis=1)[:, : max(1, simulation.categories // 2)]
+    foreign = rare[np.arange(n), random.integers(0, rare.shape[1], n)]
+    is_volume = kind == _CODE["volume"]
+    volume[is_volume] = random.choice([2.5, 0.4], int(is_volume.sum()))
+    return Block(
+        first_user=first,
+        country=country,
+        age=random.integers(18, 75, n),
+        gender=random.integers(0, 3, n),
+        visits=random.choice(_TIER_VISITS, n, p=_TIER_SHARES),
+        joins=joins,
+        leaves=np.where(kind == _CODE["churn"], starts, NEVER).astype(np.int32),
+        response=random.gamma(4.0, 0.25, n),
+        kind=kind,
+        starts=starts,
+        ends=np.minimum(starts.astype(np.int64) + lasting - 1, NEVER).astype(np.int32),
+        ramp_days=np.where(kind == _CODE["gradual"], simulation.gradual_days, 1).astype(np.int32),
+        ceiling=np.where(kind == _CODE["partial"], _PARTIAL_SHARE, 1.0),
+        volume=volume,
+        profile=profile,
+        new_row=new_row,
+        new_profile=new_profile,
+        gift_category=np.where(is_gift, foreign, -1),
+        gift_events=random.integers(*_GIFT_EVENTS, n),
+    )
+
+
+def user_ids(simulation: Simulation, block: Block) -> list[str]:
+    """Delivered ids of the block's users."""
+    width = max(7, len(str(simulation.users - 1)))
+    return [f"u{user:0{width}d}" for user in range(block.first_user, block.first_user + len(block.kind))]
+
+
+def users_table(simulation: Simulation, block: Block) -> pa.Table:
+    """The block's users as they are delivered: user_id, country, age, gender."""
+    return pa.table(
+        {
+            "user_id": user_ids(simulation, block),
+            "country": pa.array(simulation.countries).take(pa.array(block.country)),
+            "age": block.age,
+            "gender": pa.array(["female", "male", "undisclosed"]).take(pa.array(block.gender)),
+        }
+    )
+
+
+def labels_table(simulation: Simulation, world: World, block: Block) -> pa.Table:
+    """The truth about the block's planted users, in the LABELS schema; a change past the last day counts as well."""
+    names, ids = np.array(world.categories), user_ids(simulation, block)
+    rows = []
+    for user in np.flatnonzero(block.kind > 0).tolist():
+        kind, start = KINDS[block.kind[user]], int(block.starts[user])
+        lost, gained, distance = _moved(block, user, names)
+        last = start + int(block.ramp_days[user]) - 1 if block.ends[user] == NEVER else int(block.ends[user])
+        rows.append(
+            {
+                "user_id": ids[user],
+                "kind": kind,
+                "start_day": simulation.first_day + timedelta(days=start),
+                "end_day": simulation.first_day + timedelta(days=start + 1 if kind == "gift" else last),
+                "from_categories": lost,
+                "to_categories": gained,
+                "must_alarm": kind in MUST_ALARM,
+                "total_variation": distance,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=LABELS)
+
+
+def promotion_labels(simulation: Simulation, world: World) -> pa.Table:
+    """One row per promotion day, without a user: it moves everybody, and must not alarm."""
+    rows = []
+    for day, tilt in zip(
+        promotion_days(simulation, world), (world.promotion_tilt[k] for k in sorted(world.promotion_tilt)), strict=True
+    ):
+        order = np.argsort(tilt)
+        rows.append(
+            {
+                "user_id": None,
+                "kind": PROMOTION,
+                "start_day": day,
+                "end_day": day,
+                "from_categories": [world.categories[k] for k in order[:3] if tilt[k] < 0],
+                "to_categories": [world.categories[k] for k in order[::-1][:3] if tilt[k] > 0],
+                "must_alarm": False,
+                "total_variation": 0.0,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=LABELS)
+
+
+def _plant(simulation: Simulation, random: np.random.Generator, n: int) -> NDArray[np.int8]:
+    """Kind [user]: shares kept to the user, the fraction left over decided by a draw."""
+    shares = simulation.planted.model_dump()
+    edges = np.cumsum([shares[kind] for kind in KINDS[1:]])
+    place = (random.permutation(n) + random.random()) / n
+    code = np.searchsorted(edges, place, side="right") + 1
+    return np.where(code < len(KINDS), code, 0).astype(np.int8)
+
+
+def _starts(simulation: Simulation, random: np.random.Generator, n: int) -> NDArray[np.int64]:
+    """Changes begin in the stretch from 40 % to 75 % of the days: past and future both suffice to see them."""
+    low = max(1, round(simulation.days * 0.40))
+    return random.integers(low, max(low + 1, round(simulation.days * 0.75)), n)
+
+
+def _dirichlet(random: np.random.Generator, alpha: NDArray[np.float64]) -> NDArray[np.float32]:
+    # Gamma draws of small shape underflow; the floor keeps every share positive.
+    weight = random.standard_gamma(alpha) + 1e-6
+    shares: NDArray[np.float32] = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
+
+
+def _new_profiles(
+    random: np.random.Generator, kind: NDArray[np.int8], profile: NDArray[np.float32], mix: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Row per user, profile per changed user, and factor on events per user, all when the change is complete."""
+    n, count = profile.shape
+    changed = np.flatnonzero((kind > 0) & (kind <= _CODE["fade"]))
+    old = profile[changed].astype(np.float64)
+    order = np.argsort(-old, axis=1)
+    ranked = np.take_along_axis(old, order, axis=1)
+    before = np.cumsum(ranked, axis=1) - ranked
+    leading = np.zeros_like(old, dtype=bool)
+    np.put_along_axis(leading, order, before < 0.6, axis=1)
+    leading[leading.all(axis=1), -1] = False  # two categories: one has to be left
+    kinds = kind[changed]
+    # A swap is a fresh profile that has no part in the categories that led before.
+    fresh = np.where(leading, 0.0, _dirichlet(random, _CONCENTRATION * mix[changed]).astype(np.float64))
+    new = fresh / fresh.sum(axis=1, keepdims=True)
+    volume = np.ones(n)
+    faded = kinds == _CODE["fade"]
+    kept = np.where(leading, 0.0, old)
+    new[faded] = (kept / kept.sum(axis=1, keepdims=True))[faded]
+    volume[changed[faded]] = np.maximum(kept.sum(axis=1)[faded], 0.25)
+    surged = np.flatnonzero(kinds == _CODE["surge"])
+    category = order[surged, random.integers(count // 2, count, len(surged))]
+    new[surged] = old[surged] / 2
+    new[surged, category] += 0.5
+    volume[changed[surged]] = 2.0
+    rows = np.full(n, -1, np.int64)
+    rows[changed] = np.arange(len(changed))
+    return rows, new.astype(np.float32), volume
+
+
+def _moved(block: Block, user: int, names: NDArray[np.str_]) -> tuple[list[str], list[str], float]:
+    """Up to three categories that lose and gain most (above 2 % each), and the planned total variation."""
+    kind = KINDS[block.kind[user]]
+    if kind == "gift":
+        return [], [str(names[block.gift_category[user]])], 0.0
+    if kind == "volume":
+        return [], [], 0.0
+    old = block.profile[user].astype(np.float64)
+    if kind == "churn":
+        return [str(name) for name in names[np.argsort(-old)[:3]]], [], 0.0
+    gain = float(block.ceiling[user]) * (block.new_profile[block.new_row[user]] - old)
+    order = np.argsort(gain)
+    lost = [str(names[k]) for k in order[:3] if gain[k] < -0.02]
+    gained = [str(names[k]) for k in order[::-1][:3] if gain[k] > 0.02]
+    return lost, gained, float(np.abs(gain).sum() / 2)

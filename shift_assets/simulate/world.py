@@ -1,0 +1,139 @@
+"""What all users share: the catalogue, the demand of each segment, seasons and promotion days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from shift_assets.simulate.scenario import Simulation
+from shift_assets.simulate.themes import ADJECTIVES, category_names, category_words
+
+_ZIPF_EXPONENT = 1.05
+_WEEKDAYS = (0.95, 0.90, 0.92, 0.98, 1.08, 1.20, 1.05)
+"""Activity from Monday to Sunday."""
+
+
+def generator(simulation: Simulation, *path: int) -> np.random.Generator:
+    """The random stream at `path` below the seed; streams of different paths are independent."""
+    return np.random.default_rng(np.random.SeedSequence(simulation.seed, spawn_key=path))
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that is no single user's.
+
+    Items are ordered by category; `item_mass` is the running sum of their weights, 1 per category, so that a
+    draw of category `k` is a search for `k + u` with u uniform in [0, 1).
+    """
+
+    categories: list[str]
+    item_category: NDArray[np.int32]  # [item]
+    item_mass: NDArray[np.float64]  # [item]
+    item_price: NDArray[np.float64]  # [item], currency
+    item_title: list[str]
+    segment_mix: NDArray[np.float64]  # [country, category], shares
+    country_weight: NDArray[np.float64]  # [country], shares
+    season_phase: NDArray[np.float64]  # [category], 0..1
+    trend: NDArray[np.float64]  # [category], log demand gained over the whole log
+    promotion_tilt: dict[int, NDArray[np.float64]]  # day index: log demand multiplier [category]
+
+
+def build_world(simulation: Simulation) -> World:
+    """The world of `simulation`: a function of its settings alone."""
+    random = generator(simulation, 0)
+    count, items = simulation.categories, simulation.items
+    item_category = np.sort(np.concatenate([np.arange(count), random.integers(0, count, items - count)])).astype(
+        np.int32
+    )
+    starts = np.searchsorted(item_category, np.arange(count + 1))
+    weight = np.empty(items)
+    for category in range(count):
+        low, high = starts[category], starts[category + 1]
+        zipf = 1.0 / np.arange(1, high - low + 1) ** _ZIPF_EXPONENT
+        weight[low:high] = random.permutation(zipf / zipf.sum())
+    level = random.lognormal(3.0, 0.7, count)
+    price = np.round(level[item_category] * random.lognormal(0, 0.5, items) + 0.5, 2)
+    demand = random.dirichlet(np.full(count, 4.0))
+    n_countries = len(simulation.countries)
+    segment_mix = np.stack([random.dirichlet(20.0 * count / 10 * demand + 0.1) for _ in range(n_countries)])
+    return World(
+        categories=category_names(count),
+        item_category=item_category,
+        item_mass=_mass_by_category(weight, starts),
+        item_price=price,
+        item_title=_titles(item_category, random),
+        segment_mix=segment_mix,
+        country_weight=random.dirichlet(np.full(n_countries, 8.0)),
+        season_phase=random.random(count),
+        trend=random.normal(0, 0.15, count),
+        promotion_tilt=_promotions(simulation, random),
+    )
+
+
+def activity(simulation: Simulation, world: World, day_index: int) -> float:
+    """Factor on everybody's visits on a day: the weekday, doubled by a promotion."""
+    weekday = (simulation.first_day + timedelta(days=day_index)).weekday()
+    return _WEEKDAYS[weekday] * (2.0 if day_index in world.promotion_tilt else 1.0)
+
+
+def demand_factor(simulation: Simulation, world: World, day_index: int) -> NDArray[np.float64]:
+    """Factor [category] on everybody's shares on a day: season and slow trend, without the promotion."""
+    season = np.sin(2 * np.pi * (day_index / simulation.season_days + world.season_phase))
+    factor: NDArray[np.float64] = np.exp(
+        simulation.season_strength * season + world.trend * day_index / simulation.days
+    )
+    return factor
+
+
+def promotion_days(simulation: Simulation, world: World) -> list[date]:
+    return [simulation.first_day + timedelta(days=index) for index in sorted(world.promotion_tilt)]
+
+
+def item_ids(count: int) -> list[str]:
+    width = max(5, len(str(count - 1)))
+    return [f"i{index:0{width}d}" for index in range(count)]
+
+
+def items_table(world: World) -> pa.Table:
+    """The items as they are delivered: item_id, category, price, title."""
+    return pa.table(
+        {
+            "item_id": item_ids(len(world.item_category)),
+            "category": pa.array([world.categories[k] for k in world.item_category]),
+            "price": world.item_price,
+            "title": world.item_title,
+        }
+    )
+
+
+def _mass_by_category(weight: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    mass = np.empty_like(weight)
+    for category in range(len(starts) - 1):
+        low, high = starts[category], starts[category + 1]
+        mass[low:high] = category + np.cumsum(weight[low:high])
+        mass[high - 1] = category + 1  # rounding must not leak a draw into the next category
+    return mass
+
+
+def _titles(item_category: NDArray[np.int32], random: np.random.Generator) -> list[str]:
+    words = [category_words(index) for index in range(int(item_category[-1]) + 1)]
+    adjective = random.integers(0, len(ADJECTIVES), len(item_category))
+    first, step = random.integers(0, 8, len(item_category)), random.integers(1, 8, len(item_category))
+    return [
+        f"{ADJECTIVES[a]} {words[k][f]} with {words[k][(f + s) % 8]}"
+        for k, a, f, s in zip(item_category.tolist(), adjective.tolist(), first.tolist(), step.tolist(), strict=True)
+    ]
+
+
+def _promotions(simulation: Simulation, random: np.random.Generator) -> dict[int, NDArray[np.float64]]:
+    """Half of the categories, at random, gain or lose by exp(N(0, 1)) on each promotion day."""
+    if simulation.promotion_dates:
+        days = sorted({(day - simulation.first_day).days for day in simulation.promotion_dates})
+    else:
+        days = sorted(random.choice(simulation.days, simulation.promotion_count, replace=False).tolist())
+    count = simulation.categories
+    return {day: random.normal(0, 1, count) * (random.permutation(count) < (count + 1) // 2) for day in days}
