@@ -90,7 +90,17 @@ class AlertSettings(_Section):
     per_segment: dict[str, dict[Literal["change_rate", "interest_gap", "distribution_distance"], float]] = Field(
         default_factory=dict, description="Lines of one segment, instead of the ones above"
     )
+    close_below: float = Field(0.8, gt=0, le=1, description="An episode closes below this part of its line")
     close_after_days: int = Field(28, ge=1, description="An episode not renewed for so many days closes")
+    return_share: float = Field(
+        0.5, gt=0, le=1, description="A return: the old taste held this part of what the risen categories hold now"
+    )
+    severity_magnitude: tuple[float, float] = Field(
+        (0.45, 0.65), description="Magnitude from which a switch or return is medium, and from which it is high"
+    )
+    severity_doublings: tuple[float, float] = Field(
+        (2.0, 3.0), description="|log2(1 + change rate)| from which a surge or fade is medium, and from which it is high"
+    )
     language: Literal["en", "zh"] = "en"
 
 

@@ -1,0 +1,148 @@
+"""The alarms of a day, told: what the state opened, continued or closed, with sizes, categories and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.contracts import SHIFT_ALERTS
+from shift_assets.settings import AlertSettings, Settings
+from shift_assets.shift.episodes import MIX_KINDS
+from shift_assets.shift.explain import CategoryChange, Story, explain
+from shift_assets.shift.platform import PlatformMix, explained_share
+from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, read_rings, ring_categories
+from shift_assets.shift.windows import Contrast, contrast, recent_entries
+
+DETECTOR = "classic-indicators"
+LISTED = 5
+"""Rising and falling categories listed at most."""
+LEAST_CHANGE = 0.01
+"""A category whose share moved less is neither rising nor falling: shares are told in whole percents."""
+
+_EPOCH = date(1970, 1, 1)
+_PARTITION = ("day", "segment")
+
+
+def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings) -> pa.Table:
+    """`shift_alerts`: one row per user whose alarm the state opened, continued or closed on its day.
+
+    state: `interest_state` of whole (day, segment) partitions, because the segment's own move is read from the
+    rings of all its users; any number of partitions. signals: `shift_signals` of the same; gives the p-value.
+
+    Old and new profile are the score shares of the ring's days before and since the onset; where the ring no
+    longer reaches back so far, those of the reference and the recent window. Magnitude is their total variation
+    distance. Severity of a switch or return is told by magnitude, that of a surge or fade by |log2(1 + change
+    rate)|, at the cut points of the settings. Confidence, q-value and model version are null: nothing computes
+    them yet.
+    """
+    rows = [row for part in _partitions(state) for row in _partition_alerts(part, settings)]
+    if not rows:
+        return SHIFT_ALERTS.empty()
+    p_values = signals.select([*_PARTITION, "user_id", "p_value"])
+    known = {(row["day"], row["segment"], row["user_id"]): row["p_value"] for row in p_values.to_pylist()}
+    for row in rows:
+        row["p_value"] = known.get((row["day"], row["segment"], row["user_id"]))
+    rows.sort(key=lambda row: (row["day"], row["segment"], row["alert_id"]))
+    return SHIFT_ALERTS.conform(pa.Table.from_pylist(rows, schema=SHIFT_ALERTS.schema))
+
+
+def since_onset(rings: Rings, onset_day: Ints, settings: Settings) -> Flags:
+    """Which entries [entry] belong to the new profile, given every user's onset [user] in days since 1970-01-01.
+
+    Where no entry lies before the onset, or none since, the recent window is the new profile.
+    """
+    after = rings.day >= np.repeat(onset_day, rings.n_days)
+    n_after = np.bincount(rings.user[after], minlength=rings.n_users)
+    usable = (n_after > 0) & (n_after < rings.n_days)
+    return np.where(np.repeat(usable, rings.n_days), after, recent_entries(rings, settings.state))
+
+
+def _partitions(state: pa.Table) -> Iterator[pa.Table]:
+    """The partitions in which some alarm has news."""
+    news = state.filter(state["alert_status"].is_valid()).select(list(_PARTITION))
+    for key in news.group_by(list(_PARTITION)).aggregate([]).to_pylist():
+        yield state.filter(pc.and_(pc.equal(state["day"], key["day"]), pc.equal(state["segment"], key["segment"])))
+
+
+def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any]]:
+    codes = CategoryCodes(ring_categories(state["recent_days"]))
+    rings = read_rings(state["recent_days"], codes)
+    users = np.flatnonzero(np.asarray(state["alert_status"].is_valid()))
+    alarms = state.take(pa.array(users)).drop_columns(["profile", "recent_days"]).to_pylist()
+    onsets = np.array([(alarm["alert_onset_day"] - _EPOCH).days for alarm in alarms], dtype=np.int64)
+    own = rings.take_users(users)
+    sides = contrast(own, since_onset(own, onsets, settings), len(codes))
+    before, after = _dense(sides, sides.share_before(), len(codes)), _dense(sides, sides.share_after(), len(codes))
+    platform = PlatformMix(rings, len(codes))
+    names = codes.names.to_pylist()
+    rows = []
+    for row, (user, alarm) in enumerate(zip(users, alarms, strict=True)):
+        move = after[row] - before[row]
+        others = platform.others_move(int(user), int(onsets[row]))
+        magnitude = float(np.clip(np.abs(move).sum() / 2, 0.0, 1.0))
+        story = Story(
+            day=alarm["day"],
+            kind=alarm["alert_kind"],
+            status=alarm["alert_status"],
+            onset_day=alarm["alert_onset_day"],
+            rising=_changes(np.argsort(-move, kind="stable"), move > LEAST_CHANGE, names, before[row], after[row]),
+            falling=_changes(np.argsort(move, kind="stable"), move < -LEAST_CHANGE, names, before[row], after[row]),
+            events_before=float(sides.counts_before[row].sum() / max(sides.days_before[row], 1)),
+            events_after=float(sides.counts_after[row].sum() / max(sides.days_after[row], 1)),
+        )
+        rows.append(
+            {
+                "day": alarm["day"],
+                "segment": alarm["segment"],
+                "alert_id": alarm["alert_id"],
+                "user_id": alarm["user_id"],
+                "status": story.status,
+                "kind": story.kind,
+                "severity": severity(story.kind, magnitude, alarm["change_rate_ewma"], settings.alerts),
+                "magnitude": magnitude,
+                "onset_day": story.onset_day,
+                "rising": [_as_row(change) for change in story.rising],
+                "falling": [_as_row(change) for change in story.falling],
+                "platform_share": None if others is None else explained_share(move, others),
+                "explanation": explain(story, settings.alerts.language),
+                "detector": DETECTOR,
+            }
+        )
+    return rows
+
+
+def severity(kind: str, magnitude: float, change_rate: float | None, settings: AlertSettings) -> str:
+    """`low`, `medium` or `high`, by the cut points of the settings.
+
+    change_rate: null counts as no change; only a surge or fade looks at it.
+    """
+    if kind in MIX_KINDS:
+        size, cuts = magnitude, settings.severity_magnitude
+    else:
+        size, cuts = abs(float(np.log2(1.0 + (change_rate or 0.0)))), settings.severity_doublings
+    return "high" if size >= cuts[1] else "medium" if size >= cuts[0] else "low"
+
+
+def _changes(order: Ints, moved: Flags, names: list[str], before: Floats, after: Floats) -> list[CategoryChange]:
+    chosen = [code for code in order if moved[code]][:LISTED]
+    return [CategoryChange(names[code], float(before[code]), float(after[code])) for code in chosen]
+
+
+def _as_row(change: CategoryChange) -> dict[str, Any]:
+    return {
+        "category": change.category,
+        "share_before": min(change.share_before, 1.0),
+        "share_after": min(change.share_after, 1.0),
+    }
+
+
+def _dense(sides: Contrast, share: Floats, n_categories: int) -> Floats:
+    """Shares [user, category]; 0 where the side holds no score."""
+    out = np.zeros((sides.n_users, n_categories))
+    out[sides.user, sides.category] = np.nan_to_num(share)
+    return out

@@ -1,0 +1,101 @@
+"""An alarm in one sentence that a marketer understands, in English or Chinese."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+NAMED = 2
+"""Categories named on either side: more than two are a table, no sentence."""
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryChange:
+    """A category's share of a user's interest before and since an onset."""
+
+    category: str
+    share_before: float
+    share_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that the sentence tells. Rising and falling categories come largest change first."""
+
+    day: date
+    kind: str
+    status: str
+    onset_day: date
+    rising: list[CategoryChange]
+    falling: list[CategoryChange]
+    events_before: float  # per active day
+    events_after: float  # per active day
+
+
+def explain(story: Story, language: Literal["en", "zh"]) -> str:
+    """The sentence.
+
+    "Since 12 Nov mostly christmas-decoration (45 % of interest, before 5 %), less kitchen-mug (before 40 %, now
+    8 %)." The onset's year is named when it is not that of the alarm's day.
+    """
+    return _chinese(story) if language == "zh" else _english(story)
+
+
+def _english(story: Story) -> str:
+    onset = f"{story.onset_day.day} {_MONTHS[story.onset_day.month - 1]}"
+    if story.onset_day.year != story.day.year:
+        onset += f" {story.onset_day.year}"
+    beginning = f"Over now: since {onset}" if story.status == "closed" else f"Since {onset}"
+    if story.kind in ("surge", "fade"):
+        direction = "more" if story.kind == "surge" else "less"
+        return (
+            f"{beginning} {direction} active: {story.events_after:.3g} events per active day, "
+            f"before {story.events_before:.3g}; interests changed little."
+        )
+    verb = "back to" if story.kind == "return" else ("mostly" if _leads(story) else "more")
+    risen = " and ".join(
+        f"{change.category} ({_percent(change.share_after)}{unit}, before {_percent(change.share_before)})"
+        for change, unit in zip(story.rising[:NAMED], (" of interest", ""), strict=False)
+    )
+    fallen = " and ".join(
+        f"{change.category} (before {_percent(change.share_before)}, now {_percent(change.share_after)})"
+        for change in story.falling[:NAMED]
+    )
+    parts = [*([f"{verb} {risen}"] if risen else []), *([f"less {fallen}"] if fallen else [])]
+    return f"{beginning} {', '.join(parts) or 'interests spread otherwise than before'}."
+
+
+def _chinese(story: Story) -> str:
+    onset = f"{story.onset_day.month}月{story.onset_day.day}日"
+    if story.onset_day.year != story.day.year:
+        onset = f"{story.onset_day.year}年{onset}"
+    beginning = f"现已结束:自{onset}起" if story.status == "closed" else f"自{onset}起"
+    if story.kind in ("surge", "fade"):
+        direction = "更活跃" if story.kind == "surge" else "活跃度下降"
+        return (
+            f"{beginning}{direction}:每个活跃日 {story.events_after:.3g} 次行为,"
+            f"此前 {story.events_before:.3g} 次;兴趣变化不大。"
+        )
+    verb = "重新关注" if story.kind == "return" else ("主要关注" if _leads(story) else "更多关注")
+    risen = "、".join(
+        f"{change.category}({unit}{_percent(change.share_after)},此前 {_percent(change.share_before)})"
+        for change, unit in zip(story.rising[:NAMED], ("兴趣占比 ", ""), strict=False)
+    )
+    fallen = "、".join(
+        f"{change.category}(此前 {_percent(change.share_before)},现在 {_percent(change.share_after)})"
+        for change in story.falling[:NAMED]
+    )
+    parts = [*([f"{verb} {risen}"] if risen else []), *([f"较少关注 {fallen}"] if fallen else [])]
+    return f"{beginning}{','.join(parts) or '兴趣分布与此前不同'}。"
+
+
+def _leads(story: Story) -> bool:
+    """Whether what rose most is now a third of all interest or more: less could not be called "mostly"."""
+    return bool(story.rising) and story.rising[0].share_after >= 1 / 3
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,97 @@
+"""The classic indicators of the users active on a day, read from the state at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.contracts import BEHAVIORS, SHIFT_SIGNALS
+from shift_assets.settings import Settings, SignalSettings
+from shift_assets.shift.indicators import change_rate, distribution_distance, interest_gap
+from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, offsets, read_rings, ring_categories
+from shift_assets.shift.windows import contrast, recent_entries
+
+_LATER = ("forecast_error", "model_shift_score", "evidence", "p_value", "churn_probability")
+_RATES_TYPE = SHIFT_SIGNALS.column("change_rate_by_behavior").type
+
+
+@dataclass(frozen=True, slots=True)
+class Indicators:
+    """Unsmoothed indicators; nan where they are not known."""
+
+    n_recent: Ints  # [user], active days
+    n_reference: Ints  # [user], active days
+    change_rate: Floats  # [user]
+    change_rate_by_behavior: Floats  # [user, behavior]
+    interest_gap: Floats  # [user]
+    interest_gap_total: Floats  # [user]
+    distribution_distance: Floats  # [user]
+
+
+def indicators(rings: Rings, is_recent: Flags, n_categories: int, settings: SignalSettings) -> Indicators:
+    """The indicators of every user's ring; `is_recent` [entry] says which entries are the recent window.
+
+    A user with fewer active days than `settings.minimum_active_days` gets none.
+    """
+    sides = contrast(rings, is_recent, n_categories)
+    enough = rings.n_days >= settings.minimum_active_days
+    largest, total = interest_gap(sides.share_after(), sides.share_before(), sides.user, sides.n_users)
+    distance = distribution_distance(sides.after, sides.before, sides.user, sides.n_users, settings.smoothing)
+    rate = change_rate(
+        sides.counts_after.sum(axis=1), sides.counts_before.sum(axis=1), sides.days_after, sides.days_before
+    )
+    by_behavior = change_rate(
+        sides.counts_after, sides.counts_before, sides.days_after[:, None], sides.days_before[:, None]
+    )
+    return Indicators(
+        n_recent=sides.days_after,
+        n_reference=sides.days_before,
+        change_rate=np.where(enough, rate, np.nan),
+        change_rate_by_behavior=np.where(enough[:, None], by_behavior, np.nan),
+        interest_gap=np.where(enough, largest, np.nan),
+        interest_gap_total=np.where(enough, total, np.nan),
+        distribution_distance=np.where(enough, distance, np.nan),
+    )
+
+
+def shift_signals(state: pa.Table, settings: Settings) -> pa.Table:
+    """`shift_signals` of the users of `interest_state` who were active on the state's day, sorted by user.
+
+    Any number of days and segments at once: a row stands for itself. Change rate, largest interest gap and
+    distribution distance are those that the state carries, smoothed if `signals.ewma_half_life_active_days` is set;
+    the rates per behaviour and the total gap are those of the windows as they are. Columns of evidence, models and
+    churn are null.
+    """
+    active = state.filter(pc.equal(state["last_active_day"], state["day"]))
+    active = active.sort_by([("day", "ascending"), ("segment", "ascending"), ("user_id", "ascending")])
+    codes = CategoryCodes(ring_categories(active["recent_days"]))
+    rings = read_rings(active["recent_days"], codes)
+    raw = indicators(rings, recent_entries(rings, settings.state), len(codes), settings.signals)
+    columns = {
+        "day": active["day"],
+        "segment": active["segment"],
+        "user_id": active["user_id"],
+        "n_recent": pa.array(raw.n_recent),
+        "n_reference": pa.array(raw.n_reference),
+        "change_rate": active["change_rate_ewma"],
+        "change_rate_by_behavior": _rates(raw.change_rate_by_behavior),
+        "interest_gap": active["interest_gap_ewma"],
+        "interest_gap_total": pa.array(raw.interest_gap_total, from_pandas=True),
+        "distribution_distance": active["distribution_distance_ewma"],
+        **{name: pa.nulls(len(active), pa.float64()) for name in _LATER},
+    }
+    return SHIFT_SIGNALS.conform(pa.table(columns))
+
+
+def _rates(rates: Floats) -> pa.Array:
+    """Per user the behaviours with a known rate, in the contract's order of behaviours."""
+    user, behavior = np.nonzero(~np.isnan(rates))
+    pairs = pa.StructArray.from_arrays(
+        [pa.array(BEHAVIORS).take(pa.array(behavior)), pa.array(rates[user, behavior])],
+        fields=list(_RATES_TYPE.value_type),
+    )
+    start = offsets(np.bincount(user, minlength=len(rates)))
+    return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), pairs, type=_RATES_TYPE)
