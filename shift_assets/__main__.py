@@ -1,0 +1,6 @@
+"""`python -m shift_assets`."""
+
+from shift_assets.cli import main
+
+if __name__ == "__main__":
+    main()

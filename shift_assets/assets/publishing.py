@@ -1,0 +1,226 @@
+"""How an asset of ours becomes partitions: claim, compute, publish, and tell Dagster about each partition.
+
+An asset is a `TableAsset`: what it reads, the pure computation, and what a person wants to see of it. What does
+not belong here: any knowledge of a particular table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+# Private, and the only such import: an output that carries this key makes Dagster emit no event of its own, so that
+# the step can emit one event per partition with that partition's own data version. A range run otherwise stamps
+# one version on all its partitions (dagster#21072). The pin in pyproject.toml is exact; a test is the canary.
+from dagster._core.definitions.source_asset import (
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as EVENTS_ARE_EMITTED_BY_THE_STEP,
+)
+
+from shift_assets.assets.preview import preview
+from shift_assets.contracts import Partition, Table
+from shift_assets.partitions import key_of, requested
+from shift_assets.resources.lake import Published
+from shift_assets.resources.platform import Platform
+from shift_assets.settings import Settings
+
+OWNER = "team:shift-assets"
+CHUNK_DAYS = 62
+"""Days of a range run that are computed and committed together; two months of rows fit in memory by choice of segments."""
+
+Rows = Mapping[Partition, pa.Table]
+
+
+@dataclass(frozen=True)
+class TableAsset:
+    """Everything that makes one table an asset.
+
+    `compute(platform, partitions)` returns the rows of all `partitions`, in the table's contract.
+    `metrics(rows)` names numbers of one partition, which Dagster plots over partitions.
+    `picture(platform, rows)` draws the run's rows as PNG.
+    """
+
+    table: Table
+    group: str
+    kinds: frozenset[str]
+    deps: Sequence[dg.AssetDep | str]
+    compute: Callable[[Platform, list[Partition]], pa.Table]
+    code: Sequence[str]
+    """Modules whose text is the code version."""
+    sections: Sequence[str] = ()
+    """Settings that the rows depend on."""
+    metrics: Callable[[pa.Table], Mapping[str, float]] = field(default=lambda _: {})
+    picture: Callable[[Platform, pa.Table], bytes | None] = field(default=lambda _platform, _rows: None)
+    single_run: bool = True
+    pool: str | None = None
+    chunk_days: int = CHUNK_DAYS
+    automation: dg.AutomationCondition[Any] | None = None
+
+
+def build(asset: TableAsset, partitions: dg.PartitionsDefinition, settings: Settings) -> dg.AssetsDefinition:
+    """The Dagster asset of one table."""
+
+    @dg.asset(
+        name=asset.table.name,
+        partitions_def=partitions,
+        deps=asset.deps,
+        pool=asset.pool,
+        backfill_policy=backfill_policy(asset.single_run),
+        automation_condition=asset.automation,
+        retry_policy=TRANSIENT_RETRY,
+        **declared(asset.table, asset.group, asset.kinds, code_version(asset.code, settings, asset.sections)),
+    )
+    def definition(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Iterator[dg.MaterializeResult]:
+        for chunk in chunks(requested(context), asset.chunk_days):
+            claim = platform.lake.claim(asset.table, chunk, context.run_id)
+            rows = asset.table.conform(asset.compute(platform, chunk))
+            published = platform.lake.publish(asset.table, rows, claim)
+            report(context, asset.table, rows, published, asset.metrics, lambda r: asset.picture(platform, r))
+            context.log.info(f"{asset.table.name}: {rows.num_rows:,} rows in {len(chunk)} partitions")
+        yield emitted(asset.table.name)
+
+    return definition
+
+
+TRANSIENT_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+def backfill_policy(single_run: bool) -> dg.BackfillPolicy:
+    return dg.BackfillPolicy.single_run() if single_run else dg.BackfillPolicy.multi_run(1)
+
+
+def declared(table: Table, group: str, kinds: Iterable[str], version: str) -> dict[str, Any]:
+    """What the catalogue shows of a table: description, owner, kinds, column schema."""
+    return {
+        "group_name": group,
+        "kinds": {"deltalake", *kinds},
+        "owners": [OWNER],
+        "code_version": version,
+        "description": (
+            f"**Grain**: {table.grain}.\n\n**Key**: {', '.join(table.key)}.\n\n**Read by**: {table.consumer}."
+        ),
+        "metadata": {"dagster/column_schema": column_schema(table), "dagster/table_name": table.name},
+    }
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.type),
+                description=column.meaning + (f" [{column.unit}]" if column.unit else ""),
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in table.columns
+        ],
+        constraints=dg.TableConstraints(other=[f"key: {', '.join(table.key)}"]),
+    )
+
+
+def code_version(modules: Sequence[str], settings: Settings, sections: Sequence[str]) -> str:
+    """Digest of the text of `modules` (a package counts whole) and of the settings that the rows depend on."""
+    digest = hashlib.sha256()
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(name)
+        origin = Path(spec.origin)
+        files = sorted(origin.parent.glob("*.py")) if origin.name == "__init__.py" else [origin]
+        for file in files:
+            digest.update(file.read_bytes())
+    for section in sections:
+        value = getattr(settings, section)
+        digest.update(f"{section}={value.model_dump_json() if hasattr(value, 'model_dump_json') else value}".encode())
+    return digest.hexdigest()[:12]
+
+
+def chunks(partitions: list[Partition], days: int) -> Iterator[list[Partition]]:
+    """Consecutive runs of `partitions` that span at most `days` days each."""
+    first: date | None = None
+    chunk: list[Partition] = []
+    for partition in partitions:
+        if first is None or partition.day - first >= timedelta(days=days):
+            if chunk:
+                yield chunk
+            first, chunk = partition.day, []
+        chunk.append(partition)
+    if chunk:
+        yield chunk
+
+
+def by_partition(rows: pa.Table, partitions: Iterable[Partition]) -> dict[Partition, pa.Table]:
+    """The rows of each partition; empty where it has none."""
+    ordered = rows.sort_by([("day", "ascending"), ("segment", "ascending")])
+    runs = ordered.group_by(["day", "segment"], use_threads=False).aggregate([([], "count_all")]).to_pylist()
+    parts = {partition: ordered.slice(0, 0) for partition in partitions}
+    start = 0
+    for run in runs:
+        parts[Partition(run["day"], run["segment"])] = ordered.slice(start, run["count_all"])
+        start += run["count_all"]
+    return parts
+
+
+def report(
+    context: dg.AssetExecutionContext,
+    table: Table,
+    rows: pa.Table,
+    published: Mapping[Partition, Published],
+    metrics: Callable[[pa.Table], Mapping[str, float]],
+    picture: Callable[[pa.Table], bytes | None],
+    more: Mapping[Partition, Mapping[str, Any]] | None = None,
+) -> None:
+    """One materialisation event per partition, with its own data version, row count and metrics.
+
+    The newest day's partitions also carry a masked preview and the picture of the run.
+    """
+    parts = by_partition(rows, published)
+    newest = max(partition.day for partition in published)
+    shared: dict[str, Any] = {}
+    drawn = picture(rows)
+    if drawn is not None:
+        shared["picture"] = as_markdown(drawn)
+    version = context.assets_def.code_versions_by_key[dg.AssetKey(table.name)]
+    for partition, found in published.items():
+        key = key_of(partition)
+        metadata: dict[str, Any] = {
+            "dagster/row_count": found.rows,
+            "dagster/uri": found.path,
+            **metrics(parts[partition]),
+            **(more or {}).get(partition, {}),
+        }
+        if partition.day == newest:
+            metadata |= {"preview": preview(parts[partition]), **shared}
+        context.log_event(
+            dg.AssetMaterialization(
+                table.name,
+                partition=key,
+                metadata=metadata,
+                tags={
+                    **{f"dagster/partition/{name}": value for name, value in key.keys_by_dimension.items()},
+                    "dagster/data_version": found.digest,
+                    "dagster/data_version_is_user_provided": "true",
+                    "dagster/code_version": version or "",
+                },
+            )
+        )
+
+
+def emitted(asset: str) -> dg.MaterializeResult:
+    """The result of an asset whose partitions were reported already."""
+    return dg.MaterializeResult(asset, metadata={EVENTS_ARE_EMITTED_BY_THE_STEP: True})
+
+
+def as_markdown(png: bytes) -> dg.MetadataValue:
+    import base64
+
+    return dg.MetadataValue.md(f"![picture](data:image/png;base64,{base64.b64encode(png).decode()})")

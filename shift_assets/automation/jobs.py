@@ -1,0 +1,34 @@
+"""The jobs: which assets run together."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from shift_assets.assets import BASE_ASSETS, CATEGORY_MODEL
+from shift_assets.automation.housekeeping import housekeeping_job
+from shift_assets.resources.platform import Platform
+
+DAILY, HISTORY, CATEGORIES = "daily", "history", "categories"
+
+Job = dg.JobDefinition | dg.UnresolvedAssetJobDefinition
+
+
+def all_jobs(platform: Platform) -> dict[str, Job]:
+    """Every job by name.
+
+    `daily` runs every stage and its checks; `history` only what later days need of earlier ones (the verdicts of
+    the gate are stored by the cleaning step itself); `categories` fits the frozen category model.
+    """
+    everything = dg.AssetSelection.all(include_sources=False) - dg.AssetSelection.assets(CATEGORY_MODEL)
+    return {
+        DAILY: dg.define_asset_job(DAILY, everything, description="Every stage, from landing to BI, with its checks"),
+        HISTORY: dg.define_asset_job(
+            HISTORY,
+            dg.AssetSelection.assets(*BASE_ASSETS).without_checks(),
+            description="Cleaning, interest series and state: the past that a first day needs",
+        ),
+        CATEGORIES: dg.define_asset_job(
+            CATEGORIES, dg.AssetSelection.assets(CATEGORY_MODEL), description="Fits the category model, once"
+        ),
+        "housekeeping": housekeeping_job(platform),
+    }

@@ -1,0 +1,316 @@
+"""The command line: `shift-assets`, also `python -m shift_assets`.
+
+What belongs here: names, options, help and printing. Exit codes: 0 done, 1 the work failed, 2 the call was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from shift_assets.configfile import ConfigError
+from shift_assets.settings import home_from_environment
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+quarantine = typer.Typer(no_args_is_help=True, help="Rejected rows: look at them, and find what a mended source would now accept.")
+app.add_typer(quarantine, name="quarantine")
+
+out = Console()
+err = Console(stderr=True)
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Folder of the installation.", envvar="SHIFT_HOME", show_default=".shift")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+FromOption = Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")]
+ToOption = Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day.")]
+
+DEMO_DAYS, DEMO_HISTORY_DAYS = 28, 84
+DEMO_LAST_DAY = date(2011, 12, 9)
+"""The last day of the shipped log."""
+
+
+def main() -> None:
+    """Runs the command; a user's mistake gives one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except (ConfigError, ValueError, LookupError, FileNotFoundError, PermissionError) as error:
+        if os.environ.get("SHIFT_TRACEBACK"):
+            raise
+        err.print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command()
+def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """The main job on the real log that ships with the package (Online Retail II).
+
+    Example: `shift-assets demo`
+    """
+    from shift_assets import home as homes
+    from shift_assets.ingest.land import land as land_file
+    from shift_assets.ingest.sample import sample_log
+
+    started = time.monotonic()
+    folder = _home(home)
+    first = DEMO_LAST_DAY - timedelta(days=DEMO_DAYS - 1)
+    platform = homes.create(
+        folder, "online_retail_ii", first_day=first - timedelta(days=DEMO_HISTORY_DAYS), last_day=DEMO_LAST_DAY
+    )
+    with _status("landing the shipped log", quiet=as_json) as say:
+        landed = land_file(sample_log(), platform.settings.landing, platform.source)
+        say(f"landed {sum(landed.rows_per_day.values()):,} rows in {len(landed.rows_per_day)} day folders")
+    _run(folder, first, DEMO_LAST_DAY, None, as_json, started)
+
+
+@app.command()
+def init(
+    source: Annotated[str, typer.Option(help="A shipped source's name, or the path of a source YAML.")],
+    home: HomeOption = None,
+    first_day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First partition day; else the first landed one.")] = None,
+) -> None:
+    """Makes an installation: folders, settings, source.
+
+    Example: `shift-assets init --home my_shop --source my_shop.yaml`
+    """
+    from shift_assets import home as homes
+
+    platform = homes.create(_home(home), source, first_day.date() if first_day else None)
+    out.print(f"{platform.settings.home} is ready for source {platform.source.source}; next: shift-assets land FILE")
+
+
+@app.command()
+def land(
+    file: Annotated[Path, typer.Argument(help="A bulk export: JSON lines, CSV or Parquet; plain, gzip or zstd.")],
+    home: HomeOption = None,
+    table: Annotated[str, typer.Option(help="What the file holds: events, items or users.")] = "events",
+    as_json: JsonOption = False,
+) -> None:
+    """Splits a bulk export into day folders of the landing, losing nothing.
+
+    Example: `shift-assets land events.csv.gz --home my_shop`
+    """
+    from shift_assets import home as homes
+    from shift_assets.ingest import land as landing
+
+    platform = homes.open_platform(_home(home))
+    if table in {"items", "users"}:
+        copied = (landing.land_items if table == "items" else landing.land_users)(file, platform.settings.landing)
+        out.print(f"landed {copied}")
+        return
+    if table != "events":
+        raise ConfigError(f"--table {table}: expected events, items or users")
+    with _status(f"landing {file}", quiet=as_json) as say:
+        landed = landing.land(file, platform.settings.landing, platform.source)
+        say(f"landed {sum(landed.rows_per_day.values()):,} rows in {len(landed.rows_per_day)} day folders")
+    days = sorted(landed.rows_per_day)
+    covered = homes.cover(platform, days[0], days[-1], _today(platform.source.timezone)) if days else platform
+    first = covered.settings.calendar.first_day
+    outside = [day for day in days if first and day < first]
+    if outside and not as_json:
+        err.print(
+            f"{len(outside)} landed days lie before calendar.first_day {first} and take no part; "
+            f"set calendar.first_day: {outside[0]} in {covered.settings.home / 'settings.yaml'} to include them"
+        )
+    if as_json:
+        _print_json({day.isoformat(): rows for day, rows in sorted(landed.rows_per_day.items())})
+
+
+@app.command()
+def run(
+    first: FromOption,
+    last: ToOption,
+    home: HomeOption = None,
+    segment: Annotated[str | None, typer.Option(help="One segment; else all.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Materialises every stage for a range of days, through Dagster; history that it needs comes first.
+
+    Example: `shift-assets run --from 2011-11-12 --to 2011-12-09`
+    """
+    _run(_home(home), first.date(), last.date(), segment, as_json, time.monotonic())
+
+
+@app.command()
+def ui(
+    home: HomeOption = None,
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI, on 127.0.0.1.")] = 3000,
+) -> None:
+    """Opens Dagster: the UI, and the daemon that runs sensors and schedules. Stop with Ctrl-C.
+
+    Example: `shift-assets ui --port 3000`
+    """
+    import subprocess
+
+    from shift_assets import home as homes
+
+    folder = homes.open_platform(_home(home)).settings.home
+    homes.write_instance_file(folder)
+    environment = {**os.environ, "SHIFT_HOME": str(folder), "DAGSTER_HOME": str(folder / "dagster")}
+    bin_folder = Path(sys.executable).parent
+    location = ["-m", "shift_assets.definitions"]
+    processes = [
+        subprocess.Popen([bin_folder / "dagster-webserver", *location, "-h", "127.0.0.1", "-p", str(port)], env=environment),  # noqa: S603
+        subprocess.Popen([bin_folder / "dagster-daemon", "run", *location], env=environment),  # noqa: S603
+    ]
+    out.print(f"Dagster: http://127.0.0.1:{port}  (Ctrl-C stops it)")
+    try:
+        while all(process.poll() is None for process in processes):
+            time.sleep(0.5)
+        raise typer.Exit(1)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+@app.command()
+def evaluate(
+    home: HomeOption = None,
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day; else the calendar's.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day; else the newest alert.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quality report of what was materialised: rows, verdicts, alarms confirmed, recall.
+
+    Example: `shift-assets evaluate --home my_shop --json`
+    """
+    from shift_assets import home as homes
+    from shift_assets.contracts import SHIFT_ALERTS
+    from shift_assets.summary import summarise
+
+    platform = homes.open_platform(_home(home))
+    standing = sorted(partition.day for partition in platform.lake.published(SHIFT_ALERTS))
+    if not standing:
+        raise ConfigError("nothing to evaluate yet; materialise some days first: shift-assets run --from D --to D")
+    summary = summarise(
+        platform,
+        first.date() if first else standing[0],
+        last.date() if last else standing[-1],
+        list(platform.source.segment_keys),
+    )
+    _print_json(summary.as_json()) if as_json else _print_summary(platform, summary)
+
+
+def _home(home: Path | None) -> Path:
+    return (home or home_from_environment()).resolve()
+
+
+def _today(timezone: str) -> date:
+    return datetime.now(ZoneInfo(timezone)).date()
+
+
+def _run(folder: Path, first: date, last: date, segment: str | None, as_json: bool, started: float) -> None:
+    os.environ["SHIFT_HOME"] = str(folder)
+    from shift_assets import home as homes
+    from shift_assets.runs import run_range
+    from shift_assets.summary import summarise
+
+    if last < first:
+        raise ConfigError(f"--to {last} lies before --from {first}")
+    platform = homes.open_platform(folder)
+    platform = homes.cover(platform, _earliest(platform, first), last, _today(platform.source.timezone))
+    calendar = platform.settings.calendar
+    if calendar.first_day and first < calendar.first_day:
+        raise ConfigError(
+            f"--from {first} lies before the calendar's first day {calendar.first_day}; "
+            f"set calendar.first_day in {folder / 'settings.yaml'}"
+        )
+    known = list(platform.source.segment_keys)
+    if segment is not None and segment not in known:
+        raise ConfigError(f"--segment {segment}: no such segment; known: {', '.join(known)}")
+    segments = [segment] if segment else known
+    with _status("starting", quiet=as_json) as say:
+        report = run_range(platform, first, last, segments, say)
+    if not report.success:
+        for message in report.errors:
+            err.print(f"[bold red]failed[/] {message}", highlight=False, soft_wrap=True)
+        err.print(f"look at the run: shift-assets ui --home '{folder}'", highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
+    summary = summarise(platform, first, last, segments)
+    if as_json:
+        _print_json({**summary.as_json(), "seconds": report.seconds})
+        return
+    _print_summary(platform, summary)
+    if report.history_from:
+        out.print(f"History {report.history_from} … {first - timedelta(days=1)}: cleaning, interest series and state.")
+    out.print(f"{time.monotonic() - started:.0f} s in all.")
+
+
+def _earliest(platform: Any, first: date) -> date:
+    from shift_assets.ingest.files import list_landing
+
+    if platform.settings.calendar.first_day is not None:
+        return first
+    return min((file.folder_day for file in list_landing(platform.settings.landing).files), default=first)
+
+
+def _print_summary(platform: Any, summary: Any) -> None:
+    table = RichTable(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    rejected = sum(summary.rows_rejected.values())
+    by_reason = ", ".join(f"{reason} {count:,}" for reason, count in summary.rows_rejected.items())
+    by_kind = ", ".join(f"{kind} {count:,}" for kind, count in summary.alarms_opened.items()) or "none"
+    table.add_row("Days", f"{summary.first_day} … {summary.last_day}, segments {', '.join(summary.segments)}")
+    table.add_row("Rows delivered", f"{summary.rows_delivered:,}")
+    table.add_row("  clean", f"{summary.rows_clean:,}")
+    table.add_row("  rejected", f"{rejected:,}" + (f"  ({by_reason})" if by_reason else ""))
+    table.add_row("Quality gates", "all passed" if not summary.failed_expectations else "\n".join(summary.failed_expectations))
+    table.add_row("Users watched", f"{summary.users_watched:,}")
+    table.add_row("Alarms opened", f"{sum(summary.alarms_opened.values()):,}  ({by_kind})")
+    for example in summary.examples:
+        table.add_row("  for example", f"{example['day']} {example['segment']} {example['kind']}: {example['explanation']}")
+    table.add_row("Recommendations", f"{summary.recommendations:,} for {summary.users_with_recommendations:,} users")
+    if summary.recall_at_k is not None:
+        horizon = platform.settings.outcomes.horizon_days
+        table.add_row(
+            f"  recall@{summary.k}",
+            f"{summary.recall_at_k:.3f} on the {horizon} days after each list ({summary.users_judged:,} user lists judged)",
+        )
+    if summary.alarms_confirmed_share is not None:
+        table.add_row(
+            "  alarms confirmed",
+            f"{summary.alarms_confirmed_share:.0%} of {summary.alarms_judged:,} that the days after could judge",
+        )
+    settings = platform.settings
+    table.add_row("Tables", f"{settings.lake_root}  (Delta, one folder per table)")
+    table.add_row("BI files", f"{settings.bi / 'bi_public.duckdb'}, bi_activation.duckdb")
+    table.add_row("Look at it", f"shift-assets ui --home '{settings.home}'   → http://127.0.0.1:3000")
+    out.print()
+    out.print(table, soft_wrap=False)
+
+
+def _print_json(content: Any) -> None:
+    sys.stdout.write(json.dumps(content, indent=2, sort_keys=True, default=str, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def _status(message: str, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner on a terminal, plain lines elsewhere, nothing when `quiet`."""
+    if quiet:
+        yield lambda _: None
+        return
+    with err.status(message) as status:
+
+        def say(line: str) -> None:
+            err.print(line, highlight=False)
+            status.update(line.strip())
+
+        yield say

@@ -1,0 +1,118 @@
+"""Materialising a range of days through Dagster, from the command line."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import dagster as dg
+from dagster import DagsterEventType, EventLogEntry
+
+from shift_assets.automation.jobs import CATEGORIES, DAILY, HISTORY
+from shift_assets.contracts import Partition
+from shift_assets.definitions import build_definitions
+from shift_assets.home import write_instance_file
+from shift_assets.partitions import days_between, first_day, key_of, parse_key, range_tags
+from shift_assets.resources.platform import Platform
+
+Progress = Callable[[str], None]
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass
+class RunReport:
+    """What a range run did: seconds per step, and the errors of the steps that failed."""
+
+    first_day: date
+    last_day: date
+    history_from: date | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def success(self) -> bool:
+        return not self.errors
+
+
+def open_instance(platform: Platform) -> dg.DagsterInstance:
+    """The Dagster instance of the installation, made where there is none."""
+    write_instance_file(platform.settings.home)
+    return dg.DagsterInstance.from_config(str(platform.settings.dagster_home))
+
+
+def run_range(
+    platform: Platform, first: date, last: date, segments: Sequence[str], progress: Progress = lambda _: None
+) -> RunReport:
+    """Materialises every stage for the closed range of days, and before it the history that the range needs.
+
+    History is every earlier calendar day whose base assets were never materialised. The category model is fitted
+    where it never was. One run each, in this process.
+    """
+    definitions = build_definitions(platform)
+    report = RunReport(first, last)
+    with open_instance(platform) as instance:
+        start = first_day(platform.settings)
+        fit_key = start.isoformat()
+        if fit_key not in instance.get_materialized_partitions(dg.AssetKey("category_model")):
+            _execute(definitions, CATEGORIES, instance, report, progress, partition_key=fit_key)
+        missing = _missing_history(instance, start, first, segments)
+        if missing and report.success:
+            report.history_from = min(missing)
+            span = [Partition(day, segment) for day in (min(missing), max(missing)) for segment in segments]
+            progress(f"history {min(missing)} … {max(missing)}: cleaning, interest series, state")
+            tags = range_tags(span, platform.source.segment_keys)
+            _execute(definitions, HISTORY, instance, report, progress, tags=tags)
+        if report.success:
+            span = [Partition(day, segment) for day in (first, last) for segment in segments]
+            progress(f"all stages {first} … {last}")
+            tags = range_tags(span, platform.source.segment_keys)
+            _execute(definitions, DAILY, instance, report, progress, tags=tags)
+    return report
+
+
+def _missing_history(instance: dg.DagsterInstance, start: date, first: date, segments: Sequence[str]) -> list[date]:
+    if start >= first:
+        return []
+    done = {parse_key(key) for key in instance.get_materialized_partitions(dg.AssetKey("interest_state"))}
+    earlier = days_between(start, first - timedelta(days=1))
+    return [day for day in earlier if any(Partition(day, segment) not in done for segment in segments)]
+
+
+def _execute(
+    definitions: dg.Definitions,
+    job: str,
+    instance: dg.DagsterInstance,
+    report: RunReport,
+    progress: Progress,
+    *,
+    tags: dict[str, str] | None = None,
+    partition_key: str | None = None,
+) -> None:
+    run_id = str(uuid.uuid4())
+
+    def tell(event: EventLogEntry) -> None:
+        happened = event.dagster_event
+        if happened and happened.event_type == DagsterEventType.STEP_SUCCESS:
+            progress(f"  {happened.step_key} {happened.step_success_data.duration_ms / 1000:.1f} s")
+
+    instance.add_event_listener(run_id, tell)
+    result = definitions.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        tags=tags,
+        partition_key=partition_key,
+        raise_on_error=False,
+        run_config=QUIET,
+        run_id=run_id,
+    )
+    for event in result.all_events:
+        if event.event_type == DagsterEventType.STEP_SUCCESS and event.step_key:
+            report.seconds[f"{job}: {event.step_key}"] = event.step_success_data.duration_ms / 1000
+        if event.event_type == DagsterEventType.STEP_FAILURE:
+            data = event.step_failure_data
+            error = data.user_failure_data.description if data.user_failure_data else None
+            cause = data.error.cause if data.error and data.error.cause else data.error
+            report.errors.append(f"{event.step_key}: {error or (cause.message.strip() if cause else 'failed')}")
+    if not result.success and report.success:
+        report.errors.append(f"{job} failed; `shift-assets ui` shows the run")
