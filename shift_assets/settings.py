@@ -82,11 +82,12 @@ class SignalSettings(_Section):
 
 
 class AlertSettings(_Section):
-    """Lines on the classic indicators; an alarm opens when enough of them are crossed."""
+    """Lines on the classic indicators; an alarm opens when gap and distance cross, or the change rate does."""
 
-    change_rate: float = Field(1.5, gt=0, description="Line for |log2(1 + change rate)|")
-    interest_gap: float = Field(0.30, gt=0, le=1)
-    distribution_distance: float = Field(0.55, gt=0, le=1)
+    change_rate: float = Field(2.0, gt=0, description="Line for |log2(1 + change rate)|; 2: four times, or a quarter")
+    interest_gap: float = Field(0.25, gt=0, le=1)
+    distribution_distance: float = Field(0.50, gt=0, le=1)
+    minimum_active_days: int = Field(12, ge=2, description="Users with fewer recent active days raise no alarm")
     per_segment: dict[str, dict[Literal["change_rate", "interest_gap", "distribution_distance"], float]] = Field(
         default_factory=dict, description="Lines of one segment, instead of the ones above"
     )

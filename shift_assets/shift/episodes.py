@@ -38,19 +38,28 @@ class Excess:
 
 
 def excess(
-    change_rate: Floats, interest_gap: Floats, distribution_distance: Floats, settings: AlertSettings, segment: str
+    change_rate: Floats,
+    interest_gap: Floats,
+    distribution_distance: Floats,
+    *,
+    n_days: Ints,
+    settings: AlertSettings,
+    segment: str,
 ) -> Excess:
-    """The users' indicators [user] against the segment's lines."""
+    """The users' indicators [user] against the segment's lines.
+
+    n_days: active days in both windows [user]. Windows of a few days differ by chance alone, so users below
+    `settings.minimum_active_days` stand nowhere.
+    """
     own = settings.per_segment.get(segment, {})
-    with np.errstate(divide="ignore"):
-        doublings = np.log2(1.0 + change_rate)
-    return Excess(
-        mix=np.minimum(
-            interest_gap / own.get("interest_gap", settings.interest_gap),
-            distribution_distance / own.get("distribution_distance", settings.distribution_distance),
-        ),
-        activity=doublings / own.get("change_rate", settings.change_rate),
+    few = n_days < settings.minimum_active_days
+    mix = np.minimum(
+        interest_gap / own.get("interest_gap", settings.interest_gap),
+        distribution_distance / own.get("distribution_distance", settings.distribution_distance),
     )
+    with np.errstate(divide="ignore"):
+        activity = np.log2(1.0 + change_rate) / own.get("change_rate", settings.change_rate)
+    return Excess(mix=np.where(few, np.nan, mix), activity=np.where(few, np.nan, activity))
 
 
 @dataclass(frozen=True, slots=True)

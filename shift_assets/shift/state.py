@@ -127,8 +127,9 @@ def _advance_active(
     )
     decay = 2.0 ** (-1.0 / settings.state.half_life_active_days)
     today = _entries_of_day(series, active, day, codes)
+    old_rings = read_rings(before["recent_days"], codes)
     rings = append_day(
-        read_rings(before["recent_days"], codes),
+        old_rings,
         today,
         settings.state.recent_active_days + settings.state.reference_active_days,
     )
@@ -144,8 +145,8 @@ def _advance_active(
     ]
     alarms = _Alarms(before, day)
     alarms.evaluate(
-        excess(previous[0], previous[1], previous[2], settings.alerts, segment),
-        excess(smoothed[0], smoothed[1], smoothed[2], settings.alerts, segment),
+        excess(*previous, n_days=old_rings.n_days, settings=settings.alerts, segment=segment),
+        excess(*smoothed, n_days=rings.n_days, settings=settings.alerts, segment=segment),
         settings.alerts,
     )
     alarms.open(

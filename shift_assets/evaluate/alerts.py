@@ -1,0 +1,122 @@
+"""What the days after an alarm said about it."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.contracts import ALERT_OUTCOMES, BEHAVIORS
+from shift_assets.settings import Settings
+from shift_assets.shift.episodes import MIX_KINDS
+from shift_assets.shift.rings import CategoryCodes, Floats, Ints, read_rings, ring_categories, sum_by
+from shift_assets.shift.windows import contrast, recent_entries
+
+BACKGROUND = 0.1
+"""Part of either profile that is spread evenly over all categories, so that no event is impossible.
+
+The same part on both sides: a category that neither profile holds then says nothing either way. A pseudo-count
+would not do, because it weighs more in the shorter window and would make every unknown category confirm.
+"""
+
+_EVENT_COLUMNS = [column for column, behavior in enumerate(BEHAVIORS) if behavior != "return"]
+_EVENTS = [f"n_{BEHAVIORS[column]}" for column in _EVENT_COLUMNS]
+
+
+def alert_outcomes(alerts: pa.Table, state: pa.Table, series: pa.Table, settings: Settings) -> pa.Table:
+    """`alert_outcomes` of the alarms that opened, one row each, sorted by alarm.
+
+    alerts: `shift_alerts` of one day and segment, of which the rows `opened` are judged. state: `interest_state` of
+    the same day. series: `interest_series` of the `outcomes.horizon_days` days after it; other days in it are not
+    looked at.
+
+    The gain is the mean, over the user's events of those days, of the log-likelihood under the recent window less
+    that under the reference window, in nats per event. A switch or return is judged by the categories of the
+    events (each window's score shares, mixed with `BACKGROUND`), a surge or fade by the number of events per
+    active day (Poisson, with each window's mean). Confirmed: the gain is positive. Both are null with fewer than
+    `outcomes.minimum_events` events, and the gain where a window holds no score. Returns of goods are no events
+    here: they speak of what was bought before.
+
+    Raises ValueError when an alarm's user is not in `state`.
+    """
+    opened = alerts.filter(pc.equal(alerts["status"], "opened")).sort_by("alert_id")
+    if len(opened) == 0:
+        return ALERT_OUTCOMES.empty()
+    row = pc.index_in(opened["user_id"], value_set=state["user_id"])
+    if row.null_count:
+        raise ValueError(f"interest_state lacks {row.null_count} users whose alarms opened; is it of the same day?")
+    users = state.take(row)
+    after = _horizon(series, opened["day"][0].as_py(), settings.outcomes.horizon_days)
+    after = after.filter(pc.is_in(after["user_id"], value_set=opened["user_id"].combine_chunks()))
+    events = np.asarray(np.sum([after[name].to_numpy() for name in _EVENTS], axis=0), dtype=np.float64)
+    user = pc.index_in(after["user_id"], value_set=opened["user_id"]).to_numpy().astype(np.int64)
+
+    codes = CategoryCodes(ring_categories(users["recent_days"]), after["category"])
+    rings = read_rings(users["recent_days"], codes)
+    sides = contrast(rings, recent_entries(rings, settings.state), len(codes))
+    n_events = sum_by(user, events, len(opened))
+    by_mix = np.array([kind in MIX_KINDS for kind in opened["kind"].to_pylist()], dtype=bool)
+    cell = (sides.user, sides.category)
+    mix_gain = _mix_gain(
+        _profiles(sides.share_after(), cell, len(opened), len(codes)),
+        _profiles(sides.share_before(), cell, len(opened), len(codes)),
+        (user, codes.encode(after["category"]), events),
+    )
+    activity_gain = _activity_gain(
+        sides.counts_after[:, _EVENT_COLUMNS].sum(axis=1) / np.maximum(sides.days_after, 1),
+        sides.counts_before[:, _EVENT_COLUMNS].sum(axis=1) / np.maximum(sides.days_before, 1),
+        n_events,
+        _active_days(after, user, events, len(opened)),
+    )
+    enough = n_events >= settings.outcomes.minimum_events
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gain = np.where(by_mix, mix_gain, activity_gain) / n_events
+    known = enough & np.isfinite(gain)
+    return ALERT_OUTCOMES.conform(
+        pa.table(
+            {
+                "day": opened["day"],
+                "segment": opened["segment"],
+                "alert_id": opened["alert_id"],
+                "horizon_days": pa.repeat(settings.outcomes.horizon_days, len(opened)),
+                "confirmed": pa.array(gain > 0, mask=~known),
+                "log_likelihood_gain": pa.array(gain, mask=~known),
+                "n_events": pa.array(n_events.astype(np.int64)),
+            }
+        )
+    )
+
+
+def _horizon(series: pa.Table, day: date, horizon_days: int) -> pa.Table:
+    distance = pc.subtract(series["day"].cast(pa.int32()), pa.scalar((day - date(1970, 1, 1)).days, pa.int32()))
+    return series.filter(pc.and_(pc.greater(distance, 0), pc.less_equal(distance, horizon_days)))
+
+
+def _profiles(share: Floats, cell: tuple[Ints, Ints], n_users: int, n_categories: int) -> Floats:
+    """Probability of every category [user, category]; a row is nan where its window holds no score."""
+    out = np.zeros((n_users, n_categories))
+    out[cell] = share
+    return (1 - BACKGROUND) * out + BACKGROUND / n_categories
+
+
+def _mix_gain(recent: Floats, reference: Floats, events: tuple[Ints, Ints, Floats]) -> Floats:
+    """Summed log-likelihood gain of the users' events (user, category, number of events), [user]."""
+    user, category, number = events
+    terms = number * (np.log(recent[user, category]) - np.log(reference[user, category]))
+    gain = sum_by(user, terms, len(recent))
+    return np.where(np.isnan(recent + reference).any(axis=1), np.nan, gain)
+
+
+def _activity_gain(recent: Floats, reference: Floats, n_events: Floats, days: Ints) -> Floats:
+    """Poisson log-likelihood gain of `n_events` in `days` under the recent over the reference daily mean, [user]."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(n_events * np.log(recent / reference) - days * (recent - reference))
+
+
+def _active_days(after: pa.Table, user: Ints, events: Floats, n_users: int) -> Ints:
+    """Days with an event, [user]."""
+    day = after["day"].cast(pa.int32()).to_numpy().astype(np.int64)
+    seen = np.unique(np.stack([user[events > 0], day[events > 0]]), axis=1)
+    return np.bincount(seen[0], minlength=n_users)
