@@ -134,10 +134,17 @@ class RecommendationSettings(_Section):
     active_within_days: int = Field(28, ge=1, description="Users active so recently get a list")
     similarity: Literal["cosine", "pearson"] = "cosine"
     shrinkage: float = Field(10.0, ge=0)
-    neighbours: int = Field(100, ge=1)
-    candidates: int = Field(100, ge=1, description="Candidates per source and user")
-    weights: dict[Literal["interest_model", "item_neighbours", "popularity"], float] = Field(
-        default={"interest_model": 1.0, "item_neighbours": 1.0, "popularity": 0.3}
+    neighbours: int = Field(100, ge=1, description="Neighbours, and followers, kept per item")
+    half_life_days: float = Field(60, gt=0, description="Days after which an event counts half in a user's taste")
+    weights: dict[Literal["interest_model", "repeats", "item_neighbours", "transitions", "popularity"], float] = Field(
+        default={
+            "interest_model": 0.5,
+            "repeats": 1.0,
+            "item_neighbours": 0.5,
+            "transitions": 0.5,
+            "popularity": 0.3,
+        },
+        description="Weight of each candidate source in the blend; 0 or absent: not used",
     )
     popularity_days: int = Field(7, ge=1)
     rising_weight: float = Field(0.5, ge=0, le=1, description="Pull towards the rising interest of an alerted user")

@@ -6,7 +6,7 @@ not: anything that needs torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,12 @@ class Sequences:
     @property
     def lengths(self) -> Integers:
         return np.diff(self.offsets)
+
+    def recoded(self, own: Vocabulary, other: Vocabulary) -> Sequences:
+        """The same events, packed with the codes of `own`, in the codes of `other`."""
+        items = np.append(0, other.item_codes(pa.array(own.items, pa.string())))
+        categories = np.append(0, other.category_codes(pa.array(own.categories, pa.string())))
+        return replace(self, items=items[self.items], categories=categories[self.categories])
 
     def until(self, day: int) -> Sequences:
         """The events before `day`; users without one keep an empty sequence."""

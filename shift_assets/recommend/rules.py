@@ -1,0 +1,24 @@
+"""What a list never holds: items that left the catalogue, and for a user what was returned or just bought."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shift_assets.models.sequences import Integers
+from shift_assets.recommend.window import Flags, Window
+from shift_assets.settings import RecommendationSettings
+
+
+def in_catalogue(window: Window, catalogue_days: int) -> Flags:
+    """Items [item] that somebody took, and did not just return, within `catalogue_days`."""
+    met = np.zeros(window.item_count, dtype=bool)
+    met[window.items[(window.ages < catalogue_days) & ~window.returned]] = True
+    return met
+
+
+def excluded_pairs(window: Window, settings: RecommendationSettings) -> tuple[Integers, Integers]:
+    """Users and items that must not meet, as two parallel arrays sorted by user."""
+    bought = window.bought & (window.ages < settings.exclude_bought_days)
+    returned = window.returned & (window.ages < settings.exclude_returned_days)
+    events = np.flatnonzero(bought | returned)
+    return window.owners[events], window.items[events]

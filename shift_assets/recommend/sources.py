@@ -1,0 +1,14 @@
+"""Every candidate source, by the name that settings.recommendations.weights gives it a weight under."""
+
+from __future__ import annotations
+
+from shift_assets.recommend.learned import INTEREST_MODEL
+from shift_assets.recommend.neighbours import ITEM_NEIGHBOURS
+from shift_assets.recommend.popularity import POPULARITY
+from shift_assets.recommend.repeats import REPEATS
+from shift_assets.recommend.source import Source
+from shift_assets.recommend.transitions import TRANSITIONS
+
+SOURCES: dict[str, Source] = {
+    source.name: source for source in (INTEREST_MODEL, REPEATS, ITEM_NEIGHBOURS, TRANSITIONS, POPULARITY)
+}

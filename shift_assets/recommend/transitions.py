@@ -1,0 +1,79 @@
+"""What follows: items of a user's next visits, given the items of this one.
+
+A visit is a user's active day. Pairs (item of a visit, item of one of the next `VISITS_AHEAD` visits) are counted,
+each visit with weight 1 / sqrt(its items) so that long orders do not drown the rest, decayed by `VISIT_DECAY` per
+visit between, and divided by sqrt((n_i + c)(n_j + c)): sequential neighbours in the manner of Ludewig & Jannach
+2018 (arXiv 1803.09587).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from shift_assets.models.sequences import Integers
+from shift_assets.recommend.neighbours import BLOCK_VALUES, sparse_top
+from shift_assets.recommend.source import Inputs, Scorer, Source
+from shift_assets.recommend.window import Floats, Window
+
+VISITS_AHEAD = 3
+VISIT_DECAY = 0.6
+HISTORY_DECAY = 0.8
+"""Weight of a visit in a user's state relative to the visit after it."""
+SUPPORT = 5.0
+
+
+def item_transitions(window: Window, visits: Integers, kept: int) -> sparse.csr_matrix:
+    """The `kept` strongest followers of every item, [item, following item]; `visits[event]` numbers the visits."""
+    count = int(visits[-1]) + 1 if len(visits) else 0
+    kept_events = ~window.returned
+    held = sparse.csr_matrix(
+        (np.ones(int(kept_events.sum()), np.float32), (visits[kept_events], window.items[kept_events])),
+        shape=(count, window.item_count),
+    )
+    held.data = np.ones_like(held.data)
+    sizes = np.maximum(np.diff(held.indptr), 1)
+    held = sparse.diags((1 / np.sqrt(sizes)).astype(np.float32)) @ held
+    owners = np.zeros(count, dtype=np.int64)
+    owners[visits] = window.owners
+    ahead = sparse.csr_matrix(held.shape, dtype=np.float32)
+    for lag in range(1, min(VISITS_AHEAD, count - 1) + 1):
+        same_user = np.append(owners[lag:] == owners[:-lag], np.zeros(lag, dtype=bool))
+        shifted = sparse.csr_matrix(
+            (same_user[:-lag].astype(np.float32), (np.arange(count - lag), np.arange(lag, count))), shape=(count, count)
+        )
+        ahead = ahead + VISIT_DECAY ** (lag - 1) * (shifted @ held)
+    support = np.sqrt(np.bincount(window.items[kept_events], minlength=window.item_count) + SUPPORT).astype(np.float32)
+    before = held.T.tocsr()
+    rows_per_block = max(1, BLOCK_VALUES // max(window.item_count, 1))
+    parts = [
+        sparse_top(
+            (before[start : start + rows_per_block] @ ahead).toarray()
+            / (support[start : start + rows_per_block, None] * support),
+            kept,
+        )
+        for start in range(0, window.item_count, rows_per_block)
+    ]
+    return sparse.vstack(parts, format="csr") if parts else sparse.csr_matrix((0, 0), dtype=np.float32)
+
+
+def _visits(window: Window) -> Integers:
+    """Number [event] of the visit, counted through all users."""
+    days, owners = window.sequences.days, window.owners
+    return np.cumsum((np.diff(days, prepend=days[:1]) != 0) | (np.diff(owners, prepend=owners[:1]) != 0))
+
+
+def _fit(inputs: Inputs) -> Scorer:
+    window = inputs.window
+    visits = _visits(window)
+    follows = item_transitions(window, visits, inputs.settings.neighbours)
+    last = visits[window.sequences.offsets[1:] - 1]
+    state = window.user_items(HISTORY_DECAY ** (last[window.owners] - visits))
+
+    def scores(users: Integers) -> Floats:
+        return np.asarray((state[users] @ follows).toarray(), dtype=np.float32)
+
+    return scores
+
+
+TRANSITIONS = Source("transitions", _fit)

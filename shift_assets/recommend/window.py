@@ -1,0 +1,85 @@
+"""The look-back window that every candidate source reads, packed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import sparse
+
+from shift_assets.contracts import BEHAVIORS
+from shift_assets.models.sequences import Integers, Sequences, Vocabulary, pack
+from shift_assets.settings import RecommendationSettings
+
+Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+_EPOCH = date(1970, 1, 1)
+_RETURN, _PURCHASE = BEHAVIORS.index("return") + 1, BEHAVIORS.index("purchase") + 1
+
+
+@dataclass(frozen=True)
+class Window:
+    """Events of the `look_back_days` that end on `day`, and the users who get a list.
+
+    Items are indices into `vocabulary.items`. Event arrays run along `sequences`; `listed[user]` are the indices
+    of the users active within `active_within_days`.
+    """
+
+    day: date
+    vocabulary: Vocabulary
+    sequences: Sequences
+    listed: Integers
+
+    @classmethod
+    def of(cls, events: pa.Table, day: date, settings: RecommendationSettings) -> Window:
+        """`events` (clean_events columns, any order, any days) cut to the window."""
+        first = day - timedelta(days=settings.look_back_days - 1)
+        inside = events.filter(
+            pc.and_(pc.greater_equal(events["day"], first), pc.less_equal(events["day"], day))
+        )
+        vocabulary = Vocabulary.of(inside)
+        sequences = pack(inside, vocabulary)
+        last_day = sequences.days[sequences.offsets[1:] - 1]
+        listed = np.flatnonzero((day - _EPOCH).days - last_day < settings.active_within_days)
+        return cls(day, vocabulary, sequences, listed)
+
+    @property
+    def item_count(self) -> int:
+        return len(self.vocabulary.items)
+
+    @cached_property
+    def owners(self) -> Integers:
+        """User [event]."""
+        return np.repeat(np.arange(len(self.sequences.users)), self.sequences.lengths)
+
+    @cached_property
+    def items(self) -> Integers:
+        """Item [event]."""
+        return self.sequences.items - 1
+
+    @cached_property
+    def ages(self) -> Integers:
+        """Days [event] since the event; 0 on `day`."""
+        return (self.day - _EPOCH).days - self.sequences.days
+
+    @cached_property
+    def returned(self) -> Flags:
+        return self.sequences.behaviors == _RETURN
+
+    @cached_property
+    def bought(self) -> Flags:
+        return self.sequences.behaviors == _PURCHASE
+
+    def user_items(self, weights: npt.NDArray[np.floating]) -> sparse.csr_matrix:
+        """Sum of `weights[event]` as a sparse matrix [user, item]; returned items count nothing."""
+        kept = ~self.returned
+        return sparse.csr_matrix(
+            (weights[kept].astype(np.float32), (self.owners[kept], self.items[kept])),
+            shape=(len(self.sequences.users), self.item_count),
+        )
