@@ -113,6 +113,4 @@ class CausalEncoder(nn.Module):
         others = functional.linear(vectors, self.item(negatives), self.item_bias[negatives])
         others = others + math.log(self.shape.items / len(negatives))
         others = others.masked_fill(negatives == targets[:, None], -torch.inf)
-        return functional.cross_entropy(
-            torch.cat([positive[:, None], others], dim=1), torch.zeros_like(targets)
-        )
+        return functional.cross_entropy(torch.cat([positive[:, None], others], dim=1), torch.zeros_like(targets))

@@ -38,7 +38,9 @@ def batch_of(sequences: Sequences, pieces: Chunks, rows: Integers) -> tuple[Batc
         values[real] = codes[events[real]]
         return torch.from_numpy(values)
 
-    return Batch(*(padded(c) for c in (sequences.items, sequences.categories, sequences.behaviors, sequences.gaps))), events
+    return Batch(
+        *(padded(c) for c in (sequences.items, sequences.categories, sequences.behaviors, sequences.gaps))
+    ), events
 
 
 def user_vectors(model: InterestModel, histories: Sequences) -> Floats:

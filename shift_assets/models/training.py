@@ -267,7 +267,9 @@ def _judge(model: InterestModel, validation: _Validation) -> tuple[float | None,
 def _grow(network: CausalEncoder, vocabulary: Vocabulary, before: InterestModel) -> bool:
     """Copy the weights of `before` into `network` by name; False where its shape is another."""
     old = before.network
-    if old.shape._replace(items=0, categories=0, dropout=0.0) != network.shape._replace(items=0, categories=0, dropout=0.0):
+    if old.shape._replace(items=0, categories=0, dropout=0.0) != network.shape._replace(
+        items=0, categories=0, dropout=0.0
+    ):
         return False
     own = network.state_dict()
     for name, tensor in old.state_dict().items():

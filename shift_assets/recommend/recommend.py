@@ -163,7 +163,11 @@ def _table(
     phrase_keys = np.where(rising, categories, 0) * len(names) + sources
     distinct, phrase = np.unique(phrase_keys, return_inverse=True)
     phrases = [
-        reason(names[key % len(names)], window.vocabulary.categories[key // len(names) - 1] if key >= len(names) else None, language)
+        reason(
+            names[key % len(names)],
+            window.vocabulary.categories[key // len(names) - 1] if key >= len(names) else None,
+            language,
+        )
         for key in distinct.tolist()
     ]
     alert_ids = pa.array([alarms[user].alert_id if user in alarms else None for user in listed], pa.string())

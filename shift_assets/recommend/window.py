@@ -40,9 +40,7 @@ class Window:
     def of(cls, events: pa.Table, day: date, settings: RecommendationSettings) -> Window:
         """`events` (clean_events columns, any order, any days) cut to the window."""
         first = day - timedelta(days=settings.look_back_days - 1)
-        inside = events.filter(
-            pc.and_(pc.greater_equal(events["day"], first), pc.less_equal(events["day"], day))
-        )
+        inside = events.filter(pc.and_(pc.greater_equal(events["day"], first), pc.less_equal(events["day"], day)))
         vocabulary = Vocabulary.of(inside)
         sequences = pack(inside, vocabulary)
         last_day = sequences.days[sequences.offsets[1:] - 1]

@@ -1,0 +1,215 @@
+"""What the days after said about a day's recommendation lists.
+
+Users judged are those with a list and an event, other than a return, in the horizon: recall, NDCG, rates, IPS,
+SNIPS and DR are over them. Coverage and novelty are over all lists. A click is any event other than a return
+with a recommended item. The off-policy estimates value the policy that shows these items with certainty; with
+propensities of 1 all three are the plain click rate per item shown.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import sparse
+
+from shift_assets import contracts
+from shift_assets.evaluate.ranking import (
+    Estimate,
+    doubly_robust,
+    importance_weighted,
+    interval,
+    ndcg_at_k,
+    ratio_estimate,
+    recall_at_k,
+    resamples,
+)
+from shift_assets.settings import OutcomeSettings
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+COVERAGE_SAMPLES_PER_BLOCK = 20
+
+
+class _Codes(NamedTuple):
+    """Names of users and items as numbers that the lists and the events share."""
+
+    users: pa.Array
+    items: pa.Array
+
+    def user(self, names: pa.ChunkedArray) -> Integers:
+        return _place(names, self.users)
+
+    def item(self, names: pa.ChunkedArray) -> Integers:
+        return _place(names, self.items)
+
+
+class _Lists(NamedTuple):
+    """One policy's lists, [user, place]; item -1 where a list is shorter."""
+
+    users: Integers
+    items: Integers
+    propensities: Floats
+
+
+def recommendation_outcomes(
+    recommendations: pa.Table,
+    events_after: pa.Table,
+    events_before: pa.Table,
+    settings: OutcomeSettings,
+    seed: int,
+) -> pa.Table:
+    """Rows of `recommendation_outcomes`, one per policy, for the lists of one (day, segment).
+
+    `events_after` and `events_before` hold clean_events of the segment: of the `horizon_days` after the day, and
+    of the days up to and with it, from which come the catalogue and its popularity; rows of other days are
+    ignored. Estimates that do not exist are null: all but coverage and novelty where no user was judged. The
+    order of rows does not matter.
+
+    Raises ValueError where the lists are of several days or segments, or a propensity is not in (0, 1].
+    """
+    if recommendations.num_rows == 0:
+        return contracts.RECOMMENDATION_OUTCOMES.empty()
+    days, segments = (pc.unique(recommendations[name]).to_pylist() for name in ("day", "segment"))
+    if len(days) != 1 or len(segments) != 1:
+        raise ValueError(f"lists of one day and segment are judged at a time, not of {days} x {segments}")
+    day: date = days[0]
+    last = day + timedelta(days=settings.horizon_days)
+    after = events_after.filter(
+        (pc.field("day") > day) & (pc.field("day") <= last) & (pc.field("behavior") != "return")
+    )
+    before = events_before.filter((pc.field("day") <= day) & (pc.field("behavior") != "return"))
+    codes = _Codes(
+        _distinct(recommendations["user_id"]),
+        _distinct(recommendations["item_id"], before["item_id"], after["item_id"]),
+    )
+    taken_by = _users_per_item(before, codes)
+    recent = before.filter(pc.field("day") > day - timedelta(days=settings.horizon_days))
+    chance = _users_per_item(recent, codes) / max(pc.count_distinct(recent["user_id"]).as_py(), 1)
+    information = -np.log2(np.maximum(taken_by, 1) / max(pc.count_distinct(before["user_id"]).as_py(), 1))
+    rows = [
+        {
+            "day": day,
+            "segment": segments[0],
+            "policy": policy,
+            "horizon_days": settings.horizon_days,
+            **_judge(
+                _lists_of(recommendations.filter(pc.field("policy") == policy), codes),
+                after,
+                codes,
+                np.maximum(information, 0),
+                chance,
+                int((taken_by > 0).sum()),
+                settings.bootstrap_samples,
+                seed,
+            ),
+        }
+        for policy in sorted(pc.unique(recommendations["policy"]).to_pylist())
+    ]
+    return pa.Table.from_pylist(rows, schema=contracts.RECOMMENDATION_OUTCOMES.schema)
+
+
+def _judge(
+    lists: _Lists,
+    after: pa.Table,
+    codes: _Codes,
+    information: Floats,
+    chance: Floats,
+    catalogue_size: int,
+    samples: int,
+    seed: int,
+) -> dict[str, float | int | None]:
+    """The measured columns of one policy; `information[item]` in bits, `chance[item]` of a click in the horizon."""
+    met, relevant = _met(lists, after, codes)
+    bought, _ = _met(lists, after.filter(pc.field("behavior") == "purchase"), codes)
+    shown = lists.items >= 0
+    judged = relevant > 0
+    k = lists.items.shape[1]
+    draws, all_draws = resamples(int(judged.sum()), samples, seed), resamples(len(judged), samples, seed)
+    one, places = np.ones(int(judged.sum())), shown[judged].sum(axis=1).astype(np.float64)
+    rewards, propensities = met[judged].astype(np.float64), lists.propensities[judged]
+    expected = np.where(shown, chance[lists.items], 0.0)[judged]
+    weighted = importance_weighted(rewards, propensities)
+    estimates = {
+        "recall_at_k": ratio_estimate(recall_at_k(met[judged], relevant[judged]), one, draws),
+        "ndcg_at_k": ratio_estimate(ndcg_at_k(met[judged], relevant[judged]), one, draws),
+        "click_rate": ratio_estimate(met[judged].any(axis=1).astype(np.float64), one, draws),
+        "purchase_rate": ratio_estimate(bought[judged].any(axis=1).astype(np.float64), one, draws),
+        "coverage": _coverage(lists.items, catalogue_size, all_draws),
+        "novelty": ratio_estimate(
+            np.where(shown, information[lists.items], 0.0).sum(axis=1), shown.sum(axis=1).astype(np.float64), all_draws
+        ),
+        "ips": ratio_estimate(weighted, places, draws),
+        "snips": ratio_estimate(weighted, importance_weighted(shown[judged].astype(np.float64), propensities), draws),
+        "dr": ratio_estimate(doubly_robust(rewards, propensities, expected), places, draws),
+    }
+    row: dict[str, float | int | None] = {"k": k, "users": int(judged.sum())}
+    for name, estimate in estimates.items():
+        row[name] = estimate.value if estimate else None
+        row[f"{name}_low"] = estimate.low if estimate else None
+        row[f"{name}_high"] = estimate.high if estimate else None
+    return row
+
+
+def _lists_of(rows: pa.Table, codes: _Codes) -> _Lists:
+    users, row = np.unique(codes.user(rows["user_id"]), return_inverse=True)
+    places = rows["rank"].to_numpy() - 1
+    items = np.full((len(users), int(places.max()) + 1), -1, dtype=np.int64)
+    items[row, places] = codes.item(rows["item_id"])
+    propensities = np.ones(items.shape)
+    propensities[row, places] = rows["propensity"].to_numpy()
+    return _Lists(users, items, propensities)
+
+
+def _met(lists: _Lists, events: pa.Table, codes: _Codes) -> tuple[Flags, Integers]:
+    """Which places [user, place] hold an item that its user meets in `events`, and how many items [user] it meets."""
+    users, items = codes.user(events["user_id"]), codes.item(events["item_id"])
+    row = np.full(len(codes.users) + 1, -1)
+    row[lists.users] = np.arange(len(lists.users))
+    listed = row[users] >= 0
+    pairs = np.unique(row[users[listed]] * len(codes.items) + items[listed])
+    own = np.arange(len(lists.users))[:, None] * len(codes.items) + lists.items
+    met = np.isin(own, pairs) & (lists.items >= 0)
+    return met, np.bincount(pairs // max(len(codes.items), 1), minlength=len(lists.users))
+
+
+def _coverage(items: Integers, catalogue_size: int, draws: Integers) -> Estimate | None:
+    """Distinct items of all lists over the catalogue's.
+
+    A resample holds 63 % of the users, so its count comes out low: the interval is moved up by that bias.
+    """
+    if catalogue_size == 0:
+        return None
+    rows, places = np.nonzero(items >= 0)
+    distinct, columns = np.unique(items[rows, places], return_inverse=True)
+    held = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(items), len(distinct)))
+    replicates = np.concatenate(
+        [
+            ((draws[start : start + COVERAGE_SAMPLES_PER_BLOCK] @ held) > 0).sum(axis=1)
+            for start in range(0, len(draws), COVERAGE_SAMPLES_PER_BLOCK)
+        ]
+    )
+    unbiased = np.minimum(replicates + len(distinct) - replicates.mean(), catalogue_size)
+    return interval(len(distinct) / catalogue_size, unbiased / catalogue_size)
+
+
+def _users_per_item(events: pa.Table, codes: _Codes) -> Floats:
+    """Distinct users [item]."""
+    pairs = events.select(["item_id", "user_id"]).group_by(["item_id", "user_id"]).aggregate([])
+    return np.bincount(codes.item(pairs["item_id"]), minlength=len(codes.items)).astype(np.float64)
+
+
+def _distinct(*columns: pa.ChunkedArray) -> pa.Array:
+    return pc.unique(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()))
+
+
+def _place(names: pa.ChunkedArray, among: pa.Array) -> Integers:
+    """Place of every name `among`, -1 where it is not."""
+    found = pc.fill_null(pc.index_in(names, value_set=among), -1)
+    return np.asarray(found.to_numpy(), dtype=np.int64)
