@@ -130,12 +130,12 @@ def roll_back(warehouse: Warehouse, folder: Path, file: BiFile, generation: int)
     return _path(folder, file)
 
 
-def forget(warehouse: Warehouse, folder: Path) -> None:
-    """Deletes the warehouse and every replaced generation: their unused blocks may still hold erased rows."""
-    warehouse.discard()
-    for file in BI_FILES:
-        for path in generations(folder, file).values():
-            path.unlink(missing_ok=True)
+def drop_generations(warehouse: Warehouse, folder: Path) -> None:
+    """Deletes every replaced generation, for rows that must not be kept any longer."""
+    with warehouse.connection():
+        for file in BI_FILES:
+            for path in generations(folder, file).values():
+                path.unlink()
 
 
 def _publish_file(

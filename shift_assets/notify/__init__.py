@@ -1,0 +1,1 @@
+"""Which alarms are told, and in which words; pure, never sends anything."""

@@ -1,0 +1,230 @@
+"""Erasing users from the lake, so that neither their rows nor the bytes of them remain.
+
+Landing files are never changed; a list of erased pseudonyms (`erased.txt`) keeps the cleaning from taking the
+users in again. Rejected rows carry no user id: those whose delivered bytes hold the delivered id as a word are
+emptied, and stay as rows, so that rows delivered still equal rows clean and rejected of what remains. Aggregates
+of a day keep the user's share until the days are run again, and models until they are trained again: the report
+names both. Nothing else may be running; an attempt that is running is fenced out and must be started again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shift_assets.contracts import (
+    ALERT_OUTBOX,
+    ALERT_OUTCOMES,
+    CLEAN_EVENTS,
+    INTEREST_STATE,
+    MODEL_REGISTRY,
+    RECOMMENDATIONS,
+    REJECTED_EVENTS,
+    SHIFT_ALERTS,
+    TABLES,
+    Partition,
+    Table,
+)
+
+ERASED_FILE = "erased.txt"
+AUDIT_FILE = "erasures.jsonl"
+
+_ALERT_TABLES = (ALERT_OUTBOX, ALERT_OUTCOMES)
+_USER_TABLES = (
+    *(table for table in TABLES.values() if "user_id" in table.schema.names and table is not CLEAN_EVENTS),
+    CLEAN_EVENTS,
+)
+"""Clean events last: until they are done, a killed erasure that is run again still finds the days of the user."""
+
+
+class ErasableLake(Protocol):
+    """What an erasure needs of the lake."""
+
+    root: Path
+
+    def published(self, table: Table) -> Mapping[Partition, Any]: ...
+    def files(self, table: Table) -> Mapping[Partition, Path]: ...
+    def read(
+        self, table: Table, *, first_day: date | None, last_day: date | None, segments: Collection[str] | None
+    ) -> pa.Table: ...
+    def claim(self, table: Table, partitions: Iterable[Partition], holder: str) -> Any: ...
+    def publish(self, table: Table, rows: pa.Table, claim: Any) -> Any: ...
+    def vacuum(self, table: Table, retention_hours: int) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What an erasure removed, without naming whom."""
+
+    rows: dict[str, int]
+    """Rows removed, by table; of rejected_events: rows emptied."""
+    days: tuple[date, ...]
+    """Days that held events of the users: run them again to renew the aggregates."""
+    models: tuple[str, ...]
+    """Models, as `name/version`, whose training data held such a day: train them again."""
+
+
+def erased_pseudonyms(privacy_folder: Path) -> frozenset[str]:
+    """Pseudonyms that the cleaning must not take in."""
+    path = privacy_folder / ERASED_FILE
+    return frozenset(path.read_text(encoding="ascii").split()) if path.exists() else frozenset()
+
+
+def erase(
+    lake: ErasableLake, privacy_folder: Path, pseudonyms: Collection[str], delivered_ids: Collection[str] = ()
+) -> Erasure:
+    """Removes the users from every table of `lake`; a second call removes what a killed first one left.
+
+    `pseudonyms` are their `user_id`s; `delivered_ids` are their ids as delivered, without which rejected rows are
+    left alone. Raises FencedOut where another attempt claims a partition meanwhile; call it again then.
+    """
+    users = pa.array(sorted(pseudonyms), pa.string())
+    _remember(privacy_folder, pseudonyms)
+    days = tuple(sorted({p.day for p in _holding(lake, CLEAN_EVENTS, "user_id", users)}))
+    models = _trained_on(lake, days)
+    alerts = _alerts_of(lake, users)
+    rows = {REJECTED_EVENTS.name: _empty_rejected(lake, pseudonyms, delivered_ids)}
+    for table in _ALERT_TABLES:
+        rows[table.name] = _remove(lake, table, "alert_id", alerts)
+    for table in _USER_TABLES:
+        rows[table.name] = _remove(lake, table, "user_id", users)
+    erasure = Erasure({name: count for name, count in rows.items() if count}, days, models)
+    if erasure.rows:
+        _note(privacy_folder, len(users), erasure)
+    return erasure
+
+
+def _remember(privacy_folder: Path, pseudonyms: Collection[str]) -> None:
+    known = erased_pseudonyms(privacy_folder)
+    if known.issuperset(pseudonyms):
+        return
+    privacy_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = privacy_folder / f".{ERASED_FILE}.{os.getpid()}"
+    with aside.open("w", encoding="ascii") as file:
+        aside.chmod(0o600)
+        file.writelines(f"{pseudonym}\n" for pseudonym in sorted(known.union(pseudonyms)))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(privacy_folder / ERASED_FILE)
+
+
+def _holding(lake: ErasableLake, table: Table, column: str, values: pa.Array) -> list[Partition]:
+    """Partitions of `table` in which `column` holds one of `values`."""
+    return [
+        partition
+        for partition, path in lake.files(table).items()
+        if pc.any(pc.is_in(pq.ParquetFile(path).read(columns=[column])[column], values)).as_py()
+    ]
+
+
+def _alerts_of(lake: ErasableLake, users: pa.Array) -> pa.Array:
+    found: set[str] = set()
+    for table in (SHIFT_ALERTS, INTEREST_STATE, RECOMMENDATIONS):
+        for path in lake.files(table).values():
+            rows = pq.ParquetFile(path).read(columns=["user_id", "alert_id"])
+            found |= set(rows.filter(pc.is_in(rows["user_id"], users))["alert_id"].to_pylist())
+    return pa.array(sorted(found - {None}), pa.string())
+
+
+def _trained_on(lake: ErasableLake, days: Collection[date]) -> tuple[str, ...]:
+    registry = lake.read(MODEL_REGISTRY, first_day=None, last_day=None, segments=None)
+    return tuple(
+        sorted(
+            {
+                f"{model['model']}/{model['version']}"
+                for model in registry.to_pylist()
+                if any(model["window_start"] <= day <= model["window_end"] for day in days)
+            }
+        )
+    )
+
+
+def _remove(lake: ErasableLake, table: Table, column: str, values: pa.Array) -> int:
+    """Rows removed from `table`; the bytes of every earlier state of it go too."""
+    fenced_at = _fence_out(lake, table)
+    removed = 0
+    for partition in _holding(lake, table, column, values):
+        rows = _rows(lake, table, partition)
+        kept = rows.filter(pc.invert(pc.fill_null(pc.is_in(rows[column], values), False)))
+        lake.publish(table, kept, lake.claim(table, [partition], "erase"))
+        removed += rows.num_rows - kept.num_rows
+    _shred(lake, table, fenced_at)
+    return removed
+
+
+def _empty_rejected(lake: ErasableLake, pseudonyms: Collection[str], delivered_ids: Collection[str]) -> int:
+    fenced_at = _fence_out(lake, REJECTED_EVENTS)
+    pattern = _word_pattern([*pseudonyms, *delivered_ids])
+    emptied = 0
+    for partition in lake.files(REJECTED_EVENTS):
+        rows = _rows(lake, REJECTED_EVENTS, partition).to_pylist()
+        subjects = [row for row in rows if pattern.search(row["raw"]) or pattern.search(row["detail"].encode())]
+        for row in subjects:
+            row |= {"raw": b"", "raw_sha256": "0" * 64, "detail": "erased"}
+        if subjects:
+            claim = lake.claim(REJECTED_EVENTS, [partition], "erase")
+            lake.publish(REJECTED_EVENTS, pa.Table.from_pylist(rows, schema=REJECTED_EVENTS.schema), claim)
+        emptied += len(subjects)
+    _shred(lake, REJECTED_EVENTS, fenced_at)
+    return emptied
+
+
+def _word_pattern(ids: Iterable[str]) -> re.Pattern[bytes]:
+    """Matches any of `ids` in delivered bytes where no letter or digit touches it, as text or escaped as in JSON."""
+    forms = {
+        form
+        for delivered in ids
+        for normal in (delivered, *(unicodedata.normalize(name, delivered) for name in ("NFC", "NFD")))
+        for form in (normal, json.dumps(normal)[1:-1], json.dumps(normal, ensure_ascii=False)[1:-1])
+    }
+    words = b"|".join(re.escape(form.encode()) for form in sorted(forms, key=lambda form: (-len(form), form)))
+    return re.compile(rb"(?<![0-9A-Za-z])(?:" + words + rb")(?![0-9A-Za-z])")
+
+
+def _rows(lake: ErasableLake, table: Table, partition: Partition) -> pa.Table:
+    return lake.read(table, first_day=partition.day, last_day=partition.day, segments=[partition.segment])
+
+
+def _fence_out(lake: ErasableLake, table: Table) -> float:
+    """Refuses every attempt at `table` that is under way; returns when (seconds since the epoch)."""
+    known = set(lake.published(table))
+    for folder in (lake.root / table.name).glob("day=*/segment=*"):
+        with suppress(ValueError):
+            known.add(Partition(date.fromisoformat(folder.parent.name[4:]), folder.name[8:]))
+    fenced_at = time.time()
+    lake.claim(table, known, "erase")
+    return fenced_at
+
+
+def _shred(lake: ErasableLake, table: Table, fenced_at: float) -> None:
+    """Deletes the files that the newest version does not name, also those of attempts that never published."""
+    lake.vacuum(table, retention_hours=0)
+    named = set(lake.files(table).values())
+    for path in (lake.root / table.name).glob("day=*/segment=*/*"):
+        if path not in named and path.stat().st_mtime <= fenced_at:
+            path.unlink()
+
+
+def _note(privacy_folder: Path, users: int, erasure: Erasure) -> None:
+    line = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "users": users,
+        "rows": erasure.rows,
+        "days": len(erasure.days),
+        "models": erasure.models,
+    }
+    with (privacy_folder / AUDIT_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, sort_keys=True) + "\n")
