@@ -158,7 +158,7 @@ class Lake:
         log = self._open(table)
         if log is None:
             return []
-        gone = log.vacuum(retention_hours=retention_hours, dry_run=False, enforce_retention_duration=False)
+        gone: list[str] = log.vacuum(retention_hours=retention_hours, dry_run=False, enforce_retention_duration=False)
         log.create_checkpoint()
         log.cleanup_metadata()
         return gone
