@@ -1,0 +1,1 @@
+"""Data quality: what each table promises, whether a partition keeps it, and the gate before its readers."""

@@ -1,0 +1,129 @@
+"""One pass over the rows of many partitions: a small frame of what each expectation measured in each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from shift_assets.contracts import ContractError, Partition, Table
+from shift_assets.quality.facts import CleaningFacts, measure, moved_users
+from shift_assets.quality.suites import Expectation, FactHolds, RowsDiffer, RowsKeep
+
+Rows: TypeAlias = pa.Table | Mapping[Partition, Path]
+"""Rows of a table, or the Parquet file of each partition, in which day and segment need not stand."""
+
+
+def profile(
+    table: Table,
+    rows: Rows,
+    partitions: Collection[Partition],
+    suite: Sequence[Expectation],
+    facts: CleaningFacts | None = None,
+) -> pd.DataFrame:
+    """One row per partition, one float column per expectation, by its name: 0 where the partition keeps it.
+
+    Beside them: day, segment, `rows`, and `observed: <expectation>` with what was seen in words. A partition
+    without rows has its row too. Raises ContractError for rows outside `partitions`, for a missing column, and
+    when the suite asks for facts that are not given.
+    """
+    wants_facts = any(isinstance(expectation, FactHolds) for expectation in suite)
+    if wants_facts and facts is None:
+        raise ContractError(f"table {table.name} is judged with CleaningFacts beside its rows; none were given")
+    with _judged(table, rows) as connection:
+        measured = _measure_rows(connection, suite)
+        moved = moved_users(connection, facts) if wants_facts and facts is not None else {}
+    strangers = sorted(set(measured) - set(partitions))
+    if strangers:
+        day, segment = strangers[0]
+        raise ContractError(
+            f"table {table.name} has rows of {len(strangers)} partitions not asked for: {day}|{segment}, …"
+        )
+    counts = {partition: measured[partition]["rows"] if partition in measured else 0 for partition in partitions}
+    lines = []
+    for partition in sorted(partitions):
+        line: dict[str, object] = {
+            "day": partition.day.isoformat(),
+            "segment": partition.segment,
+            "rows": counts[partition],
+        }
+        known = measure(facts, counts, moved, partition) if wants_facts and facts is not None else {}
+        for number, expectation in enumerate(suite):
+            if isinstance(expectation, FactHolds):
+                excess, observed = known[expectation.name]
+            else:
+                excess, observed = _violations(expectation, number, counts[partition], measured.get(partition, {}))
+            line[expectation.name] = float(excess)
+            line[f"observed: {expectation.name}"] = observed
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+@contextmanager
+def _judged(table: Table, rows: Rows) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in which `judged` holds the rows, with day and segment."""
+    with duckdb.connect() as connection:
+        if isinstance(rows, pa.Table):
+            connection.register("judged", rows)
+        elif rows:
+            keys = [(str(path), partition.day, partition.segment) for partition, path in rows.items()]
+            files, days, segments = zip(*keys, strict=True)
+            connection.register("partition_of", pa.table({"file": files, "day": days, "segment": segments}))
+            stored = connection.read_parquet(list(files), filename=True, hive_partitioning=False)
+            own = ", ".join(f'stored."{name}"' for name in stored.columns if name not in ("filename", "day", "segment"))
+            stored.create_view("stored")
+            connection.execute(
+                f"create view judged as select partition_of.day, partition_of.segment, {own} "  # noqa: S608
+                "from stored join partition_of on stored.filename = partition_of.file"
+            )
+        else:
+            connection.register("judged", table.empty())
+        present = {name for name, *_ in connection.execute("describe judged").fetchall()}
+        missing = [name for name in table.schema.names if name not in present]
+        if missing:
+            raise ContractError(f"table {table.name}: missing columns {missing}")
+        yield connection
+
+
+def _measure_rows(
+    connection: duckdb.DuckDBPyConnection, suite: Sequence[Expectation]
+) -> dict[Partition, dict[str, int]]:
+    """Counts of bad rows by partition: `rows`, `<number>` per expectation and `<number>: <column>` per cause."""
+    wanted = {"rows": "count(*)"}
+    distinct = {}
+    for number, expectation in enumerate(suite):
+        if isinstance(expectation, RowsKeep):
+            either = " or ".join(f"coalesce({condition}, false)" for _, condition in expectation.violations)
+            wanted[str(number)] = f"count(*) filter (where {either})"
+            for column, condition in expectation.violations:
+                wanted[f"{number}: {column}"] = f"count(*) filter (where {condition})"
+        elif isinstance(expectation, RowsDiffer):
+            columns = ", ".join(f'"{name}"' for name in expectation.columns)
+            key = columns if len(expectation.columns) == 1 else f"({columns})"
+            distinct[str(number)] = f"count(*) - count(distinct {key})"
+    measured = _by_partition(connection, wanted)
+    # A query of its own for each: beside a distinct count all other counts run several times as long.
+    for number_text, expression in distinct.items():
+        for partition, found in _by_partition(connection, {number_text: expression}).items():
+            measured[partition] |= found
+    return measured
+
+
+def _by_partition(connection: duckdb.DuckDBPyConnection, wanted: Mapping[str, str]) -> dict[Partition, dict[str, int]]:
+    selected = ", ".join(f'{expression} as "{name}"' for name, expression in wanted.items())
+    found = connection.execute(f"select day, segment, {selected} from judged group by day, segment").fetchall()  # noqa: S608
+    return {Partition(day, segment): dict(zip(wanted, values, strict=True)) for day, segment, *values in found}
+
+
+def _violations(expectation: Expectation, number: int, rows: int, measured: Mapping[str, int]) -> tuple[float, str]:
+    bad = measured.get(str(number), 0)
+    observed = f"{bad:,} of {rows:,} rows" if rows else "no rows"
+    if bad and isinstance(expectation, RowsKeep) and len(expectation.violations) > 1:
+        causes = [column for column, _ in expectation.violations if measured[f"{number}: {column}"]]
+        observed += f": {', '.join(causes)}"
+    return bad, observed

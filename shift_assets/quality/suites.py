@@ -1,0 +1,153 @@
+"""What each table promises, as sentences: made from its contract, with a few that only this table needs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from shift_assets.contracts import (
+    BEHAVIORS,
+    CLEAN_EVENTS,
+    HEX_32,
+    INTEREST_SERIES,
+    INTEREST_STATE,
+    RECOMMENDATIONS,
+    SHIFT_ALERTS,
+    Column,
+    Table,
+)
+
+Severity = Literal["ERROR", "WARN"]
+
+ACCOUNTING = "every delivered row is clean or rejected"
+REJECTED_SHARE = "at most 5 % of the delivered rows are rejected"
+REJECTED_SHARE_LIMIT = 0.05
+VOLUME = "the number of rows is usual for the weekday"
+SEGMENT_STABLE = "no user was in another segment before"
+FRESHNESS = "the day is complete for every segment"
+
+_NAMED_ALONE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One promise about a partition. ERROR holds back what reads the table, WARN does not."""
+
+    name: str
+    severity: Severity
+
+
+@dataclass(frozen=True, slots=True)
+class RowsKeep(Expectation):
+    """No row violates any of `violations`: (column to blame, DuckDB condition that is true for a bad row)."""
+
+    violations: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowsDiffer(Expectation):
+    """No two rows of the partition agree in all of `columns`."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FactHolds(Expectation):
+    """Something that the partition's own rows cannot tell; `facts` measures it, by the expectation's name."""
+
+
+def expectations(table: Table, *, timezone: str = "UTC") -> list[Expectation]:
+    """The promises of `table`, in a fixed order; names do not depend on `timezone`, the shop's time zone."""
+    return [*_from_contract(table), *_special(table, timezone)]
+
+
+def _from_contract(table: Table) -> Iterator[Expectation]:
+    key = tuple(name for name in table.key if name not in ("day", "segment"))
+    if key:
+        yield RowsDiffer(f"no {' and '.join(key)} occurs twice", "ERROR", key)
+    required = [column.name for column in table.own_columns if not column.nullable]
+    yield RowsKeep("no null where none may be", "ERROR", tuple((name, f"{_quoted(name)} is null") for name in required))
+    fractional = [column.name for column in table.own_columns if pa.types.is_floating(column.type)]
+    if fractional:
+        yield RowsKeep(
+            "every number is finite", "ERROR", tuple((name, f"not isfinite({_quoted(name)})") for name in fractional)
+        )
+    promises: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for column in table.own_columns:
+        for promise, violation in _bounds(column):
+            promises[promise].append((column.name, violation))
+    for promise, violations in promises.items():
+        if len(violations) <= _NAMED_ALONE:
+            for name, violation in violations:
+                yield RowsKeep(f"{name} {promise}", "ERROR", ((name, violation),))
+        else:
+            first, last = violations[0][0], violations[-1][0]
+            yield RowsKeep(f"each of {first} … {last} {promise}", "ERROR", tuple(violations))
+
+
+def _bounds(column: Column) -> Iterator[tuple[str, str]]:
+    """(promise, condition of a bad row) of each bound that the column's contract sets; nulls are never bad here."""
+    name = _quoted(column.name)
+    if column.pattern == HEX_32:
+        pseudonym = "is a pseudonym of 32 hex characters" if column.name == "user_id" else "is 32 hex characters"
+        yield pseudonym, _mismatch(name, column.pattern)
+    elif column.pattern is not None:
+        yield f"matches {column.pattern}", _mismatch(name, column.pattern)
+    if column.allowed is not None:
+        listed = ", ".join(_literal(value) for value in column.allowed)
+        yield f"is one of {_enumerated(column.allowed)}", f"{name} not in ({listed})"
+    if column.minimum is not None and column.maximum is not None:
+        yield (
+            f"lies between {column.minimum:g} and {column.maximum:g}",
+            f"not ({name} between {column.minimum!r} and {column.maximum!r})",
+        )
+    elif column.minimum is not None:
+        yield f"is at least {column.minimum:g}", f"{name} < {column.minimum!r}"
+    elif column.maximum is not None:
+        yield f"is at most {column.maximum:g}", f"{name} > {column.maximum!r}"
+
+
+def _special(table: Table, timezone: str) -> Sequence[Expectation]:
+    if table is CLEAN_EVENTS:
+        other_day = f"cast(timezone({_literal(timezone)}, event_ts) as date) <> day"
+        return (
+            RowsKeep("event_ts lies on the partition's local day", "ERROR", (("event_ts", other_day),)),
+            FactHolds(ACCOUNTING, "ERROR"),
+            FactHolds(REJECTED_SHARE, "WARN"),
+            FactHolds(VOLUME, "WARN"),
+            FactHolds(SEGMENT_STABLE, "WARN"),
+        )
+    if table is INTEREST_SERIES:
+        no_event = " + ".join(f"n_{behavior}" for behavior in BEHAVIORS) + " < 1"
+        return (RowsKeep("a row stands for at least one event", "ERROR", (("n_view", no_event),)),)
+    if table is INTEREST_STATE:
+        return (_not_after("last_active_day"),)
+    if table is SHIFT_ALERTS:
+        return (_not_after("onset_day"),)
+    if table is RECOMMENDATIONS:
+        return (RowsDiffer("no item stands twice in a user's list", "ERROR", ("user_id", "item_id")),)
+    return ()
+
+
+def _not_after(name: str) -> RowsKeep:
+    return RowsKeep(f"{name} is not after the day", "ERROR", ((name, f"{name} > day"),))
+
+
+def _mismatch(name: str, pattern: str) -> str:
+    return f"not regexp_full_match({name}, {_literal(pattern)})"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _enumerated(values: Iterable[str]) -> str:
+    return ", ".join(values)
