@@ -105,7 +105,7 @@ def _measure_rows(
         elif isinstance(expectation, RowsDiffer):
             columns = ", ".join(f'"{name}"' for name in expectation.columns)
             key = columns if len(expectation.columns) == 1 else f"({columns})"
-            distinct[str(number)] = f"count(*) - count(distinct {key})"
+            distinct[str(number)] = f"count({key}) - count(distinct {key})"
     measured = _by_partition(connection, wanted)
     # A query of its own for each: beside a distinct count all other counts run several times as long.
     for number_text, expression in distinct.items():

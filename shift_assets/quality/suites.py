@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +31,8 @@ SEGMENT_STABLE = "no user was in another segment before"
 FRESHNESS = "the day is complete for every segment"
 
 _NAMED_ALONE = 3
+"""Up to so many columns under the same bound have an expectation each; more share one."""
+_PATTERN_PROMISES = {HEX_32: "is 32 hex characters", r"^[0-9a-f]{64}$": "is 64 hex characters"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,15 @@ def _from_contract(table: Table) -> Iterator[Expectation]:
 def _bounds(column: Column) -> Iterator[tuple[str, str]]:
     """(promise, condition of a bad row) of each bound that the column's contract sets; nulls are never bad here."""
     name = _quoted(column.name)
-    if column.pattern == HEX_32:
-        pseudonym = "is a pseudonym of 32 hex characters" if column.name == "user_id" else "is 32 hex characters"
-        yield pseudonym, _mismatch(name, column.pattern)
-    elif column.pattern is not None:
-        yield f"matches {column.pattern}", _mismatch(name, column.pattern)
+    if column.pattern is not None:
+        promise = _PATTERN_PROMISES.get(column.pattern, f"matches {column.pattern}")
+        yield (
+            promise if column.name != "user_id" else f"is a pseudonym of {promise.removeprefix('is ')}",
+            (f"not regexp_full_match({name}, {_literal(column.pattern)})"),
+        )
     if column.allowed is not None:
         listed = ", ".join(_literal(value) for value in column.allowed)
-        yield f"is one of {_enumerated(column.allowed)}", f"{name} not in ({listed})"
+        yield f"is one of {', '.join(column.allowed)}", f"{name} not in ({listed})"
     if column.minimum is not None and column.maximum is not None:
         yield (
             f"lies between {column.minimum:g} and {column.maximum:g}",
@@ -137,17 +140,9 @@ def _not_after(name: str) -> RowsKeep:
     return RowsKeep(f"{name} is not after the day", "ERROR", ((name, f"{name} > day"),))
 
 
-def _mismatch(name: str, pattern: str) -> str:
-    return f"not regexp_full_match({name}, {_literal(pattern)})"
-
-
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _enumerated(values: Iterable[str]) -> str:
-    return ", ".join(values)
