@@ -29,7 +29,7 @@ from shift_assets.models.encoder import Batch, CausalEncoder, Shape
 from shift_assets.models.ranking import ndcg_at_k, recall_at_k
 from shift_assets.models.scoring import InterestModel, batch_of, score
 from shift_assets.models.sequences import Integers, Sequences, Vocabulary, chunks, later_visit, pack
-from shift_assets.models.store import ModelCard, ModelError, load
+from shift_assets.models.store import ModelCard, load
 from shift_assets.settings import ModelSettings
 
 VALIDATION_K = 20
@@ -69,6 +69,7 @@ def train(
     events_window: pa.Table,
     day: date,
     settings: ModelSettings,
+    *,
     seed: int,
     warm_start: Path | None = None,
     log_dir: Path | None = None,
@@ -145,8 +146,8 @@ class _Fit:
         looks_without_gain = 0
         if warm:
             self._look(0, losses)
-        step = 0
-        for batch, targets in _batches(self.learnable, settings, np.random.default_rng(seed), warm):
+        batches = _batches(self.learnable, settings, np.random.default_rng(seed), warm)
+        for step, (batch, targets) in enumerate(batches, start=1):
             network.train()
             known = targets.to(device) > 0
             vectors = network(Batch(*(codes.to(device) for codes in batch)))[known]
@@ -162,7 +163,6 @@ class _Fit:
             optimiser.step()
             schedule.step()
             losses.append(float(loss.detach()))
-            step += 1
             if step % look_every == 0 or step == steps:
                 looks_without_gain = 0 if self._look(step, losses) else looks_without_gain + 1
                 losses.clear()

@@ -33,7 +33,7 @@ def blend(shares: Sequence[Floats]) -> Floats:
 
 
 def pull_to_rising(blended: Floats, gains: Floats, rising_weight: float) -> Floats:
-    """`blended[user, item]` pulled towards items with `gains[user, item]` in 0..1; rows without gain stay as they are."""
+    """`blended[user, item]` pulled towards items with `gains[user, item]` in 0..1; rows without gain stay."""
     rising = np.where(gains > 0, blended, 0)
     best = rising.max(axis=1, keepdims=True, initial=0)
     pulled = (1 - rising_weight) * blended + rising_weight * gains * rising / np.where(best > 0, best, 1)

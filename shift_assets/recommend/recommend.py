@@ -50,6 +50,7 @@ def recommend(
     events_window: pa.Table,
     day: date,
     segment: str,
+    *,
     model: InterestModel | None,
     alerts_of_day: pa.Table,
     settings: RecommendationSettings,
@@ -64,23 +65,23 @@ def recommend(
     """
     window = Window.of(events_window, day, settings)
     inputs = Inputs(window, settings, model)
-    used = [
-        SOURCES[name]
+    weights = {
+        name: weight
         for name, weight in settings.weights.items()
         if weight > 0 and (model is not None or not SOURCES[name].needs_model)
-    ]
+    }
     allowed = np.flatnonzero(in_catalogue(window, settings.catalogue_days))
-    if not used or not len(window.listed) or not len(allowed):
+    if not weights or not len(window.listed) or not len(allowed):
         return contracts.RECOMMENDATIONS.empty()
     alarms = open_alarms(alerts_of_day)
-    total = sum(settings.weights[source.name] for source in used)
-    scorers = [(source.fit(inputs), settings.weights[source.name] / total) for source in used]
+    total = sum(weights.values())
+    scorers = [(SOURCES[name].fit(inputs), weight / total) for name, weight in weights.items()]
     blocks = [
-        _lists(window, users, allowed, scorers, alarms, settings)
+        _lists(window, users, allowed, scorers=scorers, alarms=alarms, settings=settings)
         for users in np.array_split(window.listed, -(-len(window.listed) * len(allowed) // BLOCK_VALUES))
     ]
     lists = _Lists(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
-    return _table(window, lists, [source.name for source in used], alarms, segment, language)
+    return _table(window, lists, list(weights), alarms=alarms, segment=segment, language=language)
 
 
 def open_alarms(alerts: pa.Table) -> dict[str, Alarm]:
@@ -99,6 +100,7 @@ def _lists(
     window: Window,
     users: Integers,
     allowed: Integers,
+    *,
     scorers: list[tuple[Scorer, float]],
     alarms: Mapping[str, Alarm],
     settings: RecommendationSettings,
@@ -154,7 +156,13 @@ def _gains(window: Window, users: Integers, allowed: Integers, alarms: Mapping[s
 
 
 def _table(
-    window: Window, lists: _Lists, names: list[str], alarms: Mapping[str, Alarm], segment: str, language: Language
+    window: Window,
+    lists: _Lists,
+    names: list[str],
+    *,
+    alarms: Mapping[str, Alarm],
+    segment: str,
+    language: Language,
 ) -> pa.Table:
     rows, places = np.nonzero(lists.items >= 0)
     items, sources, rising = lists.items[rows, places], lists.source[rows, places], lists.rising[rows, places]

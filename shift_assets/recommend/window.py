@@ -68,11 +68,11 @@ class Window:
 
     @cached_property
     def returned(self) -> Flags:
-        return self.sequences.behaviors == _RETURN
+        return np.asarray(self.sequences.behaviors == _RETURN)
 
     @cached_property
     def bought(self) -> Flags:
-        return self.sequences.behaviors == _PURCHASE
+        return np.asarray(self.sequences.behaviors == _PURCHASE)
 
     def user_items(self, weights: npt.NDArray[np.floating]) -> sparse.csr_matrix:
         """Sum of `weights[event]` as a sparse matrix [user, item]; returned items count nothing."""
