@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo
 
 import typer
@@ -206,6 +206,191 @@ def evaluate(
         list(platform.source.segment_keys),
     )
     _print_json(summary.as_json()) if as_json else _print_summary(platform, summary)
+
+
+@app.command()
+def simulate(
+    target: Annotated[Path, typer.Argument(help="Folder that gets landing/, labels.parquet and source.yaml.")],
+    users: Annotated[int, typer.Option(help="Users.")] = 2_000,
+    items: Annotated[int, typer.Option(help="Items.")] = 2_000,
+    days: Annotated[int, typer.Option(help="Days.")] = 90,
+    events: Annotated[int | None, typer.Option(help="Events in all, about; else three per user and day.")] = None,
+    first_day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day.")] = datetime(2026, 1, 1),  # noqa: B008, DTZ001
+    dirt_share: Annotated[float, typer.Option(help="Malformed, duplicate and late rows per event.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 20260101,
+    as_json: JsonOption = False,
+) -> None:
+    """Writes a log with planted, labelled shifts into a landing folder.
+
+    Example: `shift-assets simulate simulated --users 5000 --days 60 --events 1000000`
+
+    Then: `shift-assets init --home simulated --source simulated/source.yaml`
+    """
+    from pydantic import ValidationError
+
+    from shift_assets.simulate import Simulation
+    from shift_assets.simulate import simulate as write_log
+
+    try:
+        simulation = Simulation(
+            users=users,
+            items=items,
+            days=days,
+            events=events,
+            first_day=first_day.date(),
+            dirt_share=dirt_share,
+            seed=seed,
+        )
+    except ValidationError as error:
+        problems = "; ".join(f"--{p['loc'][0]}: {p['msg']}" if p["loc"] else p["msg"] for p in error.errors())
+        raise ConfigError(problems.replace("_", "-")) from error
+    with _status(f"simulating {days} days", quiet=as_json) as say:
+        summary = write_log(simulation, target)
+        say(f"wrote {target}")
+    _print_json(asdict(summary)) if as_json else out.print(summary)
+
+
+@app.command()
+def export(
+    target: Annotated[Path, typer.Argument(help="File (duckdb) or folder (parquet, csv) to write.")],
+    first: FromOption,
+    last: ToOption,
+    home: HomeOption = None,
+    table: Annotated[list[str] | None, typer.Option(help="A table to export; repeat for more; else all.")] = None,
+    form: Annotated[str, typer.Option("--format", help="duckdb, parquet or csv.")] = "duckdb",
+    overwrite: Annotated[bool, typer.Option(help="Replace a target that exists.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Writes tables of a period to one DuckDB file, or to Parquet or CSV files.
+
+    Example: `shift-assets export alerts.csv --format csv --table shift_alerts --from 2011-11-12 --to 2011-12-09`
+    """
+    from shift_assets import home as homes
+    from shift_assets.contracts import TABLES
+    from shift_assets.export import export as write
+
+    platform = homes.open_platform(_home(home))
+    if form not in {"duckdb", "parquet", "csv"}:
+        raise ConfigError(f"--format {form}: expected duckdb, parquet or csv")
+    written = write(
+        platform.lake,
+        first.date(),
+        last.date(),
+        target,
+        table or list(TABLES),
+        form=cast("Literal['duckdb', 'parquet', 'csv']", form),
+        overwrite=overwrite,
+    )
+    if as_json:
+        _print_json({"target": written.target, "rows": written.rows})
+    else:
+        out.print(f"{written.target}: {sum(written.rows.values()):,} rows of {len(written.rows)} tables")
+
+
+@app.command()
+def erase(
+    user: Annotated[str, typer.Option(help="The user's id as the shop delivers it.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Removes one user from every table and BI file; later deliveries of the user are not taken in.
+
+    Example: `shift-assets erase --user 13085`
+    """
+    from shift_assets import home as homes
+    from shift_assets.privacy.erase import erase as remove
+    from shift_assets.privacy.pseudonym import load_key, pseudonym
+    from shift_assets.resources import bi_files
+
+    platform = homes.open_platform(_home(home))
+    settings = platform.settings
+    erasure = remove(platform.lake, settings.privacy, [pseudonym(load_key(settings.privacy), user)], [user])
+    bi_files.forget(platform.warehouse, settings.bi)
+    platform.warehouse.load(platform.lake)
+    bi_files.publish(platform.warehouse, settings.bi, settings.public.keep_generations)
+    report = {"rows": erasure.rows, "days": list(erasure.days), "models_to_retrain": list(erasure.models)}
+    if as_json:
+        _print_json(report)
+    else:
+        out.print(f"removed {sum(erasure.rows.values()):,} rows of {len(erasure.rows)} tables; BI files rebuilt")
+        if erasure.models:
+            out.print(f"train again: {', '.join(erasure.models)}")
+
+
+@quarantine.command("ls")
+def quarantine_ls(
+    home: HomeOption = None,
+    reason: Annotated[str | None, typer.Option(help="One reason only.")] = None,
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows shown.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Lists rejected rows: where they were delivered, and why they were rejected.
+
+    Example: `shift-assets quarantine ls --reason bad_timestamp`
+    """
+    from shift_assets import home as homes
+    from shift_assets.ingest.quarantine import rejected_rows
+
+    platform = homes.open_platform(_home(home))
+    rows = rejected_rows(
+        platform.lake, reason=reason, first_day=first.date() if first else None, last_day=last.date() if last else None
+    )
+    shown = rows.select(["day", "segment", "source_file", "source_row", "reason", "detail"]).slice(0, limit).to_pylist()
+    if as_json:
+        _print_json({"rows": rows.num_rows, "shown": shown})
+        return
+    table = RichTable("file", "row", "reason", "detail", box=None)
+    for row in shown:
+        table.add_row(row["source_file"], str(row["source_row"]), row["reason"], row["detail"])
+    out.print(table)
+    out.print(f"{rows.num_rows:,} rejected rows, {len(shown)} shown")
+
+
+@quarantine.command("replay")
+def quarantine_replay(
+    first: FromOption,
+    last: ToOption,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Names the days whose rejected rows the present source YAML would accept, and the command that takes them in.
+
+    Example: `shift-assets quarantine replay --from 2011-11-12 --to 2011-12-09`
+    """
+    from shift_assets import home as homes
+    from shift_assets.ingest.quarantine import replay
+
+    platform = homes.open_platform(_home(home))
+    healed = replay(platform, first.date(), last.date())
+    if as_json:
+        _print_json([{"day": p.day, "segment": p.segment, "rows": rows} for p, rows in healed.items()])
+    elif not healed:
+        out.print("no rejected row of these days would be accepted now")
+    else:
+        days = [partition.day for partition in healed]
+        out.print(f"{sum(healed.values()):,} rejected rows of {len(set(days))} days would be accepted now; take them in:")
+        out.print(f"shift-assets run --from {min(days)} --to {max(days)}")
+
+
+@app.command()
+def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Looks at what the installation needs: home, engine, disk, key, port, Dagster, tables, BI files.
+
+    Example: `shift-assets doctor`
+    """
+    from shift_assets.doctor import examine
+
+    findings = examine(_home(home))
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "fault": "[red]fault[/]"}[finding.level]
+            out.print(f"{mark} {finding.subject}: {finding.text}", highlight=False, soft_wrap=True)
+    if any(finding.level == "fault" for finding in findings):
+        raise typer.Exit(1)
 
 
 def _home(home: Path | None) -> Path:

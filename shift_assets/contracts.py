@@ -187,6 +187,19 @@ REJECTED_EVENTS = Table(
     ),
 )
 
+DELIVERIES = Table(
+    "deliveries",
+    grain="one delivered file, as far as its rows fell to the partition",
+    key=("source_file",),
+    consumer="accounting: every delivered row is clean or rejected",
+    own_columns=(
+        Column("source_file", _STRING, "Delivered file, relative to the landing folder"),
+        Column("file_sha256", _STRING, "SHA-256 of the delivered bytes", pattern=r"^[0-9a-f]{64}$"),
+        Column("file_rows", _INT, "Rows of the whole file", unit="count", minimum=0),
+        Column("rows", _INT, "Rows of the file that fell to this partition, as the parser counted them", unit="count", minimum=1),
+    ),
+)
+
 INTEREST_SERIES = Table(
     "interest_series",
     grain="one user, category and day with at least one event",
@@ -381,7 +394,7 @@ RECOMMENDATIONS = Table(
 
 ALERT_OUTCOMES = Table(
     "alert_outcomes",
-    grain="one alarm, judged by the days after it opened; its partition is the day of the alarm",
+    grain="one alarm, judged on the day that completed its horizon: it had opened on `day - horizon_days`",
     key=("alert_id",),
     consumer="quality reports, the self-check",
     own_columns=(
@@ -408,7 +421,7 @@ _RATE_MEANINGS = {
 
 RECOMMENDATION_OUTCOMES = Table(
     "recommendation_outcomes",
-    grain="one policy, judged by the days after; its partition is the day of the lists",
+    grain="one policy, judged on the day that completed the horizon of its lists, those of `day - horizon_days`",
     key=("day", "segment", "policy"),
     consumer="quality reports, policy choice, BI",
     own_columns=(
@@ -479,6 +492,7 @@ TABLES: dict[str, Table] = {
     for table in (
         CLEAN_EVENTS,
         REJECTED_EVENTS,
+        DELIVERIES,
         INTEREST_SERIES,
         USER_FEATURES,
         ITEM_FEATURES,

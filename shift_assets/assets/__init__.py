@@ -1,0 +1,32 @@
+"""The asset graph: thin declarations, one module per stage. What an asset computes lies in the domain packages."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from shift_assets.assets.intake import CATEGORY_MODEL, CLEAN, REJECTED, intake_assets
+from shift_assets.assets.interest import SERIES, STATE, interest_assets
+from shift_assets.assets.models import model_assets
+from shift_assets.assets.outcomes import outcome_assets
+from shift_assets.assets.recommendations import recommendation_assets
+from shift_assets.assets.serving import serving_assets
+from shift_assets.assets.shift import shift_assets
+from shift_assets.resources.platform import Platform
+
+BASE_ASSETS = (CLEAN, REJECTED, SERIES, STATE)
+"""What later days need of earlier ones."""
+
+__all__ = ["BASE_ASSETS", "CATEGORY_MODEL", "all_assets"]
+
+
+def all_assets(platform: Platform) -> list[dg.AssetsDefinition]:
+    """Every asset of an installation, in the order of the stages."""
+    return [
+        *intake_assets(platform),
+        *interest_assets(platform),
+        *shift_assets(platform),
+        *model_assets(platform),
+        *recommendation_assets(platform),
+        *outcome_assets(platform),
+        *serving_assets(platform),
+    ]

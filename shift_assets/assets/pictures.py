@@ -16,7 +16,7 @@ from shift_assets.resources.platform import Platform
 _CATEGORIES_SHOWN = 8
 
 
-def rejections_by_reason(_: Platform, rejected: pa.Table) -> bytes | None:
+def rejections_by_reason(rejected: pa.Table) -> bytes | None:
     """Rejected rows by day, stacked by reason."""
     return _stacked_by_day(rejected, "reason", None, "rejected rows", bars=True)
 

@@ -62,13 +62,19 @@ class TableAsset:
     pool: str | None = None
     chunk_days: int = CHUNK_DAYS
     automation: dg.AutomationCondition[Any] | None = None
+    name: str | None = None
+    """Name of the asset where it is not the table's."""
+
+    @property
+    def key(self) -> str:
+        return self.name or self.table.name
 
 
 def build(asset: TableAsset, partitions: dg.PartitionsDefinition, settings: Settings) -> dg.AssetsDefinition:
     """The Dagster asset of one table."""
 
     @dg.asset(
-        name=asset.table.name,
+        name=asset.key,
         partitions_def=partitions,
         deps=asset.deps,
         pool=asset.pool,
@@ -84,9 +90,10 @@ def build(asset: TableAsset, partitions: dg.PartitionsDefinition, settings: Sett
             claim = platform.lake.claim(asset.table, chunk, context.run_id)
             rows = asset.table.conform(asset.compute(platform, chunk))
             published = platform.lake.publish(asset.table, rows, claim)
-            report(context, asset.table, rows, published, asset.metrics, lambda r: asset.picture(platform, r))
-            context.log.info(f"{asset.table.name}: {rows.num_rows:,} rows in {len(chunk)} partitions")
-        yield emitted(asset.table.name)
+            picture = asset.picture(platform, rows)
+            report(context, asset.key, rows, published, metrics=asset.metrics, picture=picture)
+            context.log.info(f"{asset.key}: {rows.num_rows:,} rows in {len(chunk)} partitions")
+        yield emitted(asset.key)
 
     return definition
 
@@ -172,11 +179,12 @@ def by_partition(rows: pa.Table, partitions: Iterable[Partition]) -> dict[Partit
 
 def report(
     context: dg.AssetExecutionContext,
-    table: Table,
+    asset: str,
     rows: pa.Table,
     published: Mapping[Partition, Published],
-    metrics: Callable[[pa.Table], Mapping[str, float]],
-    picture: Callable[[pa.Table], bytes | None],
+    *,
+    metrics: Callable[[pa.Table], Mapping[str, float]] = lambda _: {},
+    picture: bytes | None = None,
     more: Mapping[Partition, Mapping[str, Any]] | None = None,
 ) -> None:
     """One materialisation event per partition, with its own data version, row count and metrics.
@@ -185,24 +193,22 @@ def report(
     """
     parts = by_partition(rows, published)
     newest = max(partition.day for partition in published)
-    shared: dict[str, Any] = {}
-    drawn = picture(rows)
-    if drawn is not None:
-        shared["picture"] = as_markdown(drawn)
-    version = context.assets_def.code_versions_by_key[dg.AssetKey(table.name)]
+    version = context.assets_def.code_versions_by_key[dg.AssetKey(asset)]
     for partition, found in published.items():
         key = key_of(partition)
         metadata: dict[str, Any] = {
             "dagster/row_count": found.rows,
-            "dagster/uri": found.path,
+            "file": found.path,
             **metrics(parts[partition]),
             **(more or {}).get(partition, {}),
         }
         if partition.day == newest:
-            metadata |= {"preview": preview(parts[partition]), **shared}
+            metadata["preview"] = preview(parts[partition])
+            if picture is not None:
+                metadata["picture"] = as_markdown(picture)
         context.log_event(
             dg.AssetMaterialization(
-                table.name,
+                asset,
                 partition=key,
                 metadata=metadata,
                 tags={

@@ -1,0 +1,139 @@
+"""Asset checks: one per expectation of `shift_assets.quality`, partitioned, blocking where a failure must hold back.
+
+What belongs here: telling Dagster the verdicts. What an expectation means and how it is judged lies in
+`shift_assets.quality`; the gate that no separate run can pass lies in the reader, `Platform.read`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets import partitions as keys
+from shift_assets.contracts import (
+    CLEAN_EVENTS,
+    INTEREST_SERIES,
+    RECOMMENDATIONS,
+    SHIFT_ALERTS,
+    SHIFT_SIGNALS,
+    Table,
+)
+from shift_assets.quality.suites import Expectation, expectations
+from shift_assets.resources.platform import Platform
+
+CHECKED = (CLEAN_EVENTS, INTEREST_SERIES, SHIFT_SIGNALS, SHIFT_ALERTS, RECOMMENDATIONS)
+PARTITIONS_TOLD = 100
+"""A run over more partitions tells Dagster only of those that failed: an evaluation costs about 15 ms, and the
+verdicts of all of them stand in the lake anyway."""
+
+
+def all_checks(platform: Platform) -> list[dg.AssetChecksDefinition]:
+    return [table_checks(platform, table) for table in CHECKED] + [freshness(platform)]
+
+
+def check_name(sentence: str) -> str:
+    """The sentence as a Dagster name: letters, digits and underscores."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", sentence).strip("_").lower()
+
+
+def table_checks(platform: Platform, table: Table) -> dg.AssetChecksDefinition:
+    """The checks of one table, judged together in one pass over all partitions of the run."""
+    suite = {check_name(item.name): item for item in expectations(table, timezone=platform.source.timezone)}
+
+    @dg.multi_asset_check(
+        name=f"expectations_of_{table.name}",
+        specs=[
+            dg.AssetCheckSpec(
+                name,
+                asset=table.name,
+                description=item.name,
+                blocking=item.severity == "ERROR",
+                partitions_def=keys.day_segment_partitions(platform.settings, platform.source),
+            )
+            for name, item in suite.items()
+        ],
+    )
+    def checks(
+        context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Iterator[dg.AssetCheckResult]:
+        from shift_assets.resources.verdicts import judge_and_store
+
+        verdicts = judge_and_store(platform, table, keys.requested(context), context.run_id)
+        for name, item in suite.items():
+            yield from _tell(context, table, name, item, verdicts.filter(pc.equal(verdicts["expectation"], item.name)))
+
+    return checks
+
+
+def _tell(
+    context: dg.AssetCheckExecutionContext, table: Table, name: str, item: Expectation, verdicts: pa.Table
+) -> Iterator[dg.AssetCheckResult]:
+    rows = verdicts.to_pylist()
+    severity = dg.AssetCheckSeverity.ERROR if item.severity == "ERROR" else dg.AssetCheckSeverity.WARN
+    failed = [row for row in rows if not row["passed"]]
+    if len(rows) > 1:
+        # A range run's own result speaks for no partition: dagster 1.13 takes the partition from single runs only.
+        for row in rows if len(rows) <= PARTITIONS_TOLD else failed:
+            context.op_execution_context.log_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=dg.AssetKey(table.name),
+                    check_name=name,
+                    passed=row["passed"],
+                    metadata={"observed": row["observed"]},
+                    severity=severity,
+                    blocking=item.severity == "ERROR",
+                    partition=f"{row['day'].isoformat()}|{row['segment']}",
+                )
+            )
+    yield dg.AssetCheckResult(
+        asset_key=table.name,
+        check_name=name,
+        passed=not failed,
+        severity=severity,
+        description=item.name,
+        metadata={
+            "partitions_judged": len(rows),
+            "partitions_failed": len(failed),
+            "observed": "; ".join(
+                f"{row['day'].isoformat()}|{row['segment']}: {row['observed']}" for row in (failed or rows)[:5]
+            ),
+        },
+    )
+
+
+def freshness(platform: Platform) -> dg.AssetChecksDefinition:
+    """Whether the newest landed day stands in clean_events for every segment. Looks at the data's days, not the clock."""
+
+    @dg.asset_check(
+        asset=CLEAN_EVENTS.name,
+        name="yesterday_is_complete_for_every_segment",
+        description="the newest complete day of the landing folder stands in clean_events for every segment",
+    )
+    def complete(platform: dg.ResourceParam[Platform]) -> dg.AssetCheckResult:
+        from shift_assets.ingest.files import list_landing
+        from shift_assets.quality.judge import judge_freshness
+
+        calendar = platform.settings.calendar
+        days = [
+            file.folder_day
+            for file in list_landing(platform.settings.landing).files
+            if calendar.last_day is None or file.folder_day <= calendar.last_day
+        ]
+        if not days:
+            return dg.AssetCheckResult(
+                passed=False, severity=dg.AssetCheckSeverity.WARN, description="nothing has landed yet"
+            )
+        standing = {p: found.digest for p, found in platform.lake.published(CLEAN_EVENTS).items()}
+        verdicts = judge_freshness(CLEAN_EVENTS, standing, max(days), platform.source.segment_keys).to_pylist()
+        missing = [row["segment"] for row in verdicts if not row["passed"]]
+        return dg.AssetCheckResult(
+            passed=not missing,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"day": max(days).isoformat(), "missing_segments": ", ".join(missing)},
+        )
+
+    return complete

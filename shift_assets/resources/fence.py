@@ -30,6 +30,13 @@ class Claim:
     token: int
     partitions: frozenset[Partition]
 
+    def narrowed(self, partitions: Iterable[Partition]) -> Claim:
+        """The same right for some of the claimed partitions, for a run that publishes in chunks."""
+        part = frozenset(partitions)
+        if not part <= self.partitions:
+            raise ValueError(f"{self.table}: {sorted(part - self.partitions)[0]} was never claimed")
+        return Claim(self.table, self.token, part)
+
 
 class Fence:
     """The claims of one installation, in a SQLite file; its write lock serialises commits between processes."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -15,6 +16,9 @@ from shift_assets.quality.gate import require_passed
 from shift_assets.resources.fence import Fence
 from shift_assets.resources.lake import Lake
 from shift_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from shift_assets.resources.warehouse import Warehouse
 
 GATED_TABLES = (CLEAN_EVENTS,)
 """Tables whose readers first ask for a passed verdict on the very content they read."""
@@ -30,6 +34,12 @@ class Platform:
     @cached_property
     def lake(self) -> Lake:
         return Lake(self.settings.lake_root, Fence(self.settings.home / "fence.sqlite"))
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        from shift_assets.resources.warehouse import Warehouse
+
+        return Warehouse(self.settings.bi / "warehouse.duckdb", self.settings.public.minimum_users)
 
     def read(
         self,

@@ -1,0 +1,160 @@
+"""From the landing folder to clean events: the frozen category model, cleaning, and its verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+
+import dagster as dg
+import pyarrow as pa
+
+from shift_assets import partitions as keys
+from shift_assets.assets.pictures import rejections_by_reason
+from shift_assets.assets.publishing import (
+    OWNER,
+    TRANSIENT_RETRY,
+    backfill_policy,
+    code_version,
+    declared,
+    emitted,
+    report,
+)
+from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS, Partition, Table
+from shift_assets.ingest.clean import CleanedChunk
+from shift_assets.resources.platform import Platform, days_of, segments_of
+
+GROUP = "intake"
+CATEGORY_MODEL = "category_model"
+CLEAN, REJECTED = CLEAN_EVENTS.name, REJECTED_EVENTS.name
+_ASSETS = (CLEAN_EVENTS, REJECTED_EVENTS)
+_TABLES = (*_ASSETS, DELIVERIES)
+"""The deliveries behind the accounting stand in the lake, but are no asset: nobody asks for them by themselves."""
+
+
+def intake_assets(platform: Platform) -> list[dg.AssetsDefinition]:
+    return [_category_model(platform), _cleaning(platform)]
+
+
+def _category_model(platform: Platform) -> dg.AssetsDefinition:
+    settings, source = platform.settings, platform.source
+
+    @dg.asset(
+        name=CATEGORY_MODEL,
+        partitions_def=keys.day_partitions(settings, source),
+        group_name=GROUP,
+        kinds={"scikitlearn"},
+        owners=[OWNER],
+        code_version=code_version(["shift_assets.ingest.categories"], settings, ["seed"]),
+        retry_policy=TRANSIENT_RETRY,
+        description=(
+            "**Grain**: one interest category per item, pooled over the segments and frozen: the partition of the "
+            "calendar's first day is the one that is served, fitted on the first 28 landed days, because categories "
+            "must not move under the detector's feet.\n\n**Read by**: cleaning."
+        ),
+    )
+    def category_model(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:
+        model = platform.fit_category_model(date.fromisoformat(context.partition_key))
+        sizes = Counter(model.categories_by_unit().values())
+        context.log.info(f"category model {model.version}: {len(sizes)} categories of {sum(sizes.values())} units")
+        rows = "\n".join(f"| {name} | {count} |" for name, count in sizes.most_common())
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(model.version),
+            metadata={
+                "categories": len(sizes),
+                "units": sum(sizes.values()),
+                "largest_share": max(sizes.values(), default=0) / max(sum(sizes.values()), 1),
+                "sizes": dg.MetadataValue.md(f"| category | units |\n|---|---|\n{rows}"),
+            },
+        )
+
+    return category_model
+
+
+def _cleaning(platform: Platform) -> dg.AssetsDefinition:
+    settings = platform.settings
+    version = code_version(["shift_assets.ingest"], settings, ["lateness_days", "bots"])
+    specs = [
+        dg.AssetSpec(
+            table.name,
+            deps=[dg.AssetDep(CATEGORY_MODEL, partition_mapping=keys.first_day_only(settings))],
+            partitions_def=keys.day_segment_partitions(settings, platform.source),
+            **declared(table, GROUP, {"spark", "duckdb"}, version),
+        )
+        for table in _ASSETS
+    ]
+
+    @dg.multi_asset(
+        name="cleaning",
+        specs=specs,
+        can_subset=False,
+        backfill_policy=backfill_policy(single_run=True),
+        retry_policy=TRANSIENT_RETRY,
+        pool="spark",
+    )
+    def cleaning(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Iterator[dg.MaterializeResult]:
+        from shift_assets.ingest.clean import clean
+        from shift_assets.resources.verdicts import judge_and_store
+
+        asked = keys.requested(context)
+        engine = platform.engine()
+        claims = {table.name: platform.lake.claim(table, asked, context.run_id) for table in _TABLES}
+        parts = clean(
+            platform.parse_context(),
+            days_of(asked),
+            segments_of(asked),
+            platform.settings,
+            platform.category_model(),
+            engine,
+            platform.settings.staging,
+        )
+        wanted = set(asked)
+        for chunk in parts:
+            done = [partition for partition in chunk.partitions if partition in wanted]
+            for table, rows in _rows_by_table(chunk):
+                claim = claims[table.name].narrowed(done)
+                published = platform.lake.publish(table, rows, claim)
+                if table in _ASSETS:
+                    picture = rejections_by_reason(rows) if table is REJECTED_EVENTS else None
+                    report(context, table.name, rows, published, picture=picture, more=_told(chunk, done, engine))
+            judge_and_store(platform, CLEAN_EVENTS, done, context.run_id)
+            context.log.info(
+                f"{done[0].day} to {done[-1].day} on {engine}: {chunk.delivered.num_rows} files, "
+                f"{chunk.clean.num_rows:,} clean and {chunk.rejected.num_rows:,} rejected rows"
+            )
+        for table in _ASSETS:
+            yield emitted(table.name)
+
+    return cleaning
+
+
+def _rows_by_table(chunk: CleanedChunk) -> list[tuple[Table, pa.Table]]:
+    return [(CLEAN_EVENTS, chunk.clean), (REJECTED_EVENTS, chunk.rejected), (DELIVERIES, chunk.delivered)]
+
+
+def _told(chunk: CleanedChunk, partitions: list[Partition], engine: str) -> dict[Partition, dict[str, object]]:
+    """The accounting of each partition: rows delivered, clean, rejected by reason."""
+    delivered: Counter[Partition] = Counter()
+    for row in chunk.delivered.select(["day", "segment", "rows"]).to_pylist():
+        delivered[Partition(row["day"], row["segment"])] += row["rows"]
+    clean = _counts(chunk.clean, [])
+    rejected = _counts(chunk.rejected, ["reason"])
+    return {
+        partition: {
+            "rows_delivered": delivered[partition],
+            "rows_clean": clean.get((partition,), 0),
+            **{f"rejected_{key[1]}": count for key, count in rejected.items() if key[0] == partition},
+            "engine": engine,
+        }
+        for partition in partitions
+    }
+
+
+def _counts(rows: pa.Table, by: list[str]) -> dict[tuple[object, ...], int]:
+    names = ["day", "segment", *by]
+    counted = rows.select(names).group_by(names).aggregate([([], "count_all")]).to_pylist()
+    return {
+        (Partition(row["day"], row["segment"]), *(row[name] for name in by)): row["count_all"] for row in counted
+    }

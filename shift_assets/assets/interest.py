@@ -1,0 +1,152 @@
+"""Interest series, the state carried from day to day, and the features of users and items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import dagster as dg
+import pyarrow as pa
+
+from shift_assets import partitions as keys
+from shift_assets.assets.intake import CLEAN
+from shift_assets.assets.pictures import interest_share
+from shift_assets.assets.publishing import (
+    TRANSIENT_RETRY,
+    TableAsset,
+    backfill_policy,
+    build,
+    code_version,
+    declared,
+    emitted,
+    report,
+)
+from shift_assets.automation.conditions import content_changed
+from shift_assets.contracts import (
+    CLEAN_EVENTS,
+    INTEREST_SERIES,
+    INTEREST_STATE,
+    ITEM_FEATURES,
+    USER_FEATURES,
+    Partition,
+)
+from shift_assets.resources.lake import Published, content_digests
+from shift_assets.resources.platform import Platform, days_of, segments_of
+
+GROUP = "interest"
+SERIES, STATE = INTEREST_SERIES.name, INTEREST_STATE.name
+
+
+def interest_assets(platform: Platform) -> list[dg.AssetsDefinition]:
+    settings = platform.settings
+    partitions = keys.day_segment_partitions(settings, platform.source)
+    look_back = keys.window(settings.features.look_back_days)
+    tables = [
+        TableAsset(
+            table=INTEREST_SERIES,
+            group=GROUP,
+            kinds=frozenset({"duckdb"}),
+            deps=[CLEAN],
+            compute=_series,
+            code=["shift_assets.interest.series"],
+            sections=["interest"],
+            metrics=lambda rows: {
+                "users": float(len(rows["user_id"].unique())),
+                "score": float(sum(rows["score"].to_pylist())),
+            },
+            picture=interest_share,
+            automation=content_changed(),
+        ),
+        TableAsset(
+            table=USER_FEATURES,
+            group=GROUP,
+            kinds=frozenset({"duckdb"}),
+            deps=[dg.AssetDep(SERIES, partition_mapping=look_back), dg.AssetDep(CLEAN, partition_mapping=look_back)],
+            compute=_user_features,
+            code=["shift_assets.interest.features"],
+            sections=["features"],
+            automation=content_changed(),
+        ),
+        TableAsset(
+            table=ITEM_FEATURES,
+            group=GROUP,
+            kinds=frozenset({"scikitlearn"}),
+            deps=[dg.AssetDep(CLEAN, partition_mapping=look_back)],
+            compute=_item_features,
+            code=["shift_assets.interest.features"],
+            sections=["features", "seed"],
+            automation=content_changed(),
+        ),
+    ]
+    return [*(build(asset, partitions, settings) for asset in tables), _state(platform, partitions)]
+
+
+def _series(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.interest.series import interest_series
+
+    days = days_of(partitions)
+    events = platform.read(CLEAN_EVENTS, days[0], days[-1], segments_of(partitions))
+    return interest_series(events, platform.settings.interest, platform.source.timezone)
+
+
+def _state(platform: Platform, partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
+    settings = platform.settings
+
+    @dg.asset(
+        name=STATE,
+        partitions_def=partitions,
+        deps=[SERIES, dg.AssetDep(STATE, partition_mapping=keys.days_ago(1))],
+        backfill_policy=backfill_policy(single_run=True),
+        retry_policy=TRANSIENT_RETRY,
+        **declared(
+            INTEREST_STATE,
+            GROUP,
+            {"numpy"},
+            code_version(["shift_assets.shift"], settings, ["state", "signals", "alerts"]),
+        ),
+    )
+    def interest_state(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Iterator[dg.MaterializeResult]:
+        asked = keys.requested(context)
+        days = days_of(asked)
+        keep_from = days[-1] - timedelta(days=platform.settings.state.keep_days)
+        kept = [partition for partition in asked if partition.day >= keep_from]
+        claim = platform.lake.claim(INTEREST_STATE, kept, context.run_id)
+        snapshots: list[pa.Table] = []
+        expired: dict[Partition, Published] = {}
+        for segment in segments_of(asked):
+            for day, state in _advanced(platform, days, segment):
+                if day >= keep_from:
+                    snapshots.append(state)
+                else:
+                    partition = Partition(day, segment)
+                    digest = content_digests(state).get(partition, "0" * 32)
+                    expired[partition] = Published(state.num_rows, digest, "past its retention, not kept")
+        rows = INTEREST_STATE.conform(pa.concat_tables(snapshots))
+        published = {**expired, **platform.lake.publish(INTEREST_STATE, rows, claim)}
+        report(context, STATE, rows, dict(sorted(published.items())))
+        yield emitted(STATE)
+
+    return interest_state
+
+
+def _advanced(platform: Platform, days: list[date], segment: str) -> Iterator[tuple[date, pa.Table]]:
+    """The state of each day, in order; raises MissingPartition when the day before the first was never made."""
+    from shift_assets.shift.state import advance_range
+
+    before = None
+    if days[0] > keys.first_day(platform.settings):
+        yesterday = days[0] - timedelta(days=1)
+        platform.lake.require(INTEREST_STATE, [Partition(yesterday, segment)])
+        before = platform.lake.read(INTEREST_STATE, first_day=yesterday, last_day=yesterday, segments=[segment])
+    series = platform.read(INTEREST_SERIES, days[0], days[-1], [segment])
+    return advance_range(before, series, days, segment, platform.settings)
+
+
+def _user_features(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    raise ValueError("pending")
+
+
+def _item_features(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    raise ValueError("pending")

@@ -1,0 +1,76 @@
+"""The interest model of a day and segment."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from shift_assets import partitions as keys
+from shift_assets.assets.intake import CLEAN
+from shift_assets.assets.publishing import TableAsset, build
+from shift_assets.contracts import CLEAN_EVENTS, MODEL_REGISTRY, Partition
+from shift_assets.resources.platform import Platform
+
+MODEL = "interest_model"
+CHUNK_DAYS = 7
+"""A week of trained models is registered together: what a killed run loses is a few minutes."""
+
+
+def model_assets(platform: Platform) -> list[dg.AssetsDefinition]:
+    settings = platform.settings
+    asset = TableAsset(
+        table=MODEL_REGISTRY,
+        name=MODEL,
+        group="models",
+        kinds=frozenset({"torch"}),
+        deps=[dg.AssetDep(CLEAN, partition_mapping=keys.window_before(settings.model.window_days))],
+        compute=_trained,
+        code=["shift_assets.models"],
+        sections=["model", "seed"],
+        metrics=lambda rows: {
+            metric["name"]: metric["value"] for row in rows.to_pylist() for metric in row["metrics"]
+        },
+        single_run=False,
+        pool="gpu",
+        chunk_days=CHUNK_DAYS,
+    )
+    return [build(asset, keys.day_segment_partitions(settings, platform.source), settings)]
+
+
+def _trained(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    """Trains the partitions in order of day; each starts from the newest model of an earlier day."""
+    from shift_assets.models.store import save
+    from shift_assets.models.training import train
+
+    settings = platform.settings
+    rows = [MODEL_REGISTRY.empty()]
+    for day, segment in partitions:
+        first = day - timedelta(days=settings.model.window_days)
+        events = platform.read(CLEAN_EVENTS, first, day - timedelta(days=1), [segment])
+        earlier = pa.concat_tables([*rows, registered(platform, segment, day - timedelta(days=1))])
+        newest = newest_of(earlier, segment)
+        trained = train(
+            events,
+            day,
+            settings.model,
+            settings.seed,
+            warm_start=settings.models / newest["path"] if newest else None,
+            log_dir=settings.home / "tensorboard" / segment / day.isoformat(),
+        )
+        if trained.model is not None:
+            rows.append(save(trained.model, trained.card, settings.models, segment))
+    return pa.concat_tables(rows)
+
+
+def registered(platform: Platform, segment: str, last_day: date) -> pa.Table:
+    """The registry's rows of `segment` up to and with `last_day`."""
+    return platform.lake.read(MODEL_REGISTRY, last_day=last_day, segments=[segment])
+
+
+def newest_of(registry: pa.Table, segment: str) -> dict[str, Any] | None:
+    """The registry row of the newest model of `segment`; None where there is none."""
+    rows = [row for row in registry.to_pylist() if row["segment"] == segment]
+    return max(rows, key=lambda row: row["served_from"], default=None)

@@ -1,0 +1,121 @@
+"""What the days after said about a day's claims. The partition is the day that completed the horizon.
+
+So nothing looks ahead: on day D the lists and alarms of D - horizon are judged, and a policy of day D may read
+outcomes up to D - 1.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import dagster as dg
+import pyarrow as pa
+
+from shift_assets import partitions as keys
+from shift_assets.assets.intake import CLEAN
+from shift_assets.assets.interest import SERIES, STATE
+from shift_assets.assets.pictures import recall_by_day
+from shift_assets.assets.publishing import TableAsset, build
+from shift_assets.assets.recommendations import LISTS
+from shift_assets.assets.shift import ALERTS
+from shift_assets.automation.conditions import content_changed
+from shift_assets.contracts import (
+    ALERT_OUTCOMES,
+    CLEAN_EVENTS,
+    INTEREST_SERIES,
+    INTEREST_STATE,
+    RECOMMENDATION_OUTCOMES,
+    RECOMMENDATIONS,
+    SHIFT_ALERTS,
+    Partition,
+)
+from shift_assets.resources.platform import Platform
+
+GROUP = "outcomes"
+
+
+def outcome_assets(platform: Platform) -> list[dg.AssetsDefinition]:
+    settings = platform.settings
+    horizon = settings.outcomes.horizon_days
+    then, since = keys.days_ago(horizon), keys.window(horizon)
+    tables = [
+        TableAsset(
+            table=ALERT_OUTCOMES,
+            group=GROUP,
+            kinds=frozenset({"numpy"}),
+            deps=[
+                dg.AssetDep(ALERTS, partition_mapping=then),
+                dg.AssetDep(STATE, partition_mapping=then),
+                dg.AssetDep(SERIES, partition_mapping=since),
+            ],
+            compute=_alert_outcomes,
+            code=["shift_assets.evaluate.alerts"],
+            sections=["outcomes"],
+            metrics=_confirmed_share,
+            automation=content_changed(STATE),
+        ),
+        TableAsset(
+            table=RECOMMENDATION_OUTCOMES,
+            group=GROUP,
+            kinds=frozenset({"numpy"}),
+            deps=[
+                dg.AssetDep(LISTS, partition_mapping=then),
+                dg.AssetDep(
+                    CLEAN, partition_mapping=keys.window(horizon + settings.recommendations.look_back_days)
+                ),
+            ],
+            compute=_recommendation_outcomes,
+            code=["shift_assets.evaluate.recommendations"],
+            sections=["outcomes", "seed"],
+            metrics=lambda rows: {
+                f"{name}_{row['policy']}": row[name]
+                for row in rows.to_pylist()
+                for name in ("recall_at_k", "ndcg_at_k")
+                if row[name] is not None
+            },
+            picture=recall_by_day,
+            automation=content_changed(CLEAN),
+        ),
+    ]
+    partitions = keys.day_segment_partitions(settings, platform.source)
+    return [build(asset, partitions, settings) for asset in tables]
+
+
+def _alert_outcomes(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.evaluate.alerts import alert_outcomes
+
+    judged = [ALERT_OUTCOMES.empty()]
+    for day, segment in partitions:
+        then = day - timedelta(days=platform.settings.outcomes.horizon_days)
+        alerts = platform.read(SHIFT_ALERTS, then, then, [segment])
+        if alerts.num_rows:
+            state = platform.read(INTEREST_STATE, then, then, [segment])
+            series = platform.read(INTEREST_SERIES, then + timedelta(days=1), day, [segment])
+            judged.append(_on_judging_day(alert_outcomes(alerts, state, series, platform.settings), day))
+    return pa.concat_tables(judged)
+
+
+def _recommendation_outcomes(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.evaluate.recommendations import recommendation_outcomes
+
+    settings = platform.settings
+    judged = [RECOMMENDATION_OUTCOMES.empty()]
+    for day, segment in partitions:
+        then = day - timedelta(days=settings.outcomes.horizon_days)
+        lists = platform.read(RECOMMENDATIONS, then, then, [segment])
+        if lists.num_rows:
+            after = platform.read(CLEAN_EVENTS, then + timedelta(days=1), day, [segment])
+            before = platform.read_window(CLEAN_EVENTS, [then], [segment], settings.recommendations.look_back_days)
+            rows = recommendation_outcomes(lists, after, before, settings.outcomes, settings.seed)
+            judged.append(_on_judging_day(rows, day))
+    return pa.concat_tables(judged)
+
+
+def _on_judging_day(rows: pa.Table, day: date) -> pa.Table:
+    days = pa.repeat(pa.scalar(day, pa.date32()), rows.num_rows)
+    return rows.set_column(0, rows.schema.field("day"), days)
+
+
+def _confirmed_share(rows: pa.Table) -> dict[str, float]:
+    confirmed = rows["confirmed"].drop_null().to_pylist()
+    return {"confirmed_share": sum(confirmed) / len(confirmed)} if confirmed else {}

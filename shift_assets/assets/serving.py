@@ -1,0 +1,147 @@
+"""What leaves the platform: the warehouse, the two BI files, and messages about alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import timedelta
+
+import dagster as dg
+import pyarrow as pa
+
+from shift_assets import partitions as keys
+from shift_assets.assets.publishing import OWNER, TRANSIENT_RETRY, TableAsset, backfill_policy, build, code_version
+from shift_assets.assets.shift import ALERTS
+from shift_assets.automation.conditions import content_changed
+from shift_assets.contracts import ALERT_OUTBOX, SHIFT_ALERTS, TABLES, Partition
+from shift_assets.resources.platform import Platform, days_of, segments_of
+
+GROUP = "serving"
+WAREHOUSE, BI_FILES, NOTIFICATIONS = "warehouse", "bi_files", "alert_notifications"
+UNDELIVERED_FOR_DAYS = 7
+"""Messages that waited for a receiver are tried again for a week."""
+NOT_AN_ASSET = {"model_registry", "quality_verdicts", "deliveries"}
+
+
+def serving_assets(platform: Platform) -> list[dg.AssetsDefinition]:
+    partitions = keys.day_segment_partitions(platform.settings, platform.source)
+    outbox = TableAsset(
+        table=ALERT_OUTBOX,
+        group=GROUP,
+        kinds=frozenset({"json"}),
+        deps=[ALERTS],
+        compute=_messages,
+        code=["shift_assets.notify"],
+        sections=["notify"],
+    )
+    return [build(outbox, partitions, platform.settings), _notifications(platform), _warehouse(platform), _bi_files(platform)]
+
+
+def _messages(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.notify.outbox import outbox_messages
+
+    days = days_of(partitions)
+    alerts = platform.read(SHIFT_ALERTS, days[0], days[-1], segments_of(partitions))
+    return outbox_messages(alerts, platform.settings.notify.minimum_severity)
+
+
+def _notifications(platform: Platform) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=NOTIFICATIONS,
+        partitions_def=keys.day_segment_partitions(platform.settings, platform.source),
+        deps=[ALERT_OUTBOX.name],
+        group_name=GROUP,
+        kinds={"webhook"},
+        owners=[OWNER],
+        code_version=code_version(["shift_assets.resources.notifier"], platform.settings, ["notify"]),
+        pool=NOTIFICATIONS,
+        backfill_policy=backfill_policy(single_run=True),
+        description=(
+            "Posts the outbox of the last days to `notify.webhook_url`, at least once, with the message id as "
+            "idempotency key; nothing is sent twice by a re-run, and a failing receiver fails no run. Without an "
+            "address nothing is sent.\n\n**Read by**: whoever the webhook tells."
+        ),
+    )
+    def alert_notifications(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.MaterializeResult:
+        from shift_assets.resources.notifier import deliver
+
+        address = platform.settings.notify.webhook_url
+        if address is None:
+            return dg.MaterializeResult(metadata={"delivered": 0, "webhook": "notify.webhook_url is not set"})
+        days = days_of(keys.requested(context))
+        first = days[-1] - timedelta(days=UNDELIVERED_FOR_DAYS - 1)
+        outbox = platform.read(ALERT_OUTBOX, first, days[-1], platform.source.segment_keys)
+        delivery = deliver(outbox, address, platform.settings.home / "notified.sqlite")
+        context.log.info(f"webhook: {delivery}")
+        return dg.MaterializeResult(metadata=asdict(delivery))
+
+    return alert_notifications
+
+
+def _warehouse(platform: Platform) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=WAREHOUSE,
+        partitions_def=keys.day_segment_partitions(platform.settings, platform.source),
+        deps=sorted(TABLES.keys() - NOT_AN_ASSET),
+        group_name=GROUP,
+        kinds={"duckdb", "sql"},
+        owners=[OWNER],
+        code_version=code_version(["shift_assets.resources.warehouse", "shift_assets.marts"], platform.settings, ["public"]),
+        pool=WAREHOUSE,
+        backfill_policy=backfill_policy(single_run=True),
+        retry_policy=TRANSIENT_RETRY,
+        automation_condition=content_changed(),
+        description=(
+            "**Grain**: the lake's tables and the marts of `sql/marts`, in one private DuckDB file.\n\n"
+            "Loaded incrementally: only partitions whose content digest changed. A cache: a missing or damaged file "
+            "is rebuilt from the lake.\n\n**Read by**: the published BI files."
+        ),
+    )
+    def warehouse(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:
+        loaded = platform.warehouse.load(platform.lake)
+        context.log.info(f"warehouse: {loaded.partitions or 'nothing new'}{', rebuilt' if loaded.rebuilt else ''}")
+        return dg.MaterializeResult(
+            metadata={
+                "partitions_loaded": sum(loaded.partitions.values()),
+                "by_table": loaded.partitions,
+                "path": dg.MetadataValue.path(platform.warehouse.path),
+            }
+        )
+
+    return warehouse
+
+
+def _bi_files(platform: Platform) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=BI_FILES,
+        partitions_def=keys.day_segment_partitions(platform.settings, platform.source),
+        deps=[WAREHOUSE],
+        group_name=GROUP,
+        kinds={"duckdb"},
+        owners=[OWNER],
+        code_version=code_version(["shift_assets.resources.bi_files", "shift_assets.marts"], platform.settings, ["public"]),
+        pool=WAREHOUSE,
+        backfill_policy=backfill_policy(single_run=True),
+        retry_policy=TRANSIENT_RETRY,
+        automation_condition=content_changed(),
+        description=(
+            "`bi_public.duckdb` (aggregates, small cells suppressed) and `bi_activation.duckdb` (per-pseudonym tables, "
+            "mode 0640), each replaced by one rename: readers never wait and never see half of a day.\n\n"
+            "**Read by**: BI tools and the dashboard."
+        ),
+    )
+    def bi_files(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult]:
+        from shift_assets.resources.bi_files import publish
+
+        published = publish(platform.warehouse, platform.settings.bi, platform.settings.public.keep_generations)
+        metadata: dict[str, object] = {}
+        for name, publication in published.items():
+            context.log.info(f"{name}: generation {publication.generation}, as of {publication.as_of_day}")
+            metadata[f"{name}_generation"] = publication.generation
+            metadata[f"{name}_rows"] = publication.rows
+            metadata[f"{name}_path"] = dg.MetadataValue.path(publication.path)
+        yield dg.MaterializeResult(metadata=metadata)
+
+    return bi_files
