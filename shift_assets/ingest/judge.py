@@ -1,0 +1,311 @@
+"""The row logic: what concerns one delivered row alone, settled on whole batches.
+
+Order of the questions, of which the first to fail gives the reason: can the row be read, who (user), what (item),
+which behaviour, when, in which folder's days, with which numbers, by the source's own rules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shift_assets.contracts import BEHAVIORS
+from shift_assets.ingest.context import ParseContext
+from shift_assets.ingest.expressions import Expression, ExpressionError, evaluate, new_connection
+from shift_assets.ingest.files import Delivered, UnreadableFileError
+from shift_assets.ingest.identifiers import IdProblem, IdTable
+from shift_assets.ingest.parsed import PARSED, RAW_CAP_BYTES
+from shift_assets.ingest.rows import Kind, Rows
+from shift_assets.ingest.segments import SegmentChooser, segment_of_row
+from shift_assets.ingest.source import TYPED
+from shift_assets.ingest.values import TimestampReader, as_text, blank_to_null, nulls_mask, to_double, truth
+from shift_assets.ingest.verdicts import Verdicts, shown
+from shift_assets.ingest.zones import local_calendar
+from shift_assets.privacy.pseudonym import pseudonym
+
+EPOCH = date(1970, 1, 1)
+_NUMERIC = ("quantity", "price", "rating")
+_NO_STRING = pa.scalar(None, pa.string())
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    delivered: str
+    pseudonym: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """Rows that fail one question; `value` is shown in the detail, where it may be."""
+
+    rows: Mask
+    reason: str
+    detail: str
+    value: pa.Array | None = None
+
+    def reported(self, verdicts: Verdicts) -> None:
+        if self.value is None:
+            verdicts.reject(self.rows, self.reason, self.detail)
+        else:
+            values = self.value
+            verdicts.reject(self.rows, self.reason, lambda row: f"{self.detail}: {shown(values[row].as_py())}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """One contract column: its values, null where not delivered or wrong, and what is wrong with which rows."""
+
+    values: pa.Array
+    problems: tuple[_Problem, ...] = ()
+
+
+class Judge:
+    """Turns the rows of one delivered file into PARSED rows."""
+
+    def __init__(self, context: ParseContext, delivered: Delivered, sha256: str) -> None:
+        source = context.source
+        self._source, self._delivered, self._sha256 = source, delivered, sha256
+        self._folder_day = (delivered.folder_day - EPOCH).days
+        self._lateness_days = context.lateness_days
+        self._calendar = local_calendar(source.timezone)
+        self._connection = new_connection()
+        form = source.events.timestamp
+        wall = local_calendar(form.zone) if form.zone else self._calendar
+        self._timestamps = TimestampReader(form, wall, self._connection)
+        self._users = IdTable(lambda text: _User(text, pseudonym(context.key, text)))
+        self._items = IdTable(str)
+        self._behaviors = _behavior_names(source.events.behaviors, derived="behavior" in source.events.derive)
+        self._choose = SegmentChooser(source, context.user_segments)
+        self._catalogue = _Catalogue(context.items) if context.items is not None else None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def parsed(self, rows: Rows) -> pa.RecordBatch:
+        """One PARSED row per row, in order."""
+        verdicts = Verdicts(len(rows))
+        for index, fault in rows.faults.items():
+            verdicts.reject_row(index, fault.reason, fault.detail)
+        columns, pseudonyms = self._contract_columns(rows, verdicts)
+        stamps = columns["event_ts"].values
+        days = self._calendar.to_day(np.asarray(pc.fill_null(stamps.cast(pa.int64()), 0)))
+        timed = ~nulls_mask(stamps)
+        early, late = days < self._folder_day - self._lateness_days, days > self._folder_day
+        verdicts.reject(timed & (early | late), "wrong_day", lambda row: self._wrong_day(int(days[row])))
+        own_day = timed & ~(early | late)
+        for name in _NUMERIC:
+            for problem in columns[name].problems:
+                problem.reported(verdicts)
+        columns = self._repaired(columns)
+        self._apply_rules(rows, columns, verdicts)
+        reason, detail = verdicts.columns()
+        accepted = pa.array(~verdicts.rejected)
+        known = ~nulls_mask(pseudonyms)
+        raw, digests = _capped(rows, verdicts.rejected)
+        event_ids = self._event_ids(rows, columns, pseudonyms)
+        arrays = {
+            "folder_day": pa.repeat(pa.scalar(self._folder_day, pa.int32()), len(rows)).cast(pa.date32()),
+            "source_file": pa.repeat(pa.scalar(self._delivered.path), len(rows)),
+            "source_row": pa.array(rows.numbers),
+            "day": pa.array(np.where(own_day, days, self._folder_day).astype(np.int32)).cast(pa.date32()),
+            "segment": self._choose.segments(rows, self._delivered.path, pseudonyms, known),
+            "segment_known": pa.array(known),
+            "event_id": pc.if_else(accepted, event_ids, _NO_STRING),
+            "user_id": pseudonyms,
+            **{name: typed.values for name, typed in columns.items() if name != "user_id"},
+            "event_ts": stamps.cast(pa.timestamp("us", tz="UTC")),
+            "reason": reason,
+            "detail": detail,
+            "raw": raw,
+            "raw_sha256": digests,
+        }
+        return pa.RecordBatch.from_arrays([arrays[name] for name in PARSED.names], schema=PARSED)
+
+    def _wrong_day(self, day: int) -> str:
+        folder = self._delivered.folder_day
+        local = np.datetime64(day, "D")
+        return f"local day {local} in the folder of {folder}, which may hold {self._lateness_days} days before it"
+
+    def _contract_columns(self, rows: Rows, verdicts: Verdicts) -> tuple[dict[str, _Typed], pa.Array]:
+        """Every contract column, typed; and the pseudonyms. Who, what, which and when are reported here."""
+        events = self._source.events
+        columns: dict[str, _Typed] = {}
+        for name in events.contract_columns:
+            if name in events.map:
+                delivered = events.map[name]  # type: ignore[index]
+                columns[name] = self._typed(name, rows.columns[delivered], rows.kinds.get(delivered))
+            elif name in events.constant:
+                constant = pa.repeat(pa.scalar(events.constant[name]), len(rows))  # type: ignore[index]
+                columns[name] = self._typed(name, constant, None)
+        for name, expression in events.derivations.items():
+            derived = self._typed(name, self._evaluated(expression, rows, columns, "varchar"), None)
+            if name in columns:
+                nothing = nulls_mask(derived.values)
+                kept = tuple(replace(p, rows=p.rows & nothing) for p in columns[name].problems)
+                derived = _Typed(derived.values, kept + derived.problems)
+            columns[name] = derived
+        for name in ("user_id", "item_id", "behavior", "event_ts"):
+            for problem in columns[name].problems:
+                problem.reported(verdicts)
+        for name in ("category", "text"):
+            columns.setdefault(name, _Typed(pa.nulls(len(rows), pa.string())))
+        for name in _NUMERIC:
+            columns.setdefault(name, _Typed(pa.nulls(len(rows), pa.float64())))
+        return columns, self._pseudonyms(columns["user_id"].values)
+
+    def _typed(self, name: str, values: pa.Array, kinds: NDArray[np.uint8] | None) -> _Typed:
+        if name in ("user_id", "item_id"):
+            return self._ids(name, values, kinds)
+        if name == "event_ts":
+            micros, bad, absent = self._timestamps.read(values)
+            stamps = pa.array(micros, mask=bad | absent).cast(pa.timestamp("us"))
+            return _Typed(
+                stamps,
+                (
+                    _Problem(absent, "bad_timestamp", "no timestamp"),
+                    _Problem(bad, "bad_timestamp", "no time between 1990 and 2100 in the source's form", values),
+                ),
+            )
+        if name in _NUMERIC:
+            numbers, bad = to_double(values)
+            return _Typed(numbers, (_Problem(bad, "bad_value", f"{name} is no finite number", values),))
+        texts, _ = as_text(values)
+        if name == "behavior":
+            return self._behavior(texts)
+        return _Typed(blank_to_null(texts))
+
+    def _ids(self, name: str, values: pa.Array, kinds: NDArray[np.uint8] | None) -> _Typed:
+        if kinds is None:
+            values, kinds = as_text(values)
+        table: IdTable = self._users if name == "user_id" else self._items
+        index, answers = table.look_up(values, kinds)
+        texts = [None if isinstance(a, IdProblem) else a.delivered if isinstance(a, _User) else a for a in answers]
+        problems = []
+        for position, answer in enumerate(answers):
+            if isinstance(answer, IdProblem) and (rows := index == position).any():
+                reason = answer.reason or ("missing_user" if name == "user_id" else "missing_item")
+                problems.append(_Problem(rows, reason, f"{name} {answer.detail}"))
+        return _Typed(pa.array(texts, pa.string()).take(pa.array(index)), tuple(problems))
+
+    def _pseudonyms(self, users: pa.Array) -> pa.Array:
+        index, answers = self._users.look_up(users, np.full(len(users), Kind.TEXT, dtype=np.uint8))
+        names = [a.pseudonym if isinstance(a, _User) else None for a in answers]
+        return pa.array(names, pa.string()).take(pa.array(index))
+
+    def _behavior(self, texts: pa.Array) -> _Typed:
+        encoded = pc.dictionary_encode(texts)
+        names = [self._behaviors.get(text) for text in encoded.dictionary.to_pylist()]
+        behaviors = pa.array(names, pa.string()).take(encoded.indices)
+        absent, unknown = nulls_mask(texts), nulls_mask(behaviors)
+        return _Typed(
+            behaviors,
+            (
+                _Problem(absent, "unknown_behavior", "no behavior"),
+                _Problem(unknown, "unknown_behavior", "not among the source's behaviors", texts),
+            ),
+        )
+
+    def _evaluated(self, expression: Expression, rows: Rows, columns: dict[str, _Typed], cast: str) -> pa.Array:
+        visible = {
+            name: columns[name].values if name in TYPED and name in columns else rows.columns[name]
+            for name in expression.columns.values()
+        }
+        try:
+            return evaluate(self._connection, expression, visible, cast, len(rows))
+        except ExpressionError as error:
+            raise UnreadableFileError(f"expression does not fit the columns of this file: {error}") from error
+
+    def _repaired(self, columns: dict[str, _Typed]) -> dict[str, _Typed]:
+        """Missing categories, prices and texts from the items table."""
+        if self._catalogue is None:
+            return columns
+        found = self._catalogue.of(columns["item_id"].values)
+        return columns | {
+            name: _Typed(pc.coalesce(columns[name].values, values), columns[name].problems)
+            for name, values in found.items()
+        }
+
+    def _apply_rules(self, rows: Rows, columns: dict[str, _Typed], verdicts: Verdicts) -> None:
+        for reason, rule in self._source.events.rules:
+            hit = truth(self._evaluated(rule, rows, columns, "boolean"))
+            verdicts.reject(hit, reason, f"source rule: {rule.text}")
+
+    def _event_ids(self, rows: Rows, columns: dict[str, _Typed], pseudonyms: pa.Array) -> pa.Array:
+        """32 hex: MD5 of the source's name and each identity field, length before value, so that none runs over."""
+        events = self._source.events
+        if events.identity == ("row",):
+            fields = [pa.repeat(pa.scalar(self._sha256), len(rows)), pa.array(rows.numbers)]
+        else:
+            fields = []
+            for name in events.identity:
+                if name == "user_id":
+                    fields.append(pseudonyms)
+                elif name == "event_ts":
+                    fields.append(columns[name].values.cast(pa.int64()))
+                else:
+                    value = columns[name].values if name in events.contract_columns else rows.columns[name]
+                    fields.append(value)
+        parts = [f"coalesce(strlen(f{i}::varchar) || ':' || f{i}::varchar, '-')" for i in range(len(fields))]
+        sql = f"md5('{self._source.name}' || ' ' || {' || '.join(parts)})"
+        named = {f"f{i}": field for i, field in enumerate(fields)}
+        return evaluate(self._connection, Expression(sql, sql, {a: a for a in named}), named, "varchar", len(rows))
+
+
+class _Catalogue:
+    """The items table, found by item id."""
+
+    def __init__(self, items: pa.Table) -> None:
+        ids = items["item_id"].to_pylist()
+        self._row = dict(zip(ids, range(len(ids)), strict=True))
+        self._columns = {name: items[name].combine_chunks() for name in ("category", "price", "text")}
+
+    def of(self, item_ids: pa.Array) -> dict[str, pa.Array]:
+        encoded = pc.dictionary_encode(item_ids)
+        where = pa.array([self._row.get(text) for text in encoded.dictionary.to_pylist()], pa.int64())
+        rows = where.take(encoded.indices)
+        return {name: column.take(rows) for name, column in self._columns.items()}
+
+
+def _behavior_names(delivered: dict[str, str], *, derived: bool) -> dict[str, str]:
+    """Contract behaviour of each delivered name; without a mapping, or by an expression, contract names stand too."""
+    contract = {name: name for name in BEHAVIORS} if derived or not delivered else {}
+    return contract | delivered
+
+
+def _capped(rows: Rows, rejected: Mask) -> tuple[pa.Array, pa.Array]:
+    """Raw bytes up to the cap; SHA-256 of the whole for rejected and cut rows."""
+    lengths = np.asarray(pc.binary_length(rows.raw))
+    cut = lengths > RAW_CAP_BYTES
+    told = np.flatnonzero(rejected | cut)
+    digests: list[str | None] = [None] * len(rows)
+    for row, value in zip(told.tolist(), rows.raw.take(pa.array(told)).to_pylist(), strict=True):
+        digests[row] = rows.digests.get(row) or hashlib.sha256(value).hexdigest()
+    raw = rows.raw
+    if cut.any():
+        raw = pa.array([value[:RAW_CAP_BYTES] for value in raw.to_pylist()], pa.binary())
+    return raw, pa.array(digests, pa.string())
+
+
+def unreadable_row(context: ParseContext, delivered: Delivered, why: str, head: bytes, sha256: str) -> pa.RecordBatch:
+    """The one rejected row that stands for a file of which nothing can be published."""
+    row = {
+        "folder_day": delivered.folder_day,
+        "source_file": delivered.path,
+        "source_row": 0,
+        "day": delivered.folder_day,
+        "segment": segment_of_row(context.source.segment_keys, delivered.path, np.array([0]))[0],
+        "segment_known": False,
+        "reason": "unreadable_file",
+        "detail": why,
+        "raw": head[:RAW_CAP_BYTES],
+        "raw_sha256": sha256,
+    }
+    return pa.RecordBatch.from_pylist([row], schema=PARSED)

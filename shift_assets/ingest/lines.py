@@ -1,0 +1,162 @@
+"""Text files as blocks of whole lines, in bounded memory.
+
+A line ends at `\\n`; one `\\r` before it belongs to the line end. A line longer than the cap is never held: its head
+is kept, the rest only digested.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from shift_assets.ingest.parsed import RAW_CAP_BYTES
+from shift_assets.ingest.rows import Fault, Rows, slices
+
+LINE_CAP_BYTES = 1024 * 1024
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NEWLINE, _RETURN = 10, 13
+_SPACES = b" \t\r\n\v\f"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines: `data`, ending in `\\n`, and the number, from 1, of its first line."""
+
+    data: bytes
+    first_line: int
+
+
+@dataclass(frozen=True, slots=True)
+class LongLine:
+    """A line above the cap: its first 64 KiB, the SHA-256 and length of all of it."""
+
+    head: bytes
+    sha256: str
+    length: int
+    line: int
+
+
+def line_blocks(chunks: Iterable[bytes]) -> Iterator[Block | LongLine]:
+    """The lines of a file, without its byte order mark; the last line need not end in a newline."""
+    line = 1
+    rest = b""
+    long: _Long | None = None
+    for chunk in _without_mark(chunks):
+        data = rest + chunk
+        rest = b""
+        if long is not None:
+            end = data.find(b"\n")
+            long.add(data if end < 0 else data[:end])
+            if end < 0:
+                continue
+            yield long.line_at(line)
+            line, long, data = line + 1, None, data[end + 1 :]
+        cut = data.rfind(b"\n") + 1
+        block, rest = data[:cut], data[cut:]
+        for piece in _capped(block, line):
+            yield piece
+        line += block.count(b"\n")
+        if len(rest) > LINE_CAP_BYTES + 1:
+            long, rest = _Long(rest), b""
+    if long is not None:
+        yield long.line_at(line)
+    elif rest:
+        yield from _capped(rest + b"\n", line)
+
+
+def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    head = b""
+    begun = False
+    for chunk in chunks:
+        if begun:
+            yield chunk
+            continue
+        head += chunk
+        if len(head) >= len(BYTE_ORDER_MARK):
+            begun = True
+            yield head.removeprefix(BYTE_ORDER_MARK)
+    if not begun:
+        yield head
+
+
+class _Long:
+    def __init__(self, head: bytes) -> None:
+        self._digest = hashlib.sha256()
+        self._head = b""
+        self._length = 0
+        self._held = b""
+        self.add(head)
+
+    def add(self, piece: bytes) -> None:
+        """Take more of the line; its last byte is held back, for it may be the `\\r` of the line end."""
+        piece = self._held + piece
+        self._held, piece = piece[-1:], piece[:-1]
+        self._take(piece)
+
+    def _take(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        self._length += len(piece)
+        self._head += piece[: RAW_CAP_BYTES - len(self._head)]
+
+    def line_at(self, number: int) -> LongLine:
+        self._take(self._held.removesuffix(b"\r"))
+        return LongLine(self._head, self._digest.hexdigest(), self._length, number)
+
+
+def _capped(block: bytes, first_line: int) -> Iterator[Block | LongLine]:
+    """`block` in runs of lines within the cap, and the long lines between them."""
+    if len(block) > LINE_CAP_BYTES:
+        starts, ends = bounds(block)
+        start, line = 0, first_line
+        for index in np.flatnonzero(ends - starts > LINE_CAP_BYTES).tolist():
+            if starts[index] > start:
+                yield Block(block[start : starts[index]], line)
+            text = block[starts[index] : ends[index]]
+            yield LongLine(text[:RAW_CAP_BYTES], hashlib.sha256(text).hexdigest(), len(text), first_line + index)
+            start = starts[index + 1] if index + 1 < len(starts) else len(block)
+            line = first_line + index + 1
+        block, first_line = block[start:], line
+    if block:
+        yield Block(block, first_line)
+
+
+def bounds(block: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each line of a block starts and ends, its line end excluded."""
+    codes = np.frombuffer(block, dtype=np.uint8)
+    newlines = np.flatnonzero(codes == _NEWLINE)
+    starts = np.concatenate([[0], newlines[:-1] + 1])
+    ends = newlines - ((newlines > starts) & (codes[newlines - 1] == _RETURN))
+    return starts, ends
+
+
+def not_blank(block: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which lines hold anything but white space."""
+    codes = np.frombuffer(block, dtype=np.uint8)
+    kept = ends > starts
+    doubtful = np.flatnonzero(kept & (codes[starts] <= ord(" ")))
+    for index in doubtful.tolist():
+        kept[index] = bool(block[starts[index] : ends[index]].strip(_SPACES))
+    return kept
+
+
+def row_lines(block: Block) -> tuple[NDArray[np.int64], pa.Array]:
+    """Numbers and bytes of the lines of a block that are rows: all but the blank ones."""
+    starts, ends = bounds(block.data)
+    lines = np.flatnonzero(not_blank(block.data, starts, ends))
+    return block.first_line + lines, slices(pa.py_buffer(block.data), starts[lines], ends[lines], pa.binary())
+
+
+def long_line_row(line: LongLine, wanted: tuple[str, ...]) -> Rows:
+    """The one row of a line above the cap."""
+    return Rows(
+        np.array([line.line], dtype=np.int64),
+        pa.array([line.head], pa.binary()),
+        {name: pa.nulls(1, pa.string()) for name in wanted},
+        faults={0: Fault("too_long", f"{line.length} bytes; a line has at most {LINE_CAP_BYTES}")},
+        digests={0: line.sha256},
+    )

@@ -1,0 +1,60 @@
+"""Which segment a parsed row belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shift_assets.ingest.rows import Rows
+from shift_assets.ingest.source import Source
+from shift_assets.ingest.values import as_text
+
+_ROW_STRIDE = 2_654_435_761
+"""Knuth's multiplier: consecutive rows fall into segments apart from each other."""
+
+
+def segment_of_row(keys: tuple[str, ...], path: str, numbers: NDArray[np.int64]) -> list[str]:
+    """Segments of rows whose user cannot be told: a stable hash of file path and row number."""
+    start = int(hashlib.sha256(path.encode()).hexdigest()[:8], 16)
+    index = ((start + numbers.astype(np.uint64) * _ROW_STRIDE) % 2**32 * len(keys)) >> 32
+    return [keys[i] for i in index.tolist()]
+
+
+class SegmentChooser:
+    """Segments of users: by hash of the pseudonym, by a column of the event, or by the users table."""
+
+    def __init__(self, source: Source, user_segments: pa.Table | None) -> None:
+        self._segments, self._keys = source.segments, source.segment_keys
+        self._of_value = source.segments.segment_of
+        self._of_user: dict[str, str] = {}
+        if user_segments is not None:
+            self._of_user = dict(
+                zip(user_segments["user_id"].to_pylist(), user_segments["segment"].to_pylist(), strict=True)
+            )
+
+    def segments(self, rows: Rows, path: str, pseudonyms: pa.Array, known: NDArray[np.bool_]) -> pa.Array:
+        """The segment of each row; where `known` is False, the one of its file and row."""
+        if self._segments.table == "events":
+            texts, _ = as_text(rows.columns[self._segments.column or ""])
+            chosen = _mapped(texts, self._of_value, self._keys[-1])
+        elif self._segments.table == "users":
+            chosen = _mapped(pseudonyms, self._of_user, self._keys[-1])
+        else:
+            encoded = pc.dictionary_encode(pseudonyms)
+            shards = [self._keys[int(user[:8], 16) % len(self._keys)] for user in encoded.dictionary.to_pylist()]
+            chosen = pa.array(shards, pa.string()).take(encoded.indices)
+        unknown = np.flatnonzero(~known)
+        if not len(unknown):
+            return chosen
+        hashed = segment_of_row(self._keys, path, rows.numbers[unknown])
+        return pc.replace_with_mask(chosen, pa.array(~known), pa.array(hashed, pa.string()))
+
+
+def _mapped(texts: pa.Array, names: dict[str, str], other: str) -> pa.Array:
+    encoded = pc.dictionary_encode(texts)
+    found = [names.get(text, other) for text in encoded.dictionary.to_pylist()]
+    return pc.fill_null(pa.array(found, pa.string()).take(encoded.indices), other)

@@ -1,0 +1,69 @@
+"""Pseudonyms of users: a keyed digest, made at intake, before anything is stored or planned by an engine."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import logging
+import os
+import secrets
+import unicodedata
+from pathlib import Path
+
+from shift_assets.configfile import ConfigError
+
+KEY_VARIABLE = "SHIFT_PRIVACY_KEY"
+KEY_FILE = "pseudonym.key"
+KEY_BYTES = 32
+
+_logger = logging.getLogger(__name__)
+
+
+def pseudonym(key: bytes, delivered_id: str) -> str:
+    """First 32 hex characters of HMAC-SHA256(`key`, NFC(`delivered_id`) as UTF-8)."""
+    return hmac.digest(key, unicodedata.normalize("NFC", delivered_id).encode(), "sha256").hex()[:32]
+
+
+def load_key(privacy_folder: Path) -> bytes:
+    """The installation's secret key: from SHIFT_PRIVACY_KEY, else from `privacy_folder`, where it is made once.
+
+    Raises ConfigError for a key that is not hex of at least 32 bytes. The log names the key's path, never the key.
+    """
+    from_environment = os.environ.get(KEY_VARIABLE, "").strip()
+    if from_environment:
+        return _decoded(from_environment, f"environment variable {KEY_VARIABLE}")
+    path = privacy_folder / KEY_FILE
+    if not path.exists():
+        _make(path)
+    return _decoded(path.read_text(encoding="ascii", errors="replace").strip(), str(path))
+
+
+def _decoded(text: str, where: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        raise ConfigError(f"{where}: not hexadecimal; write at least {2 * KEY_BYTES} hex digits") from None
+    if len(key) < KEY_BYTES:
+        raise ConfigError(f"{where}: {len(key)} bytes; write at least {KEY_BYTES} ({2 * KEY_BYTES} hex digits)")
+    return key
+
+
+def _make(path: Path) -> None:
+    """Write a new key at `path` unless another process was first.
+
+    The whole key is written aside and linked into place: a link fails where the name exists, so the first one
+    stays, and no reader ever sees a part of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(KEY_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+            _logger.warning("made the pseudonym key %s; keep a copy: without it no pseudonym can be made again", path)
+    finally:
+        aside.unlink()
