@@ -7,7 +7,6 @@ worker can make any block at any time, and memory does not grow with the number 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -138,25 +137,31 @@ def users_table(simulation: Simulation, block: Block) -> pa.Table:
 
 def labels_table(simulation: Simulation, world: World, block: Block) -> pa.Table:
     """The truth about the block's planted users, in the LABELS schema; a change past the last day counts as well."""
-    names, ids = np.array(world.categories), user_ids(simulation, block)
-    rows = []
-    for user in np.flatnonzero(block.kind > 0).tolist():
-        kind, start = KINDS[block.kind[user]], int(block.starts[user])
-        lost, gained, distance = _moved(block, user, names)
-        last = start + int(block.ramp_days[user]) - 1 if block.ends[user] == NEVER else int(block.ends[user])
-        rows.append(
-            {
-                "user_id": ids[user],
-                "kind": kind,
-                "start_day": simulation.first_day + timedelta(days=start),
-                "end_day": simulation.first_day + timedelta(days=start + 1 if kind == "gift" else last),
-                "from_categories": lost,
-                "to_categories": gained,
-                "must_alarm": kind in MUST_ALARM,
-                "total_variation": distance,
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=LABELS)
+    users = np.flatnonzero(block.kind > 0)
+    kind, start = block.kind[users], block.starts[users].astype(np.int64)
+    row, changed = block.new_row[users], block.new_row[users] >= 0
+    gain = np.zeros((len(users), simulation.categories))
+    gain[changed] = block.new_profile[row[changed]] - block.profile[users[changed]]
+    gain *= block.ceiling[users, None]
+    total_variation = np.abs(gain).sum(axis=1) / 2
+    gain[kind == _CODE["churn"]] = -block.profile[users[kind == _CODE["churn"]]]
+    gifts = np.flatnonzero(kind == _CODE["gift"])
+    gain[gifts, block.gift_category[users[gifts]]] = 1.0
+    end = np.where(block.ends[users] == NEVER, start + block.ramp_days[users] - 1, block.ends[users])
+    end[gifts] = start[gifts] + 1
+    first = np.datetime64(simulation.first_day)
+    names, kinds = pa.array(world.categories), pa.array(KINDS)
+    columns = {
+        "user_id": pa.array(user_ids(simulation, block)).take(pa.array(users)),
+        "kind": kinds.take(pa.array(kind)),
+        "start_day": first + start,
+        "end_day": first + end,
+        "from_categories": _leading(-gain, names),
+        "to_categories": _leading(gain, names),
+        "must_alarm": np.isin(kind, [_CODE[name] for name in MUST_ALARM]),
+        "total_variation": total_variation,
+    }
+    return pa.table(columns).cast(LABELS)
 
 
 def promotion_labels(simulation: Simulation, world: World) -> pa.Table:
@@ -235,18 +240,9 @@ def _new_profiles(
     return rows, new.astype(np.float32), volume
 
 
-def _moved(block: Block, user: int, names: NDArray[np.str_]) -> tuple[list[str], list[str], float]:
-    """Up to three categories that lose and gain most (above 2 % each), and the planned total variation."""
-    kind = KINDS[block.kind[user]]
-    if kind == "gift":
-        return [], [str(names[block.gift_category[user]])], 0.0
-    if kind == "volume":
-        return [], [], 0.0
-    old = block.profile[user].astype(np.float64)
-    if kind == "churn":
-        return [str(name) for name in names[np.argsort(-old)[:3]]], [], 0.0
-    gain = float(block.ceiling[user]) * (block.new_profile[block.new_row[user]] - old)
-    order = np.argsort(gain)
-    lost = [str(names[k]) for k in order[:3] if gain[k] < -0.02]
-    gained = [str(names[k]) for k in order[::-1][:3] if gain[k] > 0.02]
-    return lost, gained, float(np.abs(gain).sum() / 2)
+def _leading(gain: NDArray[np.float64], names: pa.Array) -> pa.ListArray:
+    """Per user up to three categories that gain most, largest first, above 2 % each."""
+    order = np.argsort(-gain, axis=1)[:, :3]
+    kept = np.take_along_axis(gain, order, axis=1) > 0.02
+    offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, names.take(pa.array(order[kept])))

@@ -18,6 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from shift_assets.contracts import BEHAVIORS
+from shift_assets.ingest.source import load_source
 from shift_assets.simulate import PlantedShares, Simulation, SimulationError, Summary, simulate
 
 DAYS = 80
@@ -299,3 +300,11 @@ def test_a_folder_that_holds_events_is_refused(tmp_path: Path) -> None:
 def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Simulation.model_validate(wrong)
+
+
+@pytest.mark.parametrize("form", ["jsonl.gz", "csv", "parquet"])
+def test_the_source_yaml_beside_the_landing_folder_is_complete(form: str, tmp_path: Path) -> None:
+    summary = simulate(SMALL.model_copy(update={"format": form}), tmp_path, workers=1)
+    source = load_source(summary.source)
+    assert source.segment_keys == ("uk", "dach", "france", "rest")
+    assert source.timezone == SIMULATION.timezone
