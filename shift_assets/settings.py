@@ -85,7 +85,7 @@ class AlertSettings(_Section):
     """Lines on the classic indicators; an alarm opens when gap and distance cross, or the change rate does."""
 
     change_rate: float = Field(2.0, gt=0, description="Line for |log2(1 + change rate)|; 2: four times, or a quarter")
-    interest_gap: float = Field(0.25, gt=0, le=1)
+    interest_gap: float = Field(0.20, gt=0, le=1)
     distribution_distance: float = Field(0.50, gt=0, le=1)
     minimum_active_days: int = Field(12, ge=2, description="Users with fewer recent active days raise no alarm")
     per_segment: dict[str, dict[Literal["change_rate", "interest_gap", "distribution_distance"], float]] = Field(
@@ -100,7 +100,8 @@ class AlertSettings(_Section):
         (0.45, 0.65), description="Magnitude from which a switch or return is medium, and from which it is high"
     )
     severity_doublings: tuple[float, float] = Field(
-        (2.0, 3.0), description="|log2(1 + change rate)| from which a surge or fade is medium, and from which it is high"
+        (2.0, 3.0),
+        description="|log2(1 + change rate)| from which a surge or fade is medium, and from which it is high",
     )
     language: Literal["en", "zh"] = "en"
 
@@ -118,7 +119,7 @@ class ModelSettings(_Section):
     learning_rate: float = Field(2e-3, gt=0)
     batch_size: int = Field(128, ge=1)
     negatives: int = Field(256, ge=1, description="Shared sampled negatives per batch on large catalogues")
-    full_softmax_items: int = Field(1_000, ge=0, description="Catalogues up to this size train on the full softmax")
+    full_softmax_items: int = Field(20_000, ge=0, description="Catalogues up to this size train on the full softmax")
     target_span: int = Field(50, ge=1, description="An event predicts one of so many next events on later days")
     patience: int = Field(2, ge=0, description="Looks at the validation days without gain before training stops")
     validation_days: int = Field(3, ge=1, description="Last days of the window, for early stopping")
@@ -173,7 +174,11 @@ class Settings(BaseSettings):
     """Everything that an operator of one installation may set."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SHIFT_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="SHIFT_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     home: Path = DEFAULT_HOME
@@ -198,11 +203,11 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base class names the arguments
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return env_settings, init_settings
 

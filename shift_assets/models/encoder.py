@@ -1,4 +1,4 @@
-"""A compact causal transformer over a user's events, and its two losses.
+"""A compact causal transformer over a user's events, and its logits.
 
 Pre-norm blocks (Xiong et al. 2020, arXiv 2002.04745) over the sum of item, category, behaviour, time-gap and
 position embeddings; the item embedding is also the output (SASRec, Kang & McAuley 2018, arXiv 1808.09781).
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shift_assets.contracts import BEHAVIORS
-from shift_assets.models.sequences import GAP_BUCKETS
+from shift_assets.models.sequences import GAP_BUCKETS, TAKEN_FEATURES
 
 
 class Shape(NamedTuple):
@@ -36,6 +36,14 @@ class Batch(NamedTuple):
     categories: Tensor
     behaviors: Tensor
     gaps: Tensor
+
+
+class Taken(NamedTuple):
+    """Candidates that stand in the histories of vectors, one entry per pair; features as in `TakenBefore`."""
+
+    vectors: Tensor
+    candidates: Tensor
+    features: Tensor
 
 
 class _Block(nn.Module):
@@ -60,7 +68,9 @@ class _Block(nn.Module):
         # Padding stands on the right, so the causal mask alone keeps it from every real position.
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         states = states + self.dropout(self.attention_out(mixed.transpose(1, 2).reshape(count, length, width)))
-        return states + self.dropout(self.narrow(functional.gelu(self.widen(self.forward_norm(states)))))
+        widened = functional.gelu(self.widen(self.forward_norm(states)))
+        mixed_in: Tensor = states + self.dropout(self.narrow(widened))
+        return mixed_in
 
 
 class CausalEncoder(nn.Module):
@@ -75,12 +85,15 @@ class CausalEncoder(nn.Module):
         self.behavior = nn.Embedding(len(BEHAVIORS) + 1, width)
         self.gap = nn.Embedding(GAP_BUCKETS, width)
         self.position = nn.Embedding(shape.maximum_length, width)
+        self.repeat_gates = nn.Linear(width, TAKEN_FEATURES)
         self.item_bias = nn.Parameter(torch.zeros(shape.items + 1))
         self.dropout = nn.Dropout(shape.dropout)
         self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
         self.out_norm = nn.LayerNorm(width)
         for table in (self.item, self.category, self.behavior, self.gap, self.position):
             nn.init.normal_(table.weight, std=1 / math.sqrt(width))
+        nn.init.ones_(self.repeat_gates.bias)
+        nn.init.zeros_(self.repeat_gates.weight)
 
     def forward(self, batch: Batch) -> Tensor:
         """Vectors [sequence, position, dimension] of positions, each seeing itself and what came before."""
@@ -98,19 +111,12 @@ class CausalEncoder(nn.Module):
         normalised: Tensor = self.out_norm(states)
         return normalised
 
-    def full_softmax_loss(self, vectors: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of `targets[n]` (item codes) over all items, from `vectors[n, dimension]`."""
-        logits = functional.linear(vectors, self.item.weight[1:], self.item_bias[1:])
-        return functional.cross_entropy(logits, targets - 1)
+    def logits(self, vectors: Tensor, candidates: Tensor, taken: Taken) -> Tensor:
+        """Logits [vector, candidate] of the item codes `candidates`, raised for items that were taken before.
 
-    def sampled_softmax_loss(self, vectors: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
-        """Mean cross-entropy of the target against `negatives[k]`, item codes drawn uniformly, shared by all rows.
-
-        The negatives' logits are raised by log(items / k), which makes their sum an estimate of the sum over the
-        catalogue (log-Q correction, Bengio & Senécal 2008); a negative that is the target does not count.
+        How much, the vector decides through its gates: the repeat and explore modes of RepeatNet (Ren et al. 2019,
+        arXiv 1812.02646) in one softmax. An embedding of this size cannot remember which items a long history held.
         """
-        positive = (vectors * self.item(targets)).sum(-1) + self.item_bias[targets]
-        others = functional.linear(vectors, self.item(negatives), self.item_bias[negatives])
-        others = others + math.log(self.shape.items / len(negatives))
-        others = others.masked_fill(negatives == targets[:, None], -torch.inf)
-        return functional.cross_entropy(torch.cat([positive[:, None], others], dim=1), torch.zeros_like(targets))
+        logits = functional.linear(vectors, self.item(candidates), self.item_bias[candidates])
+        gates = self.repeat_gates(vectors)[taken.vectors]
+        return logits.index_put((taken.vectors, taken.candidates), (gates * taken.features).sum(-1), accumulate=True)

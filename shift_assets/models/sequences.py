@@ -18,6 +18,9 @@ from shift_assets.contracts import BEHAVIORS
 
 Integers = npt.NDArray[np.int64]
 
+RETURN = BEHAVIORS.index("return") + 1
+RECENT_DAYS = 14.0
+TAKEN_FEATURES = 3
 GAP_BUCKETS = 33
 """0: first event of a sequence; 1 + floor(log2(1 + seconds since the event before)), 31 doublings at most."""
 
@@ -81,17 +84,22 @@ class Sequences:
         """The events before `day`; users without one keep an empty sequence."""
         return self.where(self.days < day)
 
+    def of_users(self, users: Integers) -> Sequences:
+        """The sequences of some users, whose places in `users` are given in order."""
+        kept = self.where(np.isin(np.repeat(np.arange(len(self.users)), self.lengths), users))
+        offsets = np.append(kept.offsets[:-1][users], kept.offsets[-1])
+        return replace(kept, users=tuple(self.users[u] for u in users), offsets=offsets)
+
     def where(self, keep: npt.NDArray[np.bool_]) -> Sequences:
-        """The events marked in `keep[event]`, which has to leave prefixes of sequences."""
-        offsets = np.concatenate(([0], np.cumsum(keep)))[self.offsets]
+        """The events marked in `keep[event]`: of every sequence a prefix, since gaps stay as they are."""
         return Sequences(
-            self.users,
-            offsets,
-            self.items[keep],
-            self.categories[keep],
-            self.behaviors[keep],
-            self.gaps[keep],
-            self.days[keep],
+            users=self.users,
+            offsets=np.concatenate(([0], np.cumsum(keep)))[self.offsets],
+            items=self.items[keep],
+            categories=self.categories[keep],
+            behaviors=self.behaviors[keep],
+            gaps=self.gaps[keep],
+            days=self.days[keep],
         )
 
 
@@ -157,6 +165,40 @@ def later_visit(sequences: Sequences) -> tuple[Integers, Integers]:
     visit = np.cumsum(new_visit) - 1
     following = np.append(visit_starts, count)[visit + 1]
     return np.minimum(following, owner_end), owner_end
+
+
+@dataclass(frozen=True)
+class TakenBefore:
+    """Which items stand in a history, one entry per (history, item).
+
+    `features[entry]` are what the model's repeat gates weigh: 1, log(1 + times), and log(1 + times, each halved
+    per RECENT_DAYS since).
+    """
+
+    histories: Integers
+    items: Integers
+    features: npt.NDArray[np.float32]
+
+
+def taken_before(sequences: Sequences, starts: Integers, ends: Integers) -> TakenBefore:
+    """Items of the histories `starts[i]` to `ends[i]`, as of the day of their last event; returns count nothing."""
+    history, event = flat_ranges(starts, ends)
+    kept = sequences.behaviors[event] != RETURN
+    history, event = history[kept], event[kept]
+    ages = sequences.days[ends[history] - 1] - sequences.days[event]
+    width = int(sequences.items.max(initial=0)) + 1
+    pairs, place = np.unique(history * width + sequences.items[event], return_inverse=True)
+    times = np.bincount(place, minlength=len(pairs))
+    recent = np.bincount(place, weights=np.exp2(-ages / RECENT_DAYS), minlength=len(pairs))
+    features = np.stack([np.ones(len(pairs)), np.log1p(times), np.log1p(recent)], axis=1).astype(np.float32)
+    return TakenBefore(pairs // width, pairs % width, features)
+
+
+def flat_ranges(starts: Integers, ends: Integers) -> tuple[Integers, Integers]:
+    """All integers of the ranges `starts[i]` to `ends[i]`, each with its i."""
+    lengths = np.maximum(ends - starts, 0)
+    owner = np.repeat(np.arange(len(starts)), lengths)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + starts[owner]
 
 
 def _encode(names: pa.ChunkedArray) -> tuple[list[str], Integers]:

@@ -3,10 +3,6 @@
 A model of day D learns from the days before D less the last `validation_days`, on which it is judged as it is
 used: from the histories before them, which items come. So the weights served on D never saw the days that chose
 them, nor did yesterday's weights, from which they start.
-
-Every event predicts one random event of its user on later days, within the next `target_span` events, and not
-simply the next event: a list is made once at the end of a day, and what it is judged by lies on other days
-(PinnerFormer's dense all-action loss, Pancha et al. 2022, arXiv 2205.04507).
 """
 
 from __future__ import annotations
@@ -17,24 +13,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from shift_assets.contracts import BEHAVIORS
-from shift_assets.models.encoder import Batch, CausalEncoder, Shape
+from shift_assets.models.encoder import Batch, CausalEncoder, Shape, Taken
+from shift_assets.models.examples import Example, Points, Validation, examples
 from shift_assets.models.ranking import ndcg_at_k, recall_at_k
-from shift_assets.models.scoring import InterestModel, batch_of, score
-from shift_assets.models.sequences import Integers, Sequences, Vocabulary, chunks, later_visit, pack
+from shift_assets.models.scoring import InterestModel, score
+from shift_assets.models.sequences import Sequences, Vocabulary, pack
 from shift_assets.models.store import ModelCard, load
 from shift_assets.settings import ModelSettings
 
 VALIDATION_K = 20
+Tensors = TypeVar("Tensors", Batch, Taken)
 _EPOCH = date(1970, 1, 1)
-_RETURN = BEHAVIORS.index("return") + 1
 
 
 @dataclass(frozen=True)
@@ -54,15 +50,6 @@ class TrainedModel:
     model: InterestModel | None
     card: ModelCard
     curve: tuple[CurvePoint, ...] = field(default=())
-
-
-@dataclass(frozen=True)
-class _Validation:
-    """Histories before the validation days, and which items their users took on them."""
-
-    histories: Sequences
-    owners: Integers
-    items: Integers
 
 
 def train(
@@ -105,7 +92,8 @@ def train(
     }
     validation_start = (day - _EPOCH).days - settings.validation_days
     learnable = sequences.until(validation_start)
-    if not len(_pieces_with_targets(learnable, settings)):
+    points = Points.of(learnable, settings.target_span)
+    if not len(points.events):
         outcome = "Carried over: no user came back within the window" if before else "None: no user came back"
         return TrainedModel(before, ModelCard(outcome=outcome, steps=0, **card))
     with _reproducible(seed, settings.threads):
@@ -115,7 +103,7 @@ def train(
         with torch.no_grad():
             network.item_bias.copy_(_log_popularity(learnable, len(vocabulary.items)))
         warm = before is not None and _grow(network, vocabulary, before)
-        fit = _Fit(InterestModel(network.to(device), vocabulary), learnable, _validation(sequences, validation_start))
+        fit = _Fit(InterestModel(network.to(device), vocabulary), points, Validation.of(sequences, validation_start))
         fit.run(settings, seed, warm, log_dir)
     outcome = "Continued from the model before" if warm else "Trained from random weights"
     metrics = fit.best_metrics()
@@ -129,8 +117,8 @@ def train(
 class _Fit:
     """The loop: steps, looks at the validation days, best weights restored."""
 
-    def __init__(self, model: InterestModel, learnable: Sequences, validation: _Validation) -> None:
-        self.model, self.learnable, self.validation = model, learnable, validation
+    def __init__(self, model: InterestModel, points: Points, validation: Validation) -> None:
+        self.model, self.points, self.validation = model, points, validation
         self.curve: list[CurvePoint] = []
         self.best_step = 0
         self._best: dict[str, torch.Tensor] = {}
@@ -146,17 +134,11 @@ class _Fit:
         looks_without_gain = 0
         if warm:
             self._look(0, losses)
-        batches = _batches(self.learnable, settings, np.random.default_rng(seed), warm)
-        for step, (batch, targets) in enumerate(batches, start=1):
+        random = np.random.default_rng(seed)
+        steps_to_take = examples(self.points, network.shape.items, settings, random, newest_first=warm)
+        for step, example in enumerate(steps_to_take, start=1):
             network.train()
-            known = targets.to(device) > 0
-            vectors = network(Batch(*(codes.to(device) for codes in batch)))[known]
-            chosen = targets.to(device)[known]
-            if network.shape.items <= settings.full_softmax_items:
-                loss = network.full_softmax_loss(vectors, chosen)
-            else:
-                negatives = torch.randint(1, network.shape.items + 1, (settings.negatives,)).to(device)
-                loss = network.sampled_softmax_loss(vectors, chosen, negatives)
+            loss = _loss(network, example, device)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -194,65 +176,21 @@ class _Fit:
         return {name: value for name, value in named.items() if value is not None}
 
 
-def _targets(sequences: Sequences, span: int, random: np.random.Generator) -> Integers:
-    """Item code [event] that every event predicts: a random event of later days; 0 where there is none."""
-    start, end = later_visit(sequences)
-    width = np.minimum(end - start, span)
-    drawn = start + (random.random(len(start)) * width).astype(np.int64)
-    drawn = np.minimum(drawn, max(len(start) - 1, 0))
-    wanted = (width > 0) & (sequences.behaviors[drawn] != _RETURN)
-    return np.where(wanted, sequences.items[drawn], 0)
+def _loss(network: CausalEncoder, example: Example, device: torch.device) -> torch.Tensor:
+    """Mean cross-entropy of the points' targets over the example's candidates."""
+    states = network(_to(example.batch, device))
+    vectors = states[example.rows.to(device), example.positions.to(device)]
+    logits = network.logits(vectors, example.candidates.to(device), _to(example.taken, device))
+    log_shares = torch.log_softmax(logits + example.correction.to(device), dim=1)
+    chosen = log_shares[example.target_points.to(device), example.target_candidates.to(device)]
+    return -(chosen * example.target_weights.to(device)).sum() / len(vectors)
 
 
-def _pieces_with_targets(sequences: Sequences, settings: ModelSettings) -> Integers:
-    """The chunks from which something can be learned."""
-    pieces = chunks(sequences, settings.maximum_length)
-    start, end = later_visit(sequences)
-    first = pieces.starts
-    return np.flatnonzero(end[first] > start[first]) if len(first) else first
+def _to(tensors: Tensors, device: torch.device) -> Tensors:
+    return type(tensors)(*(tensor.to(device) for tensor in tensors))
 
 
-def _batches(
-    sequences: Sequences, settings: ModelSettings, random: np.random.Generator, newest_first: bool
-) -> Iterator[tuple[Batch, torch.Tensor]]:
-    """Batches of chunks of like length, epoch after epoch, with new targets in each.
-
-    `newest_first`: the first batches hold the users seen last, whom a short continued training should not miss.
-    """
-    pieces = chunks(sequences, settings.maximum_length)
-    usable = _pieces_with_targets(sequences, settings)
-    last_day = sequences.days[pieces.starts + pieces.lengths - 1]
-    while True:
-        targets = _targets(sequences, settings.target_span, random)
-        order = random.permutation(usable)
-        if newest_first:
-            order = order[np.argsort(-last_day[order], kind="stable")][: settings.batch_size * settings.warm_steps]
-        order = order[np.argsort(pieces.lengths[order], kind="stable")]
-        groups = np.array_split(order, -(-len(order) // settings.batch_size))
-        for group in random.permutation(len(groups)):
-            batch, events = batch_of(sequences, pieces, groups[group])
-            wanted = np.where(events >= 0, targets[events], 0)
-            if wanted.any():
-                yield batch, torch.from_numpy(wanted)
-
-
-def _validation(sequences: Sequences, validation_start: int, limit: int = 512) -> _Validation:
-    """Users with events both before and in the validation days; the first `limit` pseudonyms, a random sample."""
-    histories = sequences.until(validation_start)
-    owner = np.repeat(np.arange(len(sequences.users)), sequences.lengths)
-    target = (sequences.days >= validation_start) & (sequences.behaviors != _RETURN) & (histories.lengths[owner] > 0)
-    judged = np.unique(owner[target])[:limit]
-    target &= np.isin(owner, judged)
-    pairs = np.unique(np.stack([np.searchsorted(judged, owner[target]), sequences.items[target]]), axis=1)
-    kept = histories.where(np.isin(np.repeat(np.arange(len(histories.users)), histories.lengths), judged))
-    users = tuple(sequences.users[u] for u in judged)
-    offsets = np.append(kept.offsets[:-1][judged], kept.offsets[-1])
-    return _Validation(
-        Sequences(users, offsets, kept.items, kept.categories, kept.behaviors, kept.gaps, kept.days), pairs[0], pairs[1]
-    )
-
-
-def _judge(model: InterestModel, validation: _Validation) -> tuple[float | None, float | None]:
+def _judge(model: InterestModel, validation: Validation) -> tuple[float | None, float | None]:
     """Mean NDCG and recall at VALIDATION_K over the validation users; None without users."""
     if not len(validation.owners):
         return None, None

@@ -12,21 +12,20 @@ from shift_assets.recommend.window import Floats
 
 def _fit(inputs: Inputs) -> Scorer:
     """Score = the item's probability over that of the user's best item; 0 for an item the model does not know."""
-    from shift_assets.models.scoring import item_matrix, user_vectors
+    from shift_assets.models.scoring import UserScorer
 
     window, model = inputs.window, inputs.model
     if model is None:
         raise ValueError("the interest_model source needs a model")
-    vectors = user_vectors(model, window.sequences.recoded(window.vocabulary, model.vocabulary))
-    embeddings, bias = item_matrix(model)
+    scorer = UserScorer.of(model, window.sequences.recoded(window.vocabulary, model.vocabulary))
     places = model.vocabulary.item_codes(pa.array(window.vocabulary.items, pa.string())) - 1
-    known = places >= 0
-    embeddings, bias = embeddings[places[known]], bias[places[known]]
+    known = np.flatnonzero(places >= 0)
 
     def scores(users: Integers) -> Floats:
         block = np.zeros((len(users), window.item_count), dtype=np.float32)
-        logits = vectors[users] @ embeddings.T + bias
-        block[:, known] = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+        if len(known):
+            logits = scorer.logits(users)[:, places[known]]
+            block[:, known] = np.exp(logits - logits.max(axis=1, keepdims=True))
         return block
 
     return scores
