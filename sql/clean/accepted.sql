@@ -1,0 +1,21 @@
+-- Rows of the asked partitions that the parser accepted, without their raw bytes.
+select
+    parsed.folder_day,
+    parsed.source_file,
+    parsed.source_row,
+    parsed.day,
+    parsed.segment,
+    parsed.event_id,
+    parsed.user_id,
+    parsed.item_id,
+    parsed.category,
+    parsed.behavior,
+    parsed.event_ts,
+    parsed.quantity,
+    parsed.price,
+    parsed.rating,
+    parsed.text
+from parsed
+inner join asked
+    on parsed.day = asked.day and parsed.segment = asked.segment
+where parsed.reason is null

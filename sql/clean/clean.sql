@@ -1,0 +1,34 @@
+-- Clean events of the asked partitions, with the category that their item, unit or text has in the model.
+select
+    accepted.day,
+    accepted.segment,
+    accepted.event_id,
+    accepted.user_id,
+    accepted.item_id,
+    case
+        when rules.category_kind = 'delivered' then coalesce(accepted.category, 'uncategorised')
+        else coalesce(known_categories.category, text_categories.category, 'uncategorised')
+    end as category,
+    accepted.behavior,
+    accepted.event_ts,
+    accepted.quantity,
+    accepted.price,
+    accepted.rating,
+    accepted.text,
+    rules.source,
+    accepted.source_file,
+    accepted.source_row
+from accepted
+cross join rules
+left join verdicts
+    on accepted.source_file = verdicts.source_file and accepted.source_row = verdicts.source_row
+left join known_categories
+    on
+        known_categories.unit = case
+            when rules.category_kind = 'cooccurrence' then coalesce(accepted.category, accepted.item_id)
+            else accepted.item_id
+        end
+left join text_categories
+    on accepted.text = text_categories.text
+where verdicts.source_row is null
+order by accepted.day, accepted.segment, accepted.event_id

@@ -1,0 +1,43 @@
+-- Every event but its first delivery. Few events repeat, so only those are put in order.
+with repeated as (
+    select
+        day,
+        segment,
+        event_id
+    from accepted
+    group by day, segment, event_id
+    having count(*) > 1
+),
+
+numbered as (
+    select
+        accepted.event_id,
+        accepted.source_file,
+        accepted.source_row,
+        row_number() over (
+            partition by accepted.day, accepted.segment, accepted.event_id
+            order by accepted.folder_day, accepted.source_file, accepted.source_row
+        ) as occurrence,
+        first_value(accepted.source_file) over (
+            partition by accepted.day, accepted.segment, accepted.event_id
+            order by accepted.folder_day, accepted.source_file, accepted.source_row
+        ) as first_file,
+        first_value(accepted.source_row) over (
+            partition by accepted.day, accepted.segment, accepted.event_id
+            order by accepted.folder_day, accepted.source_file, accepted.source_row
+        ) as first_row
+    from accepted
+    inner join repeated
+        on
+            accepted.day = repeated.day
+            and accepted.segment = repeated.segment
+            and accepted.event_id = repeated.event_id
+)
+
+select
+    source_file,
+    source_row,
+    'duplicate' as reason,
+    'event ' || event_id || ' repeats ' || first_file || ':' || cast(first_row as varchar) as detail
+from numbered
+where occurrence > 1

@@ -1,0 +1,8 @@
+-- Rows of each delivered file by the partition they belong to.
+select
+    source_file,
+    day,
+    segment,
+    count(*) as landed_rows
+from parsed
+group by source_file, day, segment

@@ -1,0 +1,7 @@
+-- Texts of items that the category model never met: it tells their category by what is written.
+select distinct accepted.text
+from accepted
+left join known_categories
+    on accepted.item_id = known_categories.unit
+cross join rules
+where rules.category_kind = 'text' and known_categories.unit is null and accepted.text is not null
