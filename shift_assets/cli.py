@@ -24,8 +24,12 @@ from rich.table import Table as RichTable
 from shift_assets.configfile import ConfigError
 from shift_assets.settings import home_from_environment
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-quarantine = typer.Typer(no_args_is_help=True, help="Rejected rows: look at them, and find what a mended source would now accept.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
+)
+quarantine = typer.Typer(
+    no_args_is_help=True, help="Rejected rows: look at them, and find what a mended source would now accept."
+)
 app.add_typer(quarantine, name="quarantine")
 
 out = Console()
@@ -80,7 +84,9 @@ def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
 def init(
     source: Annotated[str, typer.Option(help="A shipped source's name, or the path of a source YAML.")],
     home: HomeOption = None,
-    first_day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First partition day; else the first landed one.")] = None,
+    first_day: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First partition day; else the first landed one.")
+    ] = None,
 ) -> None:
     """Makes an installation: folders, settings, source.
 
@@ -89,7 +95,7 @@ def init(
     from shift_assets import home as homes
 
     platform = homes.create(_home(home), source, first_day.date() if first_day else None)
-    out.print(f"{platform.settings.home} is ready for source {platform.source.source}; next: shift-assets land FILE")
+    out.print(f"{platform.settings.home} is ready for source {platform.source.name}; next: shift-assets land FILE")
 
 
 @app.command()
@@ -163,7 +169,9 @@ def ui(
     bin_folder = Path(sys.executable).parent
     location = ["-m", "shift_assets.definitions"]
     processes = [
-        subprocess.Popen([bin_folder / "dagster-webserver", *location, "-h", "127.0.0.1", "-p", str(port)], env=environment),  # noqa: S603
+        subprocess.Popen(  # noqa: S603
+            [bin_folder / "dagster-webserver", *location, "-h", "127.0.0.1", "-p", str(port)], env=environment
+        ),
         subprocess.Popen([bin_folder / "dagster-daemon", "run", *location], env=environment),  # noqa: S603
     ]
     out.print(f"Dagster: http://127.0.0.1:{port}  (Ctrl-C stops it)")
@@ -183,8 +191,12 @@ def ui(
 @app.command()
 def evaluate(
     home: HomeOption = None,
-    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day; else the calendar's.")] = None,
-    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day; else the newest alert.")] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day; else the calendar's.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day; else the newest alert.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quality report of what was materialised: rows, verdicts, alarms confirmed, recall.
@@ -215,7 +227,7 @@ def simulate(
     items: Annotated[int, typer.Option(help="Items.")] = 2_000,
     days: Annotated[int, typer.Option(help="Days.")] = 90,
     events: Annotated[int | None, typer.Option(help="Events in all, about; else three per user and day.")] = None,
-    first_day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day.")] = datetime(2026, 1, 1),  # noqa: B008, DTZ001
+    first_day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day.")] = datetime(2026, 1, 1),  # noqa: DTZ001
     dirt_share: Annotated[float, typer.Option(help="Malformed, duplicate and late rows per event.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 20260101,
     as_json: JsonOption = False,
@@ -370,7 +382,9 @@ def quarantine_replay(
         out.print("no rejected row of these days would be accepted now")
     else:
         days = [partition.day for partition in healed]
-        out.print(f"{sum(healed.values()):,} rejected rows of {len(set(days))} days would be accepted now; take them in:")
+        out.print(
+            f"{sum(healed.values()):,} rejected rows of {len(set(days))} days would be accepted now; take them in:"
+        )
         out.print(f"shift-assets run --from {min(days)} --to {max(days)}")
 
 
@@ -457,11 +471,15 @@ def _print_summary(platform: Any, summary: Any) -> None:
     table.add_row("Rows delivered", f"{summary.rows_delivered:,}")
     table.add_row("  clean", f"{summary.rows_clean:,}")
     table.add_row("  rejected", f"{rejected:,}" + (f"  ({by_reason})" if by_reason else ""))
-    table.add_row("Quality gates", "all passed" if not summary.failed_expectations else "\n".join(summary.failed_expectations))
+    table.add_row(
+        "Quality gates", "all passed" if not summary.failed_expectations else "\n".join(summary.failed_expectations)
+    )
     table.add_row("Users watched", f"{summary.users_watched:,}")
     table.add_row("Alarms opened", f"{sum(summary.alarms_opened.values()):,}  ({by_kind})")
     for example in summary.examples:
-        table.add_row("  for example", f"{example['day']} {example['segment']} {example['kind']}: {example['explanation']}")
+        table.add_row(
+            "  for example", f"{example['day']} {example['segment']} {example['kind']}: {example['explanation']}"
+        )
     table.add_row("Recommendations", f"{summary.recommendations:,} for {summary.users_with_recommendations:,} users")
     if summary.recall_at_k is not None:
         horizon = platform.settings.outcomes.horizon_days

@@ -78,7 +78,9 @@ def describe(error: ValidationError, where: Path, lines: _Lines, model: type[Bas
         if problem["type"] == "extra_forbidden":
             known = _known_keys(model, path[:-1])
             close = difflib.get_close_matches(str(path[-1]), known, n=1)
-            text = f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known here: {', '.join(known)}"
+            text = (
+                f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known here: {', '.join(known)}"
+            )
         elif problem["type"] == "missing":
             text = "missing; add this key"
         messages.append(f"{where}:{lines.of(path)}: {dotted}: {text}")

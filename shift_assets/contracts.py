@@ -39,9 +39,7 @@ SEGMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 _STRING, _INT, _FLOAT, _DAY = pa.string(), pa.int64(), pa.float64(), pa.date32()
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
-_CATEGORY_CHANGE = pa.list_(
-    pa.struct([("category", _STRING), ("share_before", _FLOAT), ("share_after", _FLOAT)])
-)
+_CATEGORY_CHANGE = pa.list_(pa.struct([("category", _STRING), ("share_before", _FLOAT), ("share_after", _FLOAT)]))
 _WEIGHTS = pa.list_(pa.struct([("category", _STRING), ("weight", _FLOAT)]))
 
 
@@ -179,7 +177,9 @@ REJECTED_EVENTS = Table(
     own_columns=(
         Column("source_file", _STRING, "Delivered file, relative to the landing folder"),
         Column("source_row", _INT, "Row in that file, from 1; 0 where the file as a whole is unreadable", minimum=0),
-        Column("segment_known", pa.bool_(), "False: the user cannot be told, and the segment is a hash of file and row"),
+        Column(
+            "segment_known", pa.bool_(), "False: the user cannot be told, and the segment is a hash of file and row"
+        ),
         Column("reason", _STRING, "Why it was rejected", allowed=REJECT_REASONS),
         Column("detail", _STRING, "What exactly was wrong, and with which value"),
         Column("raw", pa.binary(), "The delivered bytes, capped at 64 KiB"),
@@ -196,7 +196,13 @@ DELIVERIES = Table(
         Column("source_file", _STRING, "Delivered file, relative to the landing folder"),
         Column("file_sha256", _STRING, "SHA-256 of the delivered bytes", pattern=r"^[0-9a-f]{64}$"),
         Column("file_rows", _INT, "Rows of the whole file", unit="count", minimum=0),
-        Column("rows", _INT, "Rows of the file that fell to this partition, as the parser counted them", unit="count", minimum=1),
+        Column(
+            "rows",
+            _INT,
+            "Rows of the file that fell to this partition, as the parser counted them",
+            unit="count",
+            minimum=1,
+        ),
     ),
 )
 
@@ -230,7 +236,16 @@ USER_FEATURES = Table(
         Column("active_days", _FLOAT, "Days with an event in the look-back window", unit="days", minimum=1),
         *(_share(f"rate_{behavior}", f"Share of events that are {behavior}") for behavior in BEHAVIORS),
         Column("entropy_bits", _FLOAT, "Shannon entropy of the user's category shares", unit="bits", minimum=0),
-        Column("price_level", _FLOAT, "Mean price rank of the items met within their category", "rank 0..1", True, None, 0, 1),
+        Column(
+            "price_level",
+            _FLOAT,
+            "Mean price rank of the items met within their category",
+            "rank 0..1",
+            True,
+            None,
+            0,
+            1,
+        ),
         Column("hour_profile", pa.list_(_FLOAT), "Share of events by local hour, 24 values"),
         Column("weekday_profile", pa.list_(_FLOAT), "Share of events by local weekday from Monday, 7 values"),
         Column(
@@ -295,8 +310,19 @@ INTEREST_STATE = Table(
         Column("alert_kind", _STRING, "Kind of the open alarm", nullable=True, allowed=ALERT_KINDS),
         Column("alert_opened_day", _DAY, "Day on which the open alarm opened", nullable=True),
         Column("alert_onset_day", _DAY, "First active day of the open alarm's new interest", nullable=True),
-        Column("alert_exceeded_day", _DAY, "Last day on which a signal of the open alarm stood above its line", nullable=True),
-        Column("alert_status", _STRING, "What happened to the alarm today; null where nothing did", nullable=True, allowed=ALERT_STATUSES),
+        Column(
+            "alert_exceeded_day",
+            _DAY,
+            "Last day on which a signal of the open alarm stood above its line",
+            nullable=True,
+        ),
+        Column(
+            "alert_status",
+            _STRING,
+            "What happened to the alarm today; null where nothing did",
+            nullable=True,
+            allowed=ALERT_STATUSES,
+        ),
         _count("gap_count", "Visit gaps seen"),
         Column("gap_mean_days", _FLOAT, "Mean gap between active days", unit="days", nullable=True, minimum=0),
         Column("gap_square_mean", _FLOAT, "Mean squared gap", unit="days^2", nullable=True, minimum=0),
@@ -312,15 +338,36 @@ SHIFT_SIGNALS = Table(
         _USER,
         _count("n_recent", "Active days in the recent window"),
         _count("n_reference", "Active days in the reference window"),
-        Column("change_rate", _FLOAT, "Relative change of the mean daily number of behaviours, recent over reference", "ratio - 1", True, None, -1),
+        Column(
+            "change_rate",
+            _FLOAT,
+            "Relative change of the mean daily number of behaviours, recent over reference",
+            "ratio - 1",
+            True,
+            None,
+            -1,
+        ),
         Column(
             "change_rate_by_behavior",
             pa.list_(pa.struct([("behavior", _STRING), ("change_rate", _FLOAT)])),
             "The same for each behaviour seen in the reference window",
         ),
         _share("interest_gap", "Largest |share recent - share reference| over categories", nullable=True),
-        Column("interest_gap_total", _FLOAT, "Sum of |share recent - share reference| over categories", "0..2", True, None, 0, 2),
-        _share("distribution_distance", "Jensen-Shannon distance (base 2) of the smoothed category distributions", nullable=True),
+        Column(
+            "interest_gap_total",
+            _FLOAT,
+            "Sum of |share recent - share reference| over categories",
+            "0..2",
+            True,
+            None,
+            0,
+            2,
+        ),
+        _share(
+            "distribution_distance",
+            "Jensen-Shannon distance (base 2) of the smoothed category distributions",
+            nullable=True,
+        ),
         Column("forecast_error", _FLOAT, "Residual of the interest forecast", nullable=True),
         _share("model_shift_score", "Score of the learned shift detector", nullable=True),
         Column("evidence", _FLOAT, "Log Bayes factor or log e-value for a shift", unit="nats", nullable=True),
@@ -388,7 +435,16 @@ RECOMMENDATIONS = Table(
         Column("reason", _STRING, "Why this item, for a person"),
         Column("alert_id", _STRING, "Alarm that caused it, if any", nullable=True),
         Column("policy", _STRING, "Policy that made the list"),
-        Column("propensity", _FLOAT, "Probability with which the policy showed this item here", "probability", False, None, 0, 1),
+        Column(
+            "propensity",
+            _FLOAT,
+            "Probability with which the policy showed this item here",
+            "probability",
+            False,
+            None,
+            0,
+            1,
+        ),
     ),
 )
 
@@ -400,8 +456,15 @@ ALERT_OUTCOMES = Table(
     own_columns=(
         Column("alert_id", _STRING, "Alarm judged", pattern=HEX_32),
         Column("horizon_days", _INT, "Days after the alarm that were looked at", unit="days", minimum=1),
-        Column("confirmed", pa.bool_(), "The days after are likelier under the recent profile; null with too few events", nullable=True),
-        Column("log_likelihood_gain", _FLOAT, "Mean gain of the recent over the reference profile", "nats per event", True),
+        Column(
+            "confirmed",
+            pa.bool_(),
+            "The days after are likelier under the recent profile; null with too few events",
+            nullable=True,
+        ),
+        Column(
+            "log_likelihood_gain", _FLOAT, "Mean gain of the recent over the reference profile", "nats per event", True
+        ),
         _count("n_events", "Events in the horizon"),
     ),
 )

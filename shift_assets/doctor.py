@@ -37,7 +37,7 @@ def examine(home: Path) -> list[Finding]:
     except ConfigError as error:
         return [Finding("fault", "home", str(error))]
     return [
-        Finding("ok", "home", f"{platform.settings.home}, source {platform.source.source}"),
+        Finding("ok", "home", f"{platform.settings.home}, source {platform.source.name}"),
         _calendar(platform),
         _engine(platform),
         _disk(platform),
@@ -53,7 +53,9 @@ def _calendar(platform: Platform) -> Finding:
     calendar = platform.settings.calendar
     if calendar.first_day is None:
         return Finding("note", "calendar", "not set yet; the first `shift-assets land` or `run` sets it")
-    return Finding("ok", "calendar", f"{calendar.first_day} … {calendar.last_day or 'open'}, {platform.source.timezone}")
+    return Finding(
+        "ok", "calendar", f"{calendar.first_day} … {calendar.last_day or 'open'}, {platform.source.timezone}"
+    )
 
 
 def _engine(platform: Platform) -> Finding:
@@ -92,12 +94,7 @@ def _landing(platform: Platform) -> Finding:
 def _lake(platform: Platform) -> Finding:
     standing = {name: len(platform.lake.published(table)) for name, table in TABLES.items()}
     filled = {name: count for name, count in standing.items() if count}
-    missing = [
-        path
-        for name in filled
-        for path in platform.lake.files(TABLES[name]).values()
-        if not path.exists()
-    ]
+    missing = [path for name in filled for path in platform.lake.files(TABLES[name]).values() if not path.exists()]
     if missing:
         return Finding("fault", "lake", f"{len(missing)} files are gone, such as {missing[0]}; run their days again")
     return Finding("ok", "lake", f"{sum(filled.values()):,} partitions of {len(filled)} tables")

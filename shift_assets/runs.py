@@ -14,7 +14,7 @@ from shift_assets.automation.jobs import CATEGORIES, DAILY, HISTORY
 from shift_assets.contracts import Partition
 from shift_assets.definitions import build_definitions
 from shift_assets.home import write_instance_file
-from shift_assets.partitions import days_between, first_day, key_of, parse_key, range_tags
+from shift_assets.partitions import days_between, first_day, parse_key, range_tags
 from shift_assets.resources.platform import Platform
 
 Progress = Callable[[str], None]

@@ -48,9 +48,7 @@ class Summary:
     alarms_confirmed_share: float | None
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(self).items()
-        }
+        return {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(self).items()}
 
 
 def summarise(platform: Platform, first: date, last: date, segments: list[str]) -> Summary:

@@ -102,7 +102,7 @@ def _cleaning(platform: Platform) -> dg.AssetsDefinition:
         engine = platform.engine()
         claims = {table.name: platform.lake.claim(table, asked, context.run_id) for table in _TABLES}
         parts = clean(
-            platform.parse_context(),
+            platform.parse_context,
             days_of(asked),
             segments_of(asked),
             platform.settings,
@@ -155,6 +155,4 @@ def _told(chunk: CleanedChunk, partitions: list[Partition], engine: str) -> dict
 def _counts(rows: pa.Table, by: list[str]) -> dict[tuple[object, ...], int]:
     names = ["day", "segment", *by]
     counted = rows.select(names).group_by(names).aggregate([([], "count_all")]).to_pylist()
-    return {
-        (Partition(row["day"], row["segment"]), *(row[name] for name in by)): row["count_all"] for row in counted
-    }
+    return {(Partition(row["day"], row["segment"]), *(row[name] for name in by)): row["count_all"] for row in counted}

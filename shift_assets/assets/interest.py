@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from typing import cast
 
 import dagster as dg
 import pyarrow as pa
@@ -128,7 +129,7 @@ def _state(platform: Platform, partitions: dg.MultiPartitionsDefinition) -> dg.A
         report(context, STATE, rows, dict(sorted(published.items())))
         yield emitted(STATE)
 
-    return interest_state
+    return cast(dg.AssetsDefinition, interest_state)
 
 
 def _advanced(platform: Platform, days: list[date], segment: str) -> Iterator[tuple[date, pa.Table]]:
@@ -145,8 +146,24 @@ def _advanced(platform: Platform, days: list[date], segment: str) -> Iterator[tu
 
 
 def _user_features(platform: Platform, partitions: list[Partition]) -> pa.Table:
-    raise ValueError("pending")
+    from shift_assets.interest.features import user_features
+
+    days, segments = days_of(partitions), segments_of(partitions)
+    settings = platform.settings.features
+    return user_features(
+        platform.read_window(INTEREST_SERIES, days, segments, settings.look_back_days),
+        platform.read_window(CLEAN_EVENTS, days, segments, settings.look_back_days),
+        days,
+        settings,
+        timezone=platform.source.timezone,
+        attributes=platform.users,
+    )
 
 
 def _item_features(platform: Platform, partitions: list[Partition]) -> pa.Table:
-    raise ValueError("pending")
+    from shift_assets.interest.features import item_features
+
+    days, segments = days_of(partitions), segments_of(partitions)
+    settings = platform.settings.features
+    events = platform.read_window(CLEAN_EVENTS, days, segments, settings.look_back_days)
+    return item_features(events, days, settings, platform.settings.seed)

@@ -30,9 +30,7 @@ def model_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         compute=_trained,
         code=["shift_assets.models"],
         sections=["model", "seed"],
-        metrics=lambda rows: {
-            metric["name"]: metric["value"] for row in rows.to_pylist() for metric in row["metrics"]
-        },
+        metrics=lambda rows: {metric["name"]: metric["value"] for row in rows.to_pylist() for metric in row["metrics"]},
         single_run=False,
         pool="gpu",
         chunk_days=CHUNK_DAYS,
@@ -56,7 +54,7 @@ def _trained(platform: Platform, partitions: list[Partition]) -> pa.Table:
             events,
             day,
             settings.model,
-            settings.seed,
+            seed=settings.seed,
             warm_start=settings.models / newest["path"] if newest else None,
             log_dir=settings.home / "tensorboard" / segment / day.isoformat(),
         )

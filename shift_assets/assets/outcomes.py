@@ -60,9 +60,7 @@ def outcome_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"numpy"}),
             deps=[
                 dg.AssetDep(LISTS, partition_mapping=then),
-                dg.AssetDep(
-                    CLEAN, partition_mapping=keys.window(horizon + settings.recommendations.look_back_days)
-                ),
+                dg.AssetDep(CLEAN, partition_mapping=keys.window(horizon + settings.recommendations.look_back_days)),
             ],
             compute=_recommendation_outcomes,
             code=["shift_assets.evaluate.recommendations"],

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pyarrow as pa
@@ -33,7 +33,7 @@ from shift_assets.settings import Settings
 
 OWNER = "team:shift-assets"
 CHUNK_DAYS = 62
-"""Days of a range run that are computed and committed together; two months of rows fit in memory by choice of segments."""
+"""Days of a range run that are computed and committed together: two months of rows fit in memory."""
 
 Rows = Mapping[Partition, pa.Table]
 
@@ -95,7 +95,7 @@ def build(asset: TableAsset, partitions: dg.PartitionsDefinition, settings: Sett
             context.log.info(f"{asset.key}: {rows.num_rows:,} rows in {len(chunk)} partitions")
         yield emitted(asset.key)
 
-    return definition
+    return cast(dg.AssetsDefinition, definition)
 
 
 TRANSIENT_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)

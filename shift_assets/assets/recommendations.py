@@ -49,6 +49,14 @@ def _lists(platform: Platform, partitions: list[Partition]) -> pa.Table:
         model = load(settings.models / served["path"], served["digest"]) if served else None
         alerts = platform.read(SHIFT_ALERTS, day, day, [segment])
         lists.append(
-            recommend(events, day, segment, model, alerts, settings.recommendations, settings.alerts.language)
+            recommend(
+                events,
+                day,
+                segment,
+                model=model,
+                alerts_of_day=alerts,
+                settings=settings.recommendations,
+                language=settings.alerts.language,
+            )
         )
     return pa.concat_tables(lists)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -34,7 +35,12 @@ def serving_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         code=["shift_assets.notify"],
         sections=["notify"],
     )
-    return [build(outbox, partitions, platform.settings), _notifications(platform), _warehouse(platform), _bi_files(platform)]
+    return [
+        build(outbox, partitions, platform.settings),
+        _notifications(platform),
+        _warehouse(platform),
+        _bi_files(platform),
+    ]
 
 
 def _messages(platform: Platform, partitions: list[Partition]) -> pa.Table:
@@ -88,7 +94,9 @@ def _warehouse(platform: Platform) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"duckdb", "sql"},
         owners=[OWNER],
-        code_version=code_version(["shift_assets.resources.warehouse", "shift_assets.marts"], platform.settings, ["public"]),
+        code_version=code_version(
+            ["shift_assets.resources.warehouse", "shift_assets.marts"], platform.settings, ["public"]
+        ),
         pool=WAREHOUSE,
         backfill_policy=backfill_policy(single_run=True),
         retry_policy=TRANSIENT_RETRY,
@@ -121,7 +129,9 @@ def _bi_files(platform: Platform) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"duckdb"},
         owners=[OWNER],
-        code_version=code_version(["shift_assets.resources.bi_files", "shift_assets.marts"], platform.settings, ["public"]),
+        code_version=code_version(
+            ["shift_assets.resources.bi_files", "shift_assets.marts"], platform.settings, ["public"]
+        ),
         pool=WAREHOUSE,
         backfill_policy=backfill_policy(single_run=True),
         retry_policy=TRANSIENT_RETRY,
@@ -132,11 +142,13 @@ def _bi_files(platform: Platform) -> dg.AssetsDefinition:
             "**Read by**: BI tools and the dashboard."
         ),
     )
-    def bi_files(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult]:
+    def bi_files(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Iterator[dg.MaterializeResult]:
         from shift_assets.resources.bi_files import publish
 
         published = publish(platform.warehouse, platform.settings.bi, platform.settings.public.keep_generations)
-        metadata: dict[str, object] = {}
+        metadata: dict[str, Any] = {}
         for name, publication in published.items():
             context.log.info(f"{name}: generation {publication.generation}, as of {publication.as_of_day}")
             metadata[f"{name}_generation"] = publication.generation

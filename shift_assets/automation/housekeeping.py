@@ -19,7 +19,9 @@ STAGING_AFTER_SECONDS = 24 * 3600
 
 def expired_state(standing: list[Partition], keep_days: int) -> list[Partition]:
     """State snapshots older than `keep_days` before the newest of their segment."""
-    newest = {segment: max(p.day for p in standing if p.segment == segment) for segment in {p.segment for p in standing}}
+    newest = {
+        segment: max(p.day for p in standing if p.segment == segment) for segment in {p.segment for p in standing}
+    }
     return sorted(p for p in standing if p.day < newest[p.segment] - timedelta(days=keep_days))
 
 
@@ -34,7 +36,10 @@ def housekeeping_job(platform: Platform) -> dg.JobDefinition:
         context.log.info(f"dropped {dropped} snapshots of {INTEREST_STATE.name}")
         return dropped
 
-    @dg.op(description="Deletes unreferenced files, compacts table logs, clears finished staging", ins={"start": dg.In(dg.Nothing)})
+    @dg.op(
+        description="Deletes unreferenced files, compacts table logs, clears finished staging",
+        ins={"start": dg.In(dg.Nothing)},
+    )
     def vacuum(context: dg.OpExecutionContext) -> None:
         for table in TABLES.values():
             gone = platform.lake.vacuum(table, VACUUM_AFTER_HOURS)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import dagster as dg
+from dagster import JobDefinition
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from shift_assets.assets import BASE_ASSETS, CATEGORY_MODEL
 from shift_assets.automation.housekeeping import housekeeping_job
@@ -10,7 +14,7 @@ from shift_assets.resources.platform import Platform
 
 DAILY, HISTORY, CATEGORIES = "daily", "history", "categories"
 
-Job = dg.JobDefinition | dg.UnresolvedAssetJobDefinition
+Job: TypeAlias = JobDefinition | UnresolvedAssetJobDefinition
 
 
 def all_jobs(platform: Platform) -> dict[str, Job]:

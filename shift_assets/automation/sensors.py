@@ -113,4 +113,3 @@ def run_request(platform: Platform, folder: date, newest: date, fingerprint: str
             "shift/delivery": ("late" if within else "beyond lateness") if late else "new",
         },
     )
-

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from shift_assets.contracts import CLEAN_EVENTS, QUALITY_VERDICTS, Partition, Table
+from shift_assets.ingest.context import ParseContext
+from shift_assets.ingest.engines import EngineName, resolve_engine
+from shift_assets.ingest.lookups import make_context, read_users
 from shift_assets.ingest.source import Source
+from shift_assets.privacy.pseudonym import load_key
 from shift_assets.quality.gate import require_passed
 from shift_assets.resources.fence import Fence
 from shift_assets.resources.lake import Lake
@@ -40,6 +44,20 @@ class Platform:
         from shift_assets.resources.warehouse import Warehouse
 
         return Warehouse(self.settings.bi / "warehouse.duckdb", self.settings.public.minimum_users)
+
+    @cached_property
+    def parse_context(self) -> ParseContext:
+        """What the strict parser must know; the delivered items and users tables are read once."""
+        settings = self.settings
+        return make_context(self.source, settings.landing, settings.privacy, settings.lateness_days)
+
+    @cached_property
+    def users(self) -> pa.Table | None:
+        """The delivered users table: pseudonym and profile attributes; None where the source has none."""
+        return read_users(self.settings.landing, self.source, load_key(self.settings.privacy))
+
+    def engine(self) -> EngineName:
+        return resolve_engine(self.settings.engine, self.settings.spark_remote)
 
     def read(
         self,
