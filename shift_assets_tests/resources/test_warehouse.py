@@ -1,0 +1,195 @@
+"""Laws of the warehouse: a cache of the lake that loads only what changed and can always be made anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from shift_assets import contracts
+from shift_assets.contracts import REJECTED_EVENTS, SHIFT_ALERTS, TABLES
+from shift_assets.marts import BASE_COLUMNS, MARTS, PUBLIC
+from shift_assets.resources.bi_files import publish
+from shift_assets.resources.warehouse import Warehouse
+from shift_assets_tests.lakes import fill, new_lake, partitions
+
+MINIMUM_USERS = 3
+FEW = ("interest_series", "shift_signals", "shift_alerts", "clean_events", "segment_shifts")
+
+
+def new_warehouse(home: Path, name: str = "bi") -> Warehouse:
+    return Warehouse(home / name / "warehouse.duckdb", MINIMUM_USERS)
+
+
+def rows_of(warehouse: Warehouse, query: str) -> list[tuple]:
+    with warehouse.connection() as connection:
+        return connection.execute(query).fetchall()
+
+
+def contents(warehouse: Warehouse) -> dict[str, dict[str, str]]:
+    """Digest of every table that would be published."""
+    return {name: p.digests for name, p in publish(warehouse, warehouse.path.parent, 1).items()}
+
+
+def test_a_load_without_news_changes_nothing(tmp_path: Path) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    fill(lake, partitions(2), tables=FEW)
+    assert warehouse.load(lake).rebuilt
+    again = warehouse.load(lake)
+    assert (again.partitions, again.rebuilt, again.refreshed) == ({}, False, False)
+
+
+def test_only_changed_partitions_are_loaded(tmp_path: Path) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    fill(lake, partitions(2), tables=FEW)
+    warehouse.load(lake)
+    fill(lake, partitions(1)[:1], seed=1, tables=["shift_alerts", "clean_events"])
+    loaded = warehouse.load(lake)
+    assert loaded.partitions == {"shift_alerts": 1, "clean_events": 1}
+    assert loaded.refreshed
+
+
+def test_many_small_loads_give_what_one_large_load_gives(tmp_path: Path) -> None:
+    lake, grown = new_lake(tmp_path), new_warehouse(tmp_path)
+    for seed, days in enumerate((3, 1, 2)):
+        fill(lake, partitions(days), seed=seed, tables=FEW)
+        grown.load(lake)
+    lake.drop(SHIFT_ALERTS, partitions(1), "retention")
+    grown.load(lake)
+    fresh = new_warehouse(tmp_path, "fresh")
+    fresh.load(lake)
+    assert contents(grown) == contents(fresh)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no database at all" * 1000])
+def test_a_damaged_file_is_made_anew(tmp_path: Path, damage: bytes) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    fill(lake, partitions(1), tables=FEW)
+    warehouse.load(lake)
+    before = contents(warehouse)
+    warehouse.path.write_bytes(damage)
+    assert warehouse.load(lake).rebuilt
+    assert contents(warehouse) == before
+
+
+def test_a_truncated_file_is_made_anew(tmp_path: Path) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    fill(lake, partitions(1), tables=FEW)
+    warehouse.load(lake)
+    before = contents(warehouse)
+    with warehouse.path.open("rb+") as file:
+        file.truncate(warehouse.path.stat().st_size // 3)
+    warehouse.load(lake)
+    assert contents(warehouse) == before
+
+
+def test_another_threshold_computes_the_marts_anew(tmp_path: Path) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    fill(lake, partitions(1), tables=FEW)
+    warehouse.load(lake)
+    stricter = Warehouse(warehouse.path, 1000)
+    loaded = stricter.load(lake)
+    assert (loaded.partitions, loaded.refreshed) == ({}, True)
+    assert rows_of(stricter, "select distinct suppressed from public.segment_trends") == [(True,)]
+
+
+def test_a_fault_inside_a_connection_closes_it_and_undoes_its_work(tmp_path: Path) -> None:
+    warehouse = new_warehouse(tmp_path)
+    with pytest.raises(duckdb.CatalogException), warehouse.connection() as connection:
+        connection.execute("begin; create table half (a integer); select no_such_function()")
+    reader = duckdb.connect(str(warehouse.path), read_only=True)  # refused while it is open for writing
+    assert reader.execute("from duckdb_tables()").fetchall() == []
+    reader.close()
+
+
+def test_the_warehouse_is_private_and_holds_no_delivered_bytes(tmp_path: Path) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    fill(lake, partitions(1), tables=[REJECTED_EVENTS.name])
+    warehouse.load(lake)
+    assert warehouse.path.stat().st_mode & 0o777 == 0o600
+    assert b'{"note"' not in warehouse.path.read_bytes()
+
+
+def test_a_segment_of_digits_stays_text(tmp_path: Path) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    fill(lake, partitions(1, ["007"]), tables=FEW)
+    warehouse.load(lake)
+    assert rows_of(warehouse, "select distinct segment from base.shift_alerts") == [("007",)]
+
+
+def test_marts_have_their_declared_shape_and_key(tmp_path: Path) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    fill(lake, partitions(2), rows=40)
+    warehouse.load(lake)
+    with warehouse.connection() as connection:
+        for schema, tables in (("marts", MARTS), ("public", PUBLIC)):
+            for name, table in tables.items():
+                rows = connection.table(f"{schema}.{name}").to_arrow_table()
+                assert rows.num_rows > 0, name
+                table.conform(rows)
+                keys = rows.select(sorted({"day", "segment", *table.key}))
+                assert keys.group_by(keys.column_names).aggregate([]).num_rows == rows.num_rows, name
+
+
+def test_the_marts_agree_with_a_count_by_hand(tmp_path: Path) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    fill(lake, partitions(2), rows=30)
+    warehouse.load(lake)
+
+    alerts = lake.read(contracts.SHIFT_ALERTS).to_pylist()
+    standing = Counter((a["day"], a["segment"], a["kind"]) for a in alerts if a["status"] != "closed")
+    found = rows_of(warehouse, "select day, segment, alerts_switch, alerts_churn_risk from marts.shift_overview")
+    assert len(found) == 4
+    for day, segment, switches, churn in found:
+        assert (switches, churn) == (standing[day, segment, "switch"], standing[day, segment, "churn_risk"])
+
+    first = max(alerts, key=lambda a: len(a["rising"]))
+    ((text,),) = [
+        (text,)
+        for alert_id, text in rows_of(warehouse, "select alert_id, rising_text from marts.alerts")
+        if alert_id == first["alert_id"]
+    ]
+    words = [
+        f"{c['category']} {100 * c['share_before']:.0f} % → {100 * c['share_after']:.0f} %" for c in first["rising"]
+    ]
+    assert text == "; ".join(words)
+
+    series = lake.read(contracts.INTEREST_SERIES).to_pylist()
+    score = Counter[tuple]()
+    for row in series:
+        score[row["day"], row["segment"]] += row["score"]
+        score[row["day"], row["segment"], row["category"]] += row["score"]
+    for day, segment, category, share in rows_of(
+        warehouse, "select day, segment, category, interest_share from marts.segment_trends"
+    ):
+        assert share == pytest.approx(score[day, segment, category] / score[day, segment])
+
+    delivered = Counter(
+        (r["day"], r["segment"]) for n in ("clean_events", "rejected_events") for r in lake.read(TABLES[n]).to_pylist()
+    )
+    found = rows_of(
+        warehouse, "select day, segment, rows_delivered, rows_clean + rows_rejected from marts.data_quality"
+    )
+    assert {(day, segment): rows for day, segment, rows, _ in found} == delivered
+    shares = rows_of(warehouse, "select round(sum(share), 9) from marts.rejected_reasons group by day, segment")
+    assert shares == rows_of(warehouse, "select round(rejected_share, 9) from marts.data_quality")
+
+
+def test_every_recommendation_of_the_lake_is_in_the_list_once(tmp_path: Path) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    fill(lake, partitions(2), rows=40)
+    warehouse.load(lake)
+    (counts,) = rows_of(
+        warehouse,
+        "select count(*), count(category), count(*) filter (where rank < 1) from marts.recommendation_list",
+    )
+    assert counts[0] == lake.read(contracts.RECOMMENDATIONS).num_rows
+    assert counts[1] > 0
+    assert counts[2] == 0
+
+
+def test_base_columns_are_columns_of_the_contracts() -> None:
+    for name, columns in BASE_COLUMNS.items():
+        assert set(columns) <= set(TABLES[name].schema.names)
