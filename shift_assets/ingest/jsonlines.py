@@ -77,7 +77,7 @@ def _read_block(numbers: NDArray[np.int64], raw: pa.Array, wanted: tuple[str, ..
 def _plain_lines(raw: pa.Array) -> NDArray[np.bool_]:
     """Lines of valid UTF-8 without control byte or backslash, from `{` to `}`."""
     data, codes, offsets = bytes_of(raw)
-    plain = (codes[offsets[:-1]] == _OPEN) & (codes[offsets[1:] - 1] == _CLOSE)
+    plain: NDArray[np.bool_] = (codes[offsets[:-1]] == _OPEN) & (codes[offsets[1:] - 1] == _CLOSE)
     text = memoryview(data)[offsets[0] : offsets[-1]]
     odd = np.flatnonzero(_ODD[codes[offsets[0] :]]) + offsets[0]
     if len(odd):
@@ -170,7 +170,7 @@ class _Tokens:
         lengths = self.at[colon] - starts
         length = int(lengths[0])
         within = np.minimum(starts[:, None] + np.arange(length), len(self.codes) - 1)
-        same = (self.codes[within] == self.codes[within[0]]).all(axis=1)
+        same: NDArray[np.bool_] = (self.codes[within] == self.codes[within[0]]).all(axis=1)
         return same & (lengths == length)
 
     def _values(

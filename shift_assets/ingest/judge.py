@@ -7,6 +7,7 @@ which behaviour, when, in which folder's days, with which numbers, by the source
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -23,7 +24,7 @@ from shift_assets.ingest.identifiers import IdProblem, IdTable
 from shift_assets.ingest.parsed import PARSED, RAW_CAP_BYTES
 from shift_assets.ingest.rows import Kind, Rows
 from shift_assets.ingest.segments import SegmentChooser, segment_of_row
-from shift_assets.ingest.source import TYPED
+from shift_assets.ingest.source import MAPPED, TYPED
 from shift_assets.ingest.values import TimestampReader, as_text, blank_to_null, nulls_mask, to_double, truth
 from shift_assets.ingest.verdicts import Verdicts, shown
 from shift_assets.ingest.zones import local_calendar
@@ -134,24 +135,45 @@ class Judge:
         local = np.datetime64(day, "D")
         return f"local day {local} in the folder of {folder}, which may hold {self._lateness_days} days before it"
 
-    def _contract_columns(self, rows: Rows, verdicts: Verdicts) -> tuple[dict[str, _Typed], pa.Array]:
-        """Every contract column, typed; and the pseudonyms. Who, what, which and when are reported here."""
+    def local_days(self, rows: Rows) -> tuple[NDArray[np.int32], Mask]:
+        """Local day (days of the epoch) of each row, and of which rows it can be told."""
+        events = self._source.events
+        needed = {"event_ts"}
+        if "event_ts" in events.derivations:
+            needed |= set(events.derivations["event_ts"].columns.values())
+        stamps = self._typed_columns(rows, needed)["event_ts"].values
+        days = self._calendar.to_day(np.asarray(pc.fill_null(stamps.cast(pa.int64()), 0)))
+        told = ~nulls_mask(stamps)
+        told[list(rows.faults)] = False
+        return days, told
+
+    def _typed_columns(self, rows: Rows, needed: Collection[str]) -> dict[str, _Typed]:
+        """Those of the contract columns `needed` that the source fills: mapped or constant, then derived."""
         events = self._source.events
         columns: dict[str, _Typed] = {}
         for name in events.contract_columns:
+            if name not in needed:
+                continue
             if name in events.map:
-                delivered = events.map[name]  # type: ignore[index]
+                delivered = events.map[name]
                 columns[name] = self._typed(name, rows.columns[delivered], rows.kinds.get(delivered))
             elif name in events.constant:
-                constant = pa.repeat(pa.scalar(events.constant[name]), len(rows))  # type: ignore[index]
+                constant = pa.repeat(pa.scalar(events.constant[name]), len(rows))
                 columns[name] = self._typed(name, constant, None)
         for name, expression in events.derivations.items():
+            if name not in needed:
+                continue
             derived = self._typed(name, self._evaluated(expression, rows, columns, "varchar"), None)
             if name in columns:
                 nothing = nulls_mask(derived.values)
                 kept = tuple(replace(p, rows=p.rows & nothing) for p in columns[name].problems)
                 derived = _Typed(derived.values, kept + derived.problems)
             columns[name] = derived
+        return columns
+
+    def _contract_columns(self, rows: Rows, verdicts: Verdicts) -> tuple[dict[str, _Typed], pa.Array]:
+        """Every contract column, typed; and the pseudonyms. Who, what, which and when are reported here."""
+        columns = self._typed_columns(rows, MAPPED)
         for name in ("user_id", "item_id", "behavior", "event_ts"):
             for problem in columns[name].problems:
                 problem.reported(verdicts)
@@ -274,10 +296,10 @@ class _Catalogue:
         return {name: column.take(rows) for name, column in self._columns.items()}
 
 
-def _behavior_names(delivered: dict[str, str], *, derived: bool) -> dict[str, str]:
+def _behavior_names(delivered: Mapping[str, str], *, derived: bool) -> dict[str, str]:
     """Contract behaviour of each delivered name; without a mapping, or by an expression, contract names stand too."""
     contract = {name: name for name in BEHAVIORS} if derived or not delivered else {}
-    return contract | delivered
+    return contract | dict(delivered)
 
 
 def _capped(rows: Rows, rejected: Mask) -> tuple[pa.Array, pa.Array]:

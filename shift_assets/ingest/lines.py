@@ -33,96 +33,94 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class LongLine:
-    """A line above the cap: its first 64 KiB, the SHA-256 and length of all of it."""
+    """A line above the cap: its first 64 KiB, the SHA-256 and length of all of it, and where it begins in the file."""
 
     head: bytes
     sha256: str
     length: int
     line: int
+    offset: int
 
 
 def line_blocks(chunks: Iterable[bytes]) -> Iterator[Block | LongLine]:
     """The lines of a file, without its byte order mark; the last line need not end in a newline."""
-    line = 1
+    line, offset = 1, 0
     rest = b""
-    long: _Long | None = None
-    for chunk in _without_mark(chunks):
-        data = rest + chunk
-        rest = b""
+    long: _LongLine | None = None
+    for chunk in chunks:
+        data, rest = rest + chunk, b""
+        if offset == 0 and line == 1 and long is None:
+            if len(data) < len(BYTE_ORDER_MARK):
+                rest = data
+                continue
+            if data.startswith(BYTE_ORDER_MARK):
+                data, offset = data[len(BYTE_ORDER_MARK) :], len(BYTE_ORDER_MARK)
         if long is not None:
             end = data.find(b"\n")
             long.add(data if end < 0 else data[:end])
             if end < 0:
                 continue
-            yield long.line_at(line)
+            yield long.line(line, offset)
+            offset += long.taken + 1
             line, long, data = line + 1, None, data[end + 1 :]
         cut = data.rfind(b"\n") + 1
         block, rest = data[:cut], data[cut:]
-        for piece in _capped(block, line):
-            yield piece
+        yield from _capped(block, line, offset)
         line += block.count(b"\n")
+        offset += len(block)
         if len(rest) > LINE_CAP_BYTES + 1:
-            long, rest = _Long(rest), b""
+            long, rest = _LongLine(rest), b""
     if long is not None:
-        yield long.line_at(line)
+        yield long.line(line, offset)
     elif rest:
-        yield from _capped(rest + b"\n", line)
+        yield from _capped(rest + b"\n", line, offset)
 
 
-def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    head = b""
-    begun = False
-    for chunk in chunks:
-        if begun:
-            yield chunk
-            continue
-        head += chunk
-        if len(head) >= len(BYTE_ORDER_MARK):
-            begun = True
-            yield head.removeprefix(BYTE_ORDER_MARK)
-    if not begun:
-        yield head
+class _LongLine:
+    """A line that is still coming in."""
 
-
-class _Long:
     def __init__(self, head: bytes) -> None:
+        self.taken = 0
         self._digest = hashlib.sha256()
         self._head = b""
-        self._length = 0
         self._held = b""
         self.add(head)
 
     def add(self, piece: bytes) -> None:
         """Take more of the line; its last byte is held back, for it may be the `\\r` of the line end."""
+        self.taken += len(piece)
         piece = self._held + piece
-        self._held, piece = piece[-1:], piece[:-1]
-        self._take(piece)
+        self._held = piece[-1:]
+        self._keep(piece[:-1])
 
-    def _take(self, piece: bytes) -> None:
+    def _keep(self, piece: bytes) -> None:
         self._digest.update(piece)
-        self._length += len(piece)
         self._head += piece[: RAW_CAP_BYTES - len(self._head)]
 
-    def line_at(self, number: int) -> LongLine:
-        self._take(self._held.removesuffix(b"\r"))
-        return LongLine(self._head, self._digest.hexdigest(), self._length, number)
+    def line(self, number: int, offset: int) -> LongLine:
+        """The whole line; call once, at its end."""
+        last = self._held.removesuffix(b"\r")
+        self._keep(last)
+        length = self.taken - len(self._held) + len(last)
+        return LongLine(self._head, self._digest.hexdigest(), length, number, offset)
 
 
-def _capped(block: bytes, first_line: int) -> Iterator[Block | LongLine]:
+def _capped(block: bytes, first_line: int, offset: int) -> Iterator[Block | LongLine]:
     """`block` in runs of lines within the cap, and the long lines between them."""
+    start, line = 0, first_line
     if len(block) > LINE_CAP_BYTES:
         starts, ends = bounds(block)
-        start, line = 0, first_line
         for index in np.flatnonzero(ends - starts > LINE_CAP_BYTES).tolist():
             if starts[index] > start:
                 yield Block(block[start : starts[index]], line)
             text = block[starts[index] : ends[index]]
-            yield LongLine(text[:RAW_CAP_BYTES], hashlib.sha256(text).hexdigest(), len(text), first_line + index)
+            digest = hashlib.sha256(text).hexdigest()
+            line = first_line + index
+            yield LongLine(text[:RAW_CAP_BYTES], digest, len(text), line, offset + int(starts[index]))
             start = starts[index + 1] if index + 1 < len(starts) else len(block)
-            line = first_line + index + 1
-        block, first_line = block[start:], line
-    if block:
-        yield Block(block, first_line)
+            line += 1
+    if start < len(block):
+        yield Block(block[start:], line)
 
 
 def bounds(block: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -159,4 +157,5 @@ def long_line_row(line: LongLine, wanted: tuple[str, ...]) -> Rows:
         {name: pa.nulls(1, pa.string()) for name in wanted},
         faults={0: Fault("too_long", f"{line.length} bytes; a line has at most {LINE_CAP_BYTES}")},
         digests={0: line.sha256},
+        spans={0: (line.offset, line.length)},
     )

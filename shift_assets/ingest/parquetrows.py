@@ -16,36 +16,49 @@ BATCH_ROWS = 32 * 1024
 
 
 def read_parquet_rows(opened: OpenedFile, wanted: tuple[str, ...]) -> Iterator[Rows]:
-    """The rows of a Parquet file, the `wanted` columns typed as in the file.
-
-    Every page is read once before the first row is given: raises UnreadableFileError where one is damaged, and
-    where a column is missing.
-    """
-    if opened.compression is not None:
-        raise UnreadableFileError(f"a Parquet file inside {opened.compression}; deliver it as it is, it is compressed")
-    file = _verified(opened, wanted)
+    """The rows of a Parquet file, the `wanted` columns typed as in the file; raises as `parquet_batches`."""
     connection = new_connection()
     try:
-        first = 1
-        for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
-            batch, broken = _valid_text(batch)
-            connection.register("delivered_rows", pa.table(batch))
-            raw = connection.execute("select to_json(delivered_rows) from delivered_rows").to_arrow_table().column(0)
+        for first, batch in parquet_batches(opened, wanted):
+            rows, readable = rows_of(batch, first, wanted)
+            connection.register("delivered_rows", pa.table(readable))
+            told = connection.execute("select to_json(delivered_rows) from delivered_rows").to_arrow_table()
             connection.unregister("delivered_rows")
-            yield Rows(
-                np.arange(first, first + batch.num_rows, dtype=np.int64),
-                pa.chunked_array(raw).combine_chunks().cast(pa.string()).cast(pa.binary()),
-                {name: batch.column(name) for name in wanted},
-                faults={row: Fault("malformed", f"column {name}: not UTF-8") for row, name in broken.items()},
-            )
-            first += batch.num_rows
+            rows.raw = told.column(0).combine_chunks().cast(pa.string()).cast(pa.binary())
+            yield rows
     finally:
         connection.close()
 
 
+def parquet_batches(opened: OpenedFile, wanted: tuple[str, ...]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """All columns of a Parquet file, batch by batch, each with the number, from 1, of its first row.
+
+    Every page is read once before the first batch is given: raises UnreadableFileError where one is damaged, and
+    where a `wanted` column is missing.
+    """
+    if opened.compression is not None:
+        raise UnreadableFileError(f"a Parquet file inside {opened.compression}; deliver it as it is, it is compressed")
+    first = 1
+    for batch in _verified(opened, wanted).iter_batches(BATCH_ROWS, use_threads=False):
+        if batch.num_rows:
+            yield first, batch
+        first += batch.num_rows
+
+
+def rows_of(batch: pa.RecordBatch, first: int, wanted: tuple[str, ...]) -> tuple[Rows, pa.RecordBatch]:
+    """The rows of a batch, without raw bytes, and the batch with readable text."""
+    readable, broken = _valid_text(batch)
+    faults = {row: Fault("malformed", f"column {name!r} is not UTF-8") for row, name in broken.items()}
+    numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
+    empty = pa.array([b""] * batch.num_rows, pa.binary())
+    return Rows(numbers, empty, {name: readable.column(name) for name in wanted}, faults=faults), readable
+
+
 def _verified(opened: OpenedFile, wanted: tuple[str, ...]) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(pa.PythonFile(handle_of(opened.descriptor), mode="r"), page_checksum_verification=True)
+        file = pq.ParquetFile(
+            pa.PythonFile(handle_of(opened.descriptor), mode="r"), page_checksum_verification=True, pre_buffer=False
+        )
         names = file.schema_arrow.names
         missing = [name for name in wanted if name not in names]
         if missing:
@@ -66,19 +79,27 @@ def _valid_text(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
     """
     broken: dict[int, str] = {}
     columns = []
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        if pa.types.is_binary(column.type) or pa.types.is_string(column.type):
+    for name, delivered in zip(batch.schema.names, batch.columns, strict=True):
+        column = delivered.dictionary_decode() if pa.types.is_dictionary(delivered.type) else delivered
+        if _is_text(column.type):
             try:
-                text = column.cast(pa.binary()).cast(pa.string())
+                column = column.cast(pa.binary()).cast(pa.string())
             except pa.ArrowInvalid:
                 values = column.cast(pa.binary()).to_pylist()
                 broken |= {row: name for row, value in enumerate(values) if not _is_utf8(value)}
-                text = pa.array([v if v is None else v.decode("utf-8", "backslashreplace") for v in values])
-            column = text
+                texts = [None if value is None else value.decode("utf-8", "backslashreplace") for value in values]
+                column = pa.array(texts, pa.string())
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names), broken
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
 
 
 def _is_utf8(value: bytes | None) -> bool:

@@ -35,7 +35,7 @@ class Rows:
     `numbers[row]`: line (or Parquet row) from 1 where the row begins. `raw`: its delivered bytes.
     `columns`: each wanted delivered column, as text, or as typed in Parquet; null in faulty rows.
     `kinds[column][row]`: a Kind per value, where the format knows more than text. `faults`: by index in here.
-    `digests`: SHA-256 of rows whose `raw` is already cut, by index.
+    `digests`: SHA-256 of rows whose `raw` is already cut, by index; `spans`: their offset and length in the file.
     """
 
     numbers: NDArray[np.int64]
@@ -44,6 +44,7 @@ class Rows:
     kinds: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     faults: dict[int, Fault] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
+    spans: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -58,9 +58,11 @@ class _Part(BaseModel):
 class CsvDialect(_Part):
     """Delimiter-separated text with `"` as quote, doubled inside quotes."""
 
-    delimiter: str = Field(",", min_length=1, max_length=1)
-    header: bool = Field(True, description="Whether the first row names the columns")
-    columns: tuple[Text, ...] | None = Field(None, description="Column names in order, where there is no header")
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    header: bool = Field(default=True, description="Whether the first row names the columns")
+    columns: tuple[Text, ...] | None = Field(
+        default=None, description="Column names in order, where there is no header"
+    )
 
     @model_validator(mode="after")
     def _named(self) -> CsvDialect:
@@ -255,9 +257,8 @@ class Segments(_Part):
 
     @model_validator(mode="after")
     def _complete(self) -> Segments:
-        needed, foreign = ("table", "column", "values"), ("shards",)
-        if self.by == "hash":
-            needed, foreign = ("shards",), ("table", "column", "values", "other")
+        of_column, of_hash = ["table", "column", "values"], ["shards"]
+        needed, foreign = (of_hash, [*of_column, "other"]) if self.by == "hash" else (of_column, of_hash)
         absent = [name for name in needed if getattr(self, name) is None]
         unused = [name for name in foreign if getattr(self, name) is not None]
         if absent:

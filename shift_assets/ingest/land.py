@@ -1,0 +1,263 @@
+"""Splits a bulk export into the landing's day folders, losing nothing.
+
+Rows keep their delivered bytes (text) or columns (Parquet); text rows end in one newline. A row goes to the folder
+of its local day. Rows whose day cannot be told go to files `…-undated-…` in the folder of the day with most rows,
+where cleaning rejects them one by one. Names hold a digest of the export: the same export again gives the same
+files, another one of the same name never replaces them.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from shift_assets.ingest.context import ParseContext
+from shift_assets.ingest.csvlines import RECORD_CAP_LINES
+from shift_assets.ingest.files import (
+    EVENTS_FOLDER,
+    Delivered,
+    OpenedFile,
+    UnreadableFileError,
+    handle_of,
+    open_delivered,
+)
+from shift_assets.ingest.judge import EPOCH, Judge
+from shift_assets.ingest.lines import LongLine, line_blocks, row_lines
+from shift_assets.ingest.parquetrows import parquet_batches, rows_of
+from shift_assets.ingest.parse import read_rows
+from shift_assets.ingest.rows import Rows
+from shift_assets.ingest.source import Source
+
+BUFFER_BYTES = 128 * 1024 * 1024
+"""Rows held before they are written out; a part file is at most as large."""
+_ENDINGS = re.compile(r"\.(gz|gzip|zst|zstd|jsonl|ndjson|json|csv|tsv|txt|parquet|pq)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What landing an export did: rows per day folder (undated ones counted where they lie), and the files made."""
+
+    rows_per_day: dict[date, int]
+    undated: int
+    files: list[Path] = field(repr=False)
+
+
+def land(file: Path, landing: Path, source: Source) -> Landed:
+    """Split the export `file` of `source` into `landing/events/day=YYYY-MM-DD/`, in bounded memory.
+
+    A file appears whole or not at all. Raises UnreadableFileError where the export is damaged, not in the source's
+    format, or tells no row's day; nothing is landed then.
+    """
+    file = file.resolve()
+    with open_delivered(file.parent, file.name) as opened:
+        judge = Judge(
+            ParseContext(source=source, key=b"", lateness_days=0, landing=landing),
+            Delivered(file.name, EPOCH, opened.size),
+            opened.sha256,
+        )
+        parts = _Parts(landing / EVENTS_FOLDER, _stem(file, opened.sha256))
+        try:
+            if source.events.format == "parquet":
+                _split_parquet(opened, judge, source, parts)
+            else:
+                _split_text(opened, judge, source, parts)
+            return parts.published()
+        finally:
+            judge.close()
+            parts.clean_up()
+
+
+def land_items(file: Path, landing: Path) -> Path:
+    """Copy an items table into `landing/items/`, replacing one of the same name; the copy's path."""
+    return _copied(file, landing / "items")
+
+
+def land_users(file: Path, landing: Path) -> Path:
+    """Copy a users table into `landing/users/`, replacing one of the same name; the copy's path."""
+    return _copied(file, landing / "users")
+
+
+def _copied(file: Path, folder: Path) -> Path:
+    file = file.resolve()
+    target = folder / _clean_name(file.name)
+    with open_delivered(file.parent, file.name) as opened, handle_of(opened.descriptor) as handle:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{target.name}.tmp"
+        with temporary.open("wb") as copy:
+            shutil.copyfileobj(handle, copy)
+        temporary.replace(target)
+    return target
+
+
+def _clean_name(name: str) -> str:
+    name = re.sub(r"[^\w.+=@,() -]", "_", name)[-120:]
+    return name if re.match(r"[^\W_]", name) else f"file{name}"
+
+
+def _stem(file: Path, sha256: str) -> str:
+    name = file.name
+    while (shorter := _ENDINGS.sub("", name)) != name:
+        name = shorter
+    return f"{_clean_name(name)}-{sha256[:8]}"
+
+
+class _Parts:
+    """Part files under temporary names, until all are complete."""
+
+    def __init__(self, events: Path, stem: str) -> None:
+        self._events, self._stem = events, stem
+        self._staging = events / f".{stem}.tmp"
+        self._staged: list[tuple[date | None, Path]] = []
+        self._numbers: Counter[date | None] = Counter()
+        self._rows: Counter[date | None] = Counter()
+        self.clean_up()
+
+    def next_path(self, day: date | None, rows: int, ending: str) -> Path:
+        """Where to write the next part of `day` (None: undated), of so many rows."""
+        self._staging.mkdir(parents=True, exist_ok=True)
+        self._numbers[day] += 1
+        self._rows[day] += rows
+        kind = "undated-" if day is None else ""
+        folder = self._staging / (day.isoformat() if day else "undated")
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{self._stem}-{kind}{self._numbers[day]}.{ending}"
+        self._staged.append((day, path))
+        return path
+
+    def published(self) -> Landed:
+        """Move every part to its day folder."""
+        undated = self._rows.pop(None, 0)
+        dated: dict[date, int] = {day: rows for day, rows in self._rows.items() if day is not None}
+        if undated and not dated:
+            raise UnreadableFileError(
+                "no row tells its day; check `events.format`, `events.timestamp` and `events.map.event_ts` in the source"
+            )
+        if undated:
+            fullest = max(dated, key=lambda day: (dated[day], -day.toordinal()))
+            dated[fullest] += undated
+        files = []
+        for day, path in self._staged:
+            folder = self._events / f"day={(day or fullest).isoformat()}"
+            folder.mkdir(parents=True, exist_ok=True)
+            files.append(path.replace(folder / path.name))
+        return Landed(dict(sorted(dated.items())), undated, files)
+
+    def clean_up(self) -> None:
+        """Remove what is staged, also what a killed landing left."""
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+
+def _split_text(opened: OpenedFile, judge: Judge, source: Source, parts: _Parts) -> None:
+    """JSON lines and CSV: the delivered records, each ended by a newline; a header at the top of each part."""
+    form = source.events
+    header = b""
+    if form.format == "csv" and form.dialect.header:
+        header = _header_line(opened)
+    ending = "jsonl" if form.format == "jsonl" else "csv"
+    ending += ".zst" if opened.compression else ""
+    held: dict[date | None, list[bytes]] = {}
+    rows_of: Counter[date | None] = Counter()
+    size = 0
+    long: list[tuple[int, int]] = []
+
+    def flush() -> None:
+        for day, pieces in held.items():
+            text = header + (b"\n" if day is None else b"") + b"".join(pieces)
+            path = parts.next_path(day, rows_of[day], ending)
+            path.write_bytes(zstandard.ZstdCompressor(level=6).compress(text) if opened.compression else text)
+        held.clear()
+        rows_of.clear()
+
+    for rows in read_rows(opened, form, source.events.delivered_columns):
+        long += rows.spans.values()
+        for day, members in _by_day(rows, judge):
+            index = np.setdiff1d(members, list(rows.spans), assume_unique=True)
+            if not len(index):
+                continue
+            values = rows.raw.take(pa.array(index)).to_pylist()
+            if day is None and form.format == "csv":
+                values = [_kept_apart(value) for value in values]
+            text = b"\n".join(values) + b"\n"
+            held.setdefault(day, []).append(text)
+            rows_of[day] += len(index)
+            size += len(text)
+        if size > BUFFER_BYTES:
+            flush()
+            size = 0
+    flush()
+    if long:
+        _copy_long_lines(opened, long, header, parts.next_path(None, len(long), ending))
+
+
+def _kept_apart(record: bytes) -> bytes:
+    """A rejected CSV record, followed by blank lines where it has a quote: it may never close in a later record."""
+    return record + b"\n" * RECORD_CAP_LINES if b'"' in record else record
+
+
+def _copy_long_lines(opened: OpenedFile, spans: list[tuple[int, int]], header: bytes, path: Path) -> None:
+    """The lines that are too long to be held, copied piece by piece in a second pass."""
+    target = path.open("wb")
+    with target, zstandard.ZstdCompressor(level=6).stream_writer(target) if opened.compression else target as out:
+        out.write(header + b"\n")
+        position, waiting = 0, iter(spans)
+        start, length = next(waiting)
+        for chunk in opened.chunks():
+            while start < position + len(chunk):
+                piece = chunk[max(0, start - position) : start + length - position]
+                out.write(piece)
+                if start + length > position + len(chunk):
+                    break
+                out.write(b"\n")
+                start, length = next(waiting, (1 << 62, 0))
+            position += len(chunk)
+
+
+def _header_line(opened: OpenedFile) -> bytes:
+    for block in line_blocks(opened.chunks()):
+        if isinstance(block, LongLine):
+            break
+        _, lines = row_lines(block)
+        if len(lines):
+            return bytes(lines[0].as_py()) + b"\n"
+    return b""
+
+
+def _by_day(rows: Rows, judge: Judge) -> Iterator[tuple[date | None, np.ndarray]]:
+    """Row indices of each day found in `rows`, in order; None: undated."""
+    days, told = judge.local_days(rows)
+    for day in np.unique(days[told]).tolist():
+        yield EPOCH + timedelta(days=day), np.flatnonzero(told & (days == day))
+    if not told.all():
+        yield None, np.flatnonzero(~told)
+
+
+def _split_parquet(opened: OpenedFile, judge: Judge, source: Source, parts: _Parts) -> None:
+    """Parquet: the rows with all their columns."""
+    wanted = source.events.delivered_columns
+    held: dict[date | None, list[pa.RecordBatch]] = {}
+    size = 0
+
+    def flush() -> None:
+        for day, batches in held.items():
+            table = pa.Table.from_batches(batches)
+            pq.write_table(table, parts.next_path(day, table.num_rows, "parquet"), compression="zstd")
+        held.clear()
+
+    for first, batch in parquet_batches(opened, wanted):
+        for day, index in _by_day(rows_of(batch, first, wanted)[0], judge):
+            held.setdefault(day, []).append(batch.take(pa.array(index)))
+        size += batch.nbytes
+        if size > BUFFER_BYTES:
+            flush()
+            size = 0
+    flush()
