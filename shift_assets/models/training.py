@@ -90,7 +90,9 @@ def train(
         "warm_start": before.version if before else None,
         "settings": settings.model_dump(),
     }
-    validation_start = (day - _EPOCH).days - settings.validation_days
+    # Its start moves on by a day or waits, never back: yesterday's weights saw none of today's validation days.
+    validation_days = min(settings.validation_days, pc.count_distinct(events["day"]).as_py() // 3)
+    validation_start = (day - _EPOCH).days - validation_days
     learnable = sequences.until(validation_start)
     points = Points.of(learnable, settings.target_span)
     if not len(points.events):
@@ -128,7 +130,8 @@ class _Fit:
         steps = settings.warm_steps if warm else settings.maximum_steps
         look_every = max(1, min(settings.look_every, steps))
         network, device = self.model.network, self.model.network.item_bias.device
-        optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.01, fused=True)
+        rate = settings.warm_learning_rate if warm else settings.learning_rate
+        optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 1.1 - step / steps))
         losses: list[float] = []
         looks_without_gain = 0
