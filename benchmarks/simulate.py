@@ -24,10 +24,13 @@ def main() -> None:
         summary = simulate(simulation, Path(folder), workers=given.workers)
         seconds = time.perf_counter() - start
     counts = summary.counts
-    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    largest = max(part.ru_maxrss for part in usage) / 1024
+    busy = sum(part.ru_utime + part.ru_stime for part in usage)
     print(
         f"{counts.events:,} events, {counts.bytes / 1e6:,.0f} MB in {seconds:.1f} s with {given.workers} workers: "
-        f"{counts.events / seconds:,.0f} events/s; target was {simulation.target_events:,.0f}; "
+        f"{counts.events / seconds:,.0f} events/s, {counts.events / busy:,.0f} per second of one core; "
+        f"target was {simulation.target_events:,.0f}; "
         f"largest process {largest:,.0f} MiB"
     )
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from shift_assets.contracts import Partition, Table
 
 
-class GateClosed(RuntimeError):  # noqa: N818 - a gate is closed, not in error
+class GateClosed(RuntimeError):
     """A partition may not be read; the message names table, partition, expectation, what was seen and a remedy."""
 
 

@@ -93,24 +93,29 @@ def _judged(table: Table, rows: Rows) -> Iterator[duckdb.DuckDBPyConnection]:
 def _measure_rows(
     connection: duckdb.DuckDBPyConnection, suite: Sequence[Expectation]
 ) -> dict[Partition, dict[str, int]]:
-    """Counts of bad rows by partition: `rows`, `<number>` per expectation and `<number>: <column>` per cause."""
-    wanted = {"rows": "count(*)"}
-    distinct = {}
+    """Counts of bad rows by partition: `rows`, `<number>` per expectation and, of what some row violates in one of
+    several columns, `<number>: <column>`."""
+    wanted, distinct = {"rows": "count(*)"}, {}
     for number, expectation in enumerate(suite):
         if isinstance(expectation, RowsKeep):
             either = " or ".join(f"coalesce({condition}, false)" for _, condition in expectation.violations)
             wanted[str(number)] = f"count(*) filter (where {either})"
-            for column, condition in expectation.violations:
-                wanted[f"{number}: {column}"] = f"count(*) filter (where {condition})"
         elif isinstance(expectation, RowsDiffer):
             columns = ", ".join(f'"{name}"' for name in expectation.columns)
             key = columns if len(expectation.columns) == 1 else f"({columns})"
             distinct[str(number)] = f"count({key}) - count(distinct {key})"
     measured = _by_partition(connection, wanted)
-    # A query of its own for each: beside a distinct count all other counts run several times as long.
-    for number_text, expression in distinct.items():
-        for partition, found in _by_partition(connection, {number_text: expression}).items():
-            measured[partition] |= found
+    causes = {
+        f"{number}: {column}": f"count(*) filter (where {condition})"
+        for number, expectation in enumerate(suite)
+        if isinstance(expectation, RowsKeep) and any(counts[str(number)] for counts in measured.values())
+        for column, condition in expectation.violations
+    }
+    # A query of its own for each distinct count: beside one, all other counts run several times as long.
+    further = [causes] if causes else []
+    for more in further + [{number: expression} for number, expression in distinct.items()]:
+        for partition, counts in _by_partition(connection, more).items():
+            measured[partition] |= counts
     return measured
 
 

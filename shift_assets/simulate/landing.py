@@ -168,7 +168,8 @@ def simulate(
     """Write the log of `simulation` below `target`, calling `on_file` with each file's day and counts.
 
     `target` gets `landing/`, `labels.parquet` and `source.yaml`. The bytes depend on the settings alone, not on
-    `workers`. Memory is bounded by `users_per_file`. Raises SimulationError when `target` holds events already.
+    `workers`; several are spawned, so a script calls this below `if __name__ == "__main__"`.
+    Memory is bounded by `users_per_file`. Raises SimulationError when `target` holds events already.
     """
     landing = target / "landing"
     if (landing / "events").exists() and any((landing / "events").iterdir()):
