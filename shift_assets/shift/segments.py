@@ -161,5 +161,7 @@ def _together(events: pa.Table) -> pa.Table:
 
 
 def _newest_category(baskets: pa.Table, items: pa.Array) -> dict[str, str]:
-    known = baskets.filter(pc.is_in(baskets["item_id"], value_set=items)).sort_by([("day", "ascending"), ("category", "ascending")])
+    known = baskets.filter(pc.is_in(baskets["item_id"], value_set=items)).sort_by(
+        [("day", "ascending"), ("category", "ascending")]
+    )
     return dict(zip(known["item_id"].to_pylist(), known["category"].to_pylist(), strict=True))
