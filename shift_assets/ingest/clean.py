@@ -79,6 +79,7 @@ def clean(
     context: ParseContext,
     days: Collection[date],
     segments: Collection[str],
+    *,
     settings: Settings,
     categories: CategoryModel,
     engine: EngineName,
