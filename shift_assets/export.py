@@ -43,7 +43,7 @@ def export(
     """Writes the rows of `tables` with first_day <= day <= last_day to `target`.
 
     `duckdb`: `target` is one file, its tables commented. `parquet`, `csv`: `target` is a folder with one file per
-    table; in CSV nested columns are JSON and bytes are base64. It is built aside and moved in place whole. Raises
+    table; in CSV nested columns are JSON, bytes base64, times UTC. It is built aside and moved in place whole. Raises
     ContractError for an unknown table, FileExistsError where `target` exists and `overwrite` is false, and
     FileNotFoundError where the folder that is to hold it does not exist.
     """
@@ -57,12 +57,12 @@ def export(
     kept = None if segments is None else set(segments)
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     aside.mkdir(mode=0o700)
-    connection = duckdb.connect(config={"TimeZone": "UTC"})
+    connection = duckdb.connect()
     try:
         for name in tables:
             files = lake.files(TABLES[name], first_day=first_day, last_day=last_day, segments=kept)
             _offer(connection, TABLES[name], [str(path) for path in files.values()])
-        rows = {name: connection.table(identifier(name)).count("*").fetchall()[0][0] for name in tables}
+        rows = {name: connection.view(name).count("*").fetchall()[0][0] for name in tables}
         built = _as_database(connection, rows, aside) if form == "duckdb" else _as_files(connection, rows, aside, form)
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
@@ -95,7 +95,7 @@ def _as_database(connection: duckdb.DuckDBPyConnection, rows: dict[str, int], as
     built = aside / "export.duckdb"
     with building(connection, built):
         for name in rows:
-            connection.execute(f"create table {ALIAS}.main.{identifier(name)} as from memory.main.{identifier(name)}")
+            connection.execute(f"create table {ALIAS}.main.{identifier(name)} as from {identifier(name)}")
             comment(connection, TABLES[name])
     verify(built, rows)
     return built
@@ -120,4 +120,7 @@ def _as_text(field: pa.Field) -> str:
         return f"to_json({name}) as {name}"
     if pa.types.is_binary(field.type):
         return f"base64({name}) as {name}"
+    if pa.types.is_timestamp(field.type):
+        # By way of the epoch: a plain cast would write the zone of the machine.
+        return f"strftime(make_timestamp(epoch_us({name})), '%Y-%m-%dT%H:%M:%S.%fZ') as {name}"
     return name

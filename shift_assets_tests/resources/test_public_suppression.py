@@ -39,9 +39,8 @@ def shown(request: pytest.FixtureRequest, tmp_path: Path) -> Shown:
         for user in range(number * 2):
             user_id = pseudonym(partition.segment, user)
             met = [c for place, c in enumerate(CATEGORIES) if random.random() < 0.8 / (place + 1)] or ["a"]
-            series += [
-                {"user_id": user_id, "category": c, "score": random.integers(1, 9)} | partition._asdict() for c in met
-            ]
+            key = partition._asdict() | {"user_id": user_id}
+            series += [key | {"category": category, "score": random.integers(1, 9)} for category in met]
             kind = random.choice([*ALERT_KINDS, "none"], p=[0.3, 0.15, 0.1, 0.05, 0.1, 0.3])
             if kind != "none":
                 alert_id = pseudonym("alert", user_id)

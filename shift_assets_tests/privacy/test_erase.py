@@ -1,0 +1,182 @@
+"""Laws of erasure: afterwards no byte of the lake tells of the user, and everybody else is as before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from shift_assets.contracts import (
+    ALERT_OUTBOX,
+    ALERT_OUTCOMES,
+    CLEAN_EVENTS,
+    INTEREST_SERIES,
+    MODEL_REGISTRY,
+    REJECTED_EVENTS,
+    SHIFT_ALERTS,
+    TABLES,
+)
+from shift_assets.erasure import erase_user
+from shift_assets.privacy.erase import AUDIT_FILE, ERASED_FILE, erase, erased_pseudonyms
+from shift_assets.privacy.pseudonym import load_key, pseudonym
+from shift_assets.resources.fence import FencedOut
+from shift_assets.resources.lake import Lake
+from shift_assets.settings import load_settings
+from shift_assets_tests import lakes
+from shift_assets_tests.lakes import fill, new_lake, partitions, rows_of
+
+DELIVERED_ID = "zoë-17"
+USER = lakes.pseudonym("user", "uk", 3)
+"""A user whom `fill` puts into about every table of segment uk."""
+RAWS = {
+    b'{"user":"zo\xc3\xab-17","item":""}': True,
+    b'{"user":"zo\\u00eb-17","item":""}': True,
+    "zoe\u0308-17,item,view".encode(): True,
+    b'{"user":"zo\xc3\xab-170","item":""}': False,
+    b"\xff\xfe nothing to read": False,
+}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    made = new_lake(tmp_path)
+    fill(made, partitions(2), rows=30, tables=[name for name in TABLES if name != REJECTED_EVENTS.name])
+    here = partitions(1)[0]
+    rejected = rows_of(REJECTED_EVENTS, here, len(RAWS)).to_pylist()
+    rows = [row | {"raw": raw} for row, raw in zip(rejected, RAWS, strict=True)]
+    rejected_rows = pa.Table.from_pylist(rows, schema=REJECTED_EVENTS.schema)
+    made.publish(REJECTED_EVENTS, rejected_rows, made.claim(REJECTED_EVENTS, [here], "test"))
+    return made
+
+
+def everything(lake: Lake) -> dict[str, pa.Table]:
+    return {name: lake.read(table) for name, table in TABLES.items()}
+
+
+def holds(folder: Path, needle: bytes) -> list[Path]:
+    """Files of `folder` whose stored or decoded bytes hold `needle`."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            if path.suffix == ".parquet":
+                import pyarrow.parquet as pq
+
+                content += repr(pq.ParquetFile(path).read().to_pylist()).encode()
+            if needle in content:
+                found.append(path)
+    return found
+
+
+def test_no_byte_of_the_lake_names_the_user(lake: Lake, tmp_path: Path) -> None:
+    assert holds(lake.root, USER.encode())
+    erasure = erase(lake, tmp_path / "privacy", [USER], [DELIVERED_ID])
+    assert holds(lake.root, USER.encode()) == []
+    assert holds(lake.root, DELIVERED_ID.encode()) == list(lake.files(REJECTED_EVENTS).values())  # zoë-170
+    assert {"clean_events", "interest_series", "shift_alerts", "recommendations"} <= set(erasure.rows)
+
+
+def test_everybody_else_is_as_before(lake: Lake, tmp_path: Path) -> None:
+    before = everything(lake)
+    alerts = before["shift_alerts"].filter(pc.equal(before["shift_alerts"]["user_id"], USER))["alert_id"]
+    erasure = erase(lake, tmp_path / "privacy", [USER])
+    for name, rows in everything(lake).items():
+        gone = 0
+        if "user_id" in rows.column_names:
+            kept = before[name].filter(pc.not_equal(before[name]["user_id"], USER))
+            gone = before[name].num_rows - kept.num_rows
+            order = [(key, "ascending") for key in ("day", "segment", *TABLES[name].key) if key != "day"]
+            assert rows.sort_by(order).equals(kept.sort_by(order)), name
+        elif name in (ALERT_OUTCOMES.name, ALERT_OUTBOX.name):
+            gone = before[name].num_rows - rows.num_rows
+            assert not pc.any(pc.is_in(rows["alert_id"], alerts)).as_py()
+        else:
+            assert rows.equals(before[name]), name
+        assert erasure.rows.get(name, 0) == gone
+
+
+def test_rejected_rows_of_the_user_are_emptied_and_stay(lake: Lake, tmp_path: Path) -> None:
+    before = lake.read(REJECTED_EVENTS).to_pylist()
+    erasure = erase(lake, tmp_path / "privacy", [USER], [DELIVERED_ID])
+    after = lake.read(REJECTED_EVENTS).to_pylist()
+    assert erasure.rows[REJECTED_EVENTS.name] == 3
+    assert len(after) == len(before)
+    for old, new in zip(before, after, strict=True):
+        if RAWS[old["raw"]]:
+            assert (new["raw"], new["detail"], new["reason"]) == (b"", "erased", old["reason"])
+        else:
+            assert new == old
+
+
+def test_erasing_again_changes_nothing(lake: Lake, tmp_path: Path) -> None:
+    privacy = tmp_path / "privacy"
+    erase(lake, privacy, [USER], [DELIVERED_ID])
+    before = {name: lake.published(table) for name, table in TABLES.items()}
+    again = erase(lake, privacy, [USER], [DELIVERED_ID])
+    assert (again.rows, again.days, again.models) == ({}, (), ())
+    assert {name: lake.published(table) for name, table in TABLES.items()} == before
+
+
+def test_the_report_names_the_days_and_models_concerned(lake: Lake, tmp_path: Path) -> None:
+    events = lake.read(CLEAN_EVENTS)
+    days = sorted(set(events.filter(pc.equal(events["user_id"], USER))["day"].to_pylist()))
+    models = {
+        f"{model['model']}/{model['version']}"
+        for model in lake.read(MODEL_REGISTRY).to_pylist()
+        if any(model["window_start"] <= day <= model["window_end"] for day in days)
+    }
+    erasure = erase(lake, tmp_path / "privacy", [USER])
+    assert erasure.days == tuple(days)
+    assert set(erasure.models) == models
+
+
+def test_the_list_and_the_audit_remember_without_the_delivered_id(lake: Lake, tmp_path: Path) -> None:
+    privacy, other = tmp_path / "privacy", lakes.pseudonym("somebody never seen")
+    assert erased_pseudonyms(privacy) == frozenset()
+    erase(lake, privacy, [USER], [DELIVERED_ID])
+    erase(lake, privacy, [other])
+    assert erased_pseudonyms(privacy) == {USER, other}
+    assert (privacy / ERASED_FILE).stat().st_mode & 0o777 == 0o600
+    (line,) = (privacy / AUDIT_FILE).read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["users"] == 1
+    assert USER not in line
+    assert DELIVERED_ID not in line
+
+
+def test_an_attempt_that_was_running_is_refused_and_its_files_go(lake: Lake, tmp_path: Path) -> None:
+    here = partitions(1)
+    claim = lake.claim(INTEREST_SERIES, here, "running")
+    rows = pa.concat_tables([rows_of(INTEREST_SERIES, partition, 30, seed=7) for partition in here])
+    left_over = lake.root / INTEREST_SERIES.name / "day=2026-03-01" / "segment=uk" / "left-over.parquet"
+    left_over.write_bytes(USER.encode())
+    erase(lake, tmp_path / "privacy", [USER])
+    with pytest.raises(FencedOut):
+        lake.publish(INTEREST_SERIES, rows, claim)
+    assert not left_over.exists()
+
+
+def test_a_whole_installation_forgets_the_user(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path)
+    identity = pseudonym(load_key(settings.privacy), DELIVERED_ID)
+    made = new_lake(tmp_path)
+    for table in (INTEREST_SERIES, SHIFT_ALERTS):
+        rows = rows_of(table, partitions(1)[0], 20).to_pylist()
+        rows[0] |= {"user_id": identity}
+        made.publish(
+            table, pa.Table.from_pylist(rows, schema=table.schema), made.claim(table, partitions(1)[:1], "test")
+        )
+    from shift_assets.resources.bi_files import ACTIVATION_FILE, generations, publish
+    from shift_assets.resources.warehouse import Warehouse
+
+    warehouse = Warehouse(settings.bi / "warehouse.duckdb", settings.public.minimum_users)
+    warehouse.load(made)
+    publish(warehouse, settings.bi, 2)
+    assert holds(settings.bi, identity.encode())
+    erase_user(settings, made, DELIVERED_ID)
+    assert holds(settings.bi, identity.encode()) == []
+    assert holds(made.root, identity.encode()) == []
+    assert generations(settings.bi, ACTIVATION_FILE) == {}
+    assert (settings.bi / "bi_activation.duckdb").exists()
