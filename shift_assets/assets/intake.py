@@ -1,7 +1,5 @@
 """From the landing folder to clean events: the frozen category model, cleaning, and its verdict."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date

@@ -1,7 +1,5 @@
 """Interest series, the state carried from day to day, and the features of users and items."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import cast

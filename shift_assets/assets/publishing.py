@@ -4,8 +4,6 @@ An asset is a `TableAsset`: what it reads, the pure computation, and what a pers
 not belong here: any knowledge of a particular table.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

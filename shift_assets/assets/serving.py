@@ -1,7 +1,5 @@
 """What leaves the platform: the warehouse, the two BI files, and messages about alarms."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import timedelta

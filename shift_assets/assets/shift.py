@@ -12,6 +12,8 @@ from shift_assets.assets.interest import SERIES, STATE
 from shift_assets.assets.pictures import signal_distribution
 from shift_assets.assets.publishing import TableAsset, build
 from shift_assets.contracts import (
+    CLEAN_EVENTS,
+    INTEREST_SERIES,
     INTEREST_STATE,
     SEGMENT_SHIFTS,
     SHIFT_ALERTS,
@@ -22,6 +24,8 @@ from shift_assets.resources.platform import Platform, days_of, segments_of
 
 GROUP = "shift"
 SIGNALS, ALERTS = SHIFT_SIGNALS.name, SHIFT_ALERTS.name
+SEGMENT_WINDOW_DAYS = 35
+"""Seven recent days and the twenty-eight before."""
 CHUNK_DAYS = 14
 """State snapshots hold every user: two weeks of them at a time."""
 
@@ -66,13 +70,10 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"duckdb"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=window), dg.AssetDep(CLEAN, partition_mapping=window)],
             compute=_segment_shifts,
-            code=["shift_assets.shift.segments"],
+            code=["shift_assets.shift"],
         ),
     ]
     return [build(asset, partitions, platform.settings) for asset in tables]
-
-
-SEGMENT_WINDOW_DAYS = 35
 
 
 def _signals(platform: Platform, partitions: list[Partition]) -> pa.Table:
@@ -96,4 +97,9 @@ def _states(platform: Platform, partitions: list[Partition]) -> pa.Table:
 
 
 def _segment_shifts(platform: Platform, partitions: list[Partition]) -> pa.Table:
-    raise ValueError("pending")
+    from shift_assets.shift.segments import segment_shifts
+
+    days, segments = days_of(partitions), segments_of(partitions)
+    series = platform.read_window(INTEREST_SERIES, days, segments, SEGMENT_WINDOW_DAYS)
+    events = platform.read_window(CLEAN_EVENTS, days, segments, SEGMENT_WINDOW_DAYS)
+    return pa.concat_tables([segment_shifts(series, events, day, segment) for day, segment in partitions])

@@ -1,7 +1,5 @@
 """Nightly housekeeping: state snapshots past their retention, files that no table version names, finished staging."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Sensors: what reacts to the world outside the asset graph."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import date, timedelta
 

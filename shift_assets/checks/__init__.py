@@ -4,8 +4,6 @@ What belongs here: telling Dagster the verdicts. What an expectation means and h
 `shift_assets.quality`; the gate that no separate run can pass lies in the reader, `Platform.read`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 
