@@ -24,12 +24,9 @@ from shift_assets.ingest.rows import Fault, Kind, Rows, bytes_of, slices
 MAXIMUM_LAYOUTS = 8
 """Distinct orders of keys that one block reads fast; lines in rarer ones are read one by one."""
 
-_QUOTE, _COLON, _COMMA, _OPEN, _CLOSE, _SPACE = (ord(c) for c in '":,{} ')
+_QUOTE, _COLON, _COMMA, _OPEN, _CLOSE, _SPACE, _BACKSLASH = (ord(c) for c in '":,{} \\')
 _STRUCTURE = np.zeros(256, dtype=bool)
 _STRUCTURE[[ord(c) for c in '":,{}[]']] = True
-_ODD = np.zeros(256, dtype=bool)
-_ODD[:32] = True
-_ODD[[ord("\\"), 127]] = True
 _LITERAL = r"^(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|true|false|null)$"
 """Values without quotes that the fast way takes; an exponent, which may overflow, it leaves to the strict one."""
 _FAST_NUMBER_LENGTH = 300
@@ -79,9 +76,9 @@ def _plain_lines(raw: pa.Array) -> NDArray[np.bool_]:
     data, codes, offsets = bytes_of(raw)
     plain: NDArray[np.bool_] = (codes[offsets[:-1]] == _OPEN) & (codes[offsets[1:] - 1] == _CLOSE)
     text = memoryview(data)[offsets[0] : offsets[-1]]
-    odd = np.flatnonzero(_ODD[codes[offsets[0] :]]) + offsets[0]
-    if len(odd):
-        plain[np.searchsorted(offsets, odd, side="right") - 1] = False
+    if codes[offsets[0] :].min(initial=_SPACE) < _SPACE or b"\\" in bytes(text):
+        odd = np.flatnonzero((codes < _SPACE) | (codes == _BACKSLASH))
+        plain[np.searchsorted(offsets, odd[odd >= offsets[0]], side="right") - 1] = False
     try:
         str(text, "utf-8")
     except UnicodeDecodeError:
@@ -94,12 +91,14 @@ def _plain_lines(raw: pa.Array) -> NDArray[np.bool_]:
 class _Tokens:
     """Structural characters of plain lines: those outside of strings.
 
-    `at[token]`: position; `code[token]`: the character; `quotes[token]`: quotes before it in the block;
-    `first[line]`: index of the line's first token, one more entry at the end. `usable[line]`: quotes pair up.
+    `words[position]`: the eight bytes from there, the first lowest. `at[token]`: position; `code[token]`: the
+    character; `quotes[token]`: quotes before it in the block; `first[line]`: index of the line's first token, one
+    more entry at the end. `usable[line]`: quotes pair up.
     """
 
     data: pa.Buffer
     codes: NDArray[np.uint8]
+    words: NDArray[np.uint64]
     at: NDArray[np.int64]
     code: NDArray[np.uint8]
     quotes: NDArray[np.int32]
@@ -119,7 +118,9 @@ class _Tokens:
         parity = quotes if usable.all() else quotes - np.repeat(before[:-1], np.diff(line_first)).astype(np.int32)
         outside = ~is_quote & (parity % 2 == 0)
         first = np.concatenate([[0], np.cumsum(outside)])[line_first]
-        return cls(data, codes, at[outside], code[outside], quotes[outside], first, usable)
+        padded = np.concatenate([codes, np.zeros(8, dtype=np.uint8)])
+        words = np.ndarray((len(codes) + 1,), dtype="<u8", buffer=padded, strides=(1,))
+        return cls(data, codes, words, at[outside], code[outside], quotes[outside], first, usable)
 
     def layouts(
         self, wanted: tuple[str, ...]
@@ -165,13 +166,16 @@ class _Tokens:
         return keys if len(set(keys)) == len(keys) else None
 
     def _repeats(self, opening: NDArray[np.int64], colon: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Lines whose bytes between two tokens are those of the first line."""
+        """Lines whose bytes between two tokens are those of the first line, compared eight at a time."""
         starts = self.at[opening] + 1
         lengths = self.at[colon] - starts
         length = int(lengths[0])
-        within = np.minimum(starts[:, None] + np.arange(length), len(self.codes) - 1)
-        same: NDArray[np.bool_] = (self.codes[within] == self.codes[within[0]]).all(axis=1)
-        return same & (lengths == length)
+        same: NDArray[np.bool_] = lengths == length
+        for done in range(0, length, 8):
+            words = self.words[starts + done]
+            unused = 8 * max(0, 8 - (length - done))
+            same &= ((words ^ words[0]) << np.uint64(unused)) == 0
+        return same
 
     def _values(
         self, tokens: NDArray[np.int64], keys: list[str], wanted: tuple[str, ...]
@@ -189,6 +193,8 @@ class _Tokens:
             valid &= quoted | bare
             inner_starts, inner_ends = starts + quoted, ends - quoted
             inner_ends = np.maximum(inner_ends, inner_starts)
+            if key not in wanted and not bare.any():
+                continue
             texts = slices(self.data, inner_starts, inner_ends, pa.string())
             kind = np.where(quoted, Kind.TEXT, Kind.NUMBER).astype(np.uint8)
             if bare.any():

@@ -20,27 +20,20 @@ from shift_assets.contracts import BEHAVIORS
 from shift_assets.ingest.context import ParseContext
 from shift_assets.ingest.expressions import Expression, ExpressionError, evaluate, new_connection
 from shift_assets.ingest.files import Delivered, UnreadableFileError
-from shift_assets.ingest.identifiers import IdProblem, IdTable
+from shift_assets.ingest.identifiers import Pseudonyms, checked_ids
 from shift_assets.ingest.parsed import PARSED, RAW_CAP_BYTES
-from shift_assets.ingest.rows import Kind, Rows
+from shift_assets.ingest.rows import Rows
 from shift_assets.ingest.segments import SegmentChooser, segment_of_row
 from shift_assets.ingest.source import MAPPED, TYPED
 from shift_assets.ingest.values import TimestampReader, as_text, blank_to_null, nulls_mask, to_double, truth
 from shift_assets.ingest.verdicts import Verdicts, shown
 from shift_assets.ingest.zones import local_calendar
-from shift_assets.privacy.pseudonym import pseudonym
 
 EPOCH = date(1970, 1, 1)
 _NUMERIC = ("quantity", "price", "rating")
 _NO_STRING = pa.scalar(None, pa.string())
 
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class _User:
-    delivered: str
-    pseudonym: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +74,7 @@ class Judge:
         form = source.events.timestamp
         wall = local_calendar(form.zone) if form.zone else self._calendar
         self._timestamps = TimestampReader(form, wall, self._connection)
-        self._users = IdTable(lambda text: _User(text, pseudonym(context.key, text)))
-        self._items = IdTable(str)
+        self._pseudonyms = Pseudonyms(context.key)
         self._behaviors = _behavior_names(source.events.behaviors, derived="behavior" in source.events.derive)
         self._choose = SegmentChooser(source, context.user_segments)
         self._catalogue = _Catalogue(context.items) if context.items is not None else None
@@ -181,7 +173,7 @@ class Judge:
             columns.setdefault(name, _Typed(pa.nulls(len(rows), pa.string())))
         for name in _NUMERIC:
             columns.setdefault(name, _Typed(pa.nulls(len(rows), pa.float64())))
-        return columns, self._pseudonyms(columns["user_id"].values)
+        return columns, self._pseudonyms.of(columns["user_id"].values)
 
     def _typed(self, name: str, values: pa.Array, kinds: NDArray[np.uint8] | None) -> _Typed:
         if name in ("user_id", "item_id"):
@@ -207,20 +199,11 @@ class Judge:
     def _ids(self, name: str, values: pa.Array, kinds: NDArray[np.uint8] | None) -> _Typed:
         if kinds is None:
             values, kinds = as_text(values)
-        table: IdTable = self._users if name == "user_id" else self._items
-        index, answers = table.look_up(values, kinds)
-        texts = [None if isinstance(a, IdProblem) else a.delivered if isinstance(a, _User) else a for a in answers]
-        problems = []
-        for position, answer in enumerate(answers):
-            if isinstance(answer, IdProblem) and (rows := index == position).any():
-                reason = answer.reason or ("missing_user" if name == "user_id" else "missing_item")
-                problems.append(_Problem(rows, reason, f"{name} {answer.detail}"))
-        return _Typed(pa.array(texts, pa.string()).take(pa.array(index)), tuple(problems))
-
-    def _pseudonyms(self, users: pa.Array) -> pa.Array:
-        index, answers = self._users.look_up(users, np.full(len(users), Kind.TEXT, dtype=np.uint8))
-        names = [a.pseudonym if isinstance(a, _User) else None for a in answers]
-        return pa.array(names, pa.string()).take(pa.array(index))
+        ids, problems = checked_ids(values, kinds)
+        missing = "missing_user" if name == "user_id" else "missing_item"
+        return _Typed(
+            ids, tuple(_Problem(rows, found.reason or missing, f"{name} {found.detail}") for rows, found in problems)
+        )
 
     def _behavior(self, texts: pa.Array) -> _Typed:
         encoded = pc.dictionary_encode(texts)
@@ -261,24 +244,31 @@ class Judge:
             verdicts.reject(hit, reason, f"source rule: {rule.text}")
 
     def _event_ids(self, rows: Rows, columns: dict[str, _Typed], pseudonyms: pa.Array) -> pa.Array:
-        """32 hex: MD5 of the source's name and each identity field, length before value, so that none runs over."""
+        """32 hex: MD5 of the source's name and the identity fields, between separators that no id can hold.
+
+        Free text is preceded by its length, so that two rows of different fields never make the same text.
+        """
         events = self._source.events
+        fields: dict[str, pa.Array] = {}
+        parts: list[str] = []
         if events.identity == ("row",):
-            fields = [pa.repeat(pa.scalar(self._sha256), len(rows)), pa.array(rows.numbers)]
+            fields["row"] = pa.array(rows.numbers)
+            parts = [f"'{self._sha256}'", "row"]
         else:
-            fields = []
-            for name in events.identity:
+            for position, name in enumerate(events.identity):
+                alias = f"f{position}"
+                part = f"{alias}::varchar"
                 if name == "user_id":
-                    fields.append(pseudonyms)
-                elif name == "event_ts":
-                    fields.append(columns[name].values.cast(pa.int64()))
+                    fields[alias] = pseudonyms
+                elif name in events.contract_columns and name not in ("category", "text"):
+                    values = columns[name].values
+                    fields[alias] = values.cast(pa.int64()) if name == "event_ts" else values
                 else:
-                    value = columns[name].values if name in events.contract_columns else rows.columns[name]
-                    fields.append(value)
-        parts = [f"coalesce(strlen(f{i}::varchar) || ':' || f{i}::varchar, '-')" for i in range(len(fields))]
-        sql = f"md5('{self._source.name}' || ' ' || {' || '.join(parts)})"
-        named = {f"f{i}": field for i, field in enumerate(fields)}
-        return evaluate(self._connection, Expression(sql, sql, {a: a for a in named}), named, "varchar", len(rows))
+                    fields[alias] = columns[name].values if name in events.contract_columns else rows.columns[name]
+                    part = f"strlen({alias}::varchar) || ':' || {alias}::varchar"
+                parts.append(f"coalesce({part}, '\x1e')")
+        sql = f"md5(concat_ws('\x1f', '{self._source.name}', {', '.join(parts)}))"
+        return evaluate(self._connection, Expression(sql, sql, {a: a for a in fields}), fields, "varchar", len(rows))
 
 
 class _Catalogue:

@@ -140,7 +140,7 @@ class _Parts:
         dated: dict[date, int] = {day: rows for day, rows in self._rows.items() if day is not None}
         if undated and not dated:
             raise UnreadableFileError(
-                "no row tells its day; check `events.format`, `events.timestamp` and `events.map.event_ts` in the source"
+                "no row tells its day; check `events.format`, `events.timestamp`, `events.map.event_ts` of the source"
             )
         if undated:
             fullest = max(dated, key=lambda day: (dated[day], -day.toordinal()))

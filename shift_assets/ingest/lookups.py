@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 
 from shift_assets.ingest.context import ParseContext
 from shift_assets.ingest.files import UnreadableFileError, open_delivered, table_files
-from shift_assets.ingest.identifiers import IdProblem, IdTable
+from shift_assets.ingest.identifiers import Pseudonyms, checked_ids
 from shift_assets.ingest.parse import read_rows
 from shift_assets.ingest.rows import Rows
 from shift_assets.ingest.source import Source, TableFile
 from shift_assets.ingest.values import as_text, blank_to_null, to_double
-from shift_assets.privacy.pseudonym import load_key, pseudonym
+from shift_assets.privacy.pseudonym import load_key
 
 ITEMS = pa.schema([("item_id", pa.string()), ("category", pa.string()), ("price", pa.float64()), ("text", pa.string())])
 
@@ -55,7 +55,7 @@ def read_items(landing: Path, source: Source) -> pa.Table | None:
         return None
     parts = [ITEMS.empty_table()]
     for rows in _table_rows(landing, "items", form, tuple(dict.fromkeys(form.map.values()))):
-        ids, kept = _ids(rows, form.map["item_id"], IdTable(str))
+        ids, kept = _ids(rows, form.map["item_id"])
         columns: dict[str, pa.Array] = {"item_id": ids}
         for name in ("category", "price", "text"):
             if name not in form.map:
@@ -79,11 +79,11 @@ def read_users(landing: Path, source: Source, key: bytes) -> pa.Table | None:
     attributes = [name for name in form.map if name != "user_id"]
     schema = pa.schema([(name, pa.string()) for name in ("user_id", *attributes)])
     parts = [schema.empty_table()]
-    pseudonyms = IdTable(lambda text: pseudonym(key, text))
+    pseudonyms = Pseudonyms(key)
     for rows in _table_rows(landing, "users", form, tuple(dict.fromkeys(form.map.values()))):
-        ids, kept = _ids(rows, form.map["user_id"], pseudonyms)
+        ids, kept = _ids(rows, form.map["user_id"])
         columns = {name: blank_to_null(as_text(rows.columns[form.map[name]])[0]) for name in attributes}
-        parts.append(pa.table({"user_id": ids} | columns, schema=schema).filter(kept))
+        parts.append(pa.table({"user_id": pseudonyms.of(ids)} | columns, schema=schema).filter(kept))
     return _last_of_each(pa.concat_tables(parts), "user_id")
 
 
@@ -96,14 +96,12 @@ def _table_rows(landing: Path, table: str, form: TableFile, wanted: tuple[str, .
             _logger.warning("%s is left out: %s", file.path, error)
 
 
-def _ids(rows: Rows, column: str, table: IdTable[str]) -> tuple[pa.Array, pa.Array]:
+def _ids(rows: Rows, column: str) -> tuple[pa.Array, pa.Array]:
     """Ids and which rows have one."""
     texts, kinds = rows.columns[column], rows.kinds.get(column)
     if kinds is None:
         texts, kinds = as_text(texts)
-    index, answers = table.look_up(texts, kinds)
-    names = pa.array([None if isinstance(answer, IdProblem) else answer for answer in answers], pa.string())
-    ids = names.take(pa.array(index))
+    ids, _ = checked_ids(texts, kinds)
     if ids.null_count:
         _logger.warning("%d rows without a valid %s are left out", ids.null_count, column)
     return ids, pc.is_valid(ids)

@@ -67,7 +67,7 @@ def slices(data: pa.Buffer, starts: NDArray[np.int64], ends: NDArray[np.int64], 
 
 
 def bytes_of(lines: pa.Array) -> tuple[pa.Buffer, NDArray[np.uint8], NDArray[np.int64]]:
-    """The bytes of a binary array, as buffer and as codes, and its offsets into them."""
+    """The bytes of a binary or string array, as buffer and as codes, and its offsets into them."""
     _, offsets, data = lines.buffers()
     offsets = np.frombuffer(offsets, dtype=np.int32)[lines.offset : lines.offset + len(lines) + 1].astype(np.int64)
     return data, np.frombuffer(data, dtype=np.uint8)[: offsets[-1]], offsets

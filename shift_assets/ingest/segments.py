@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from shift_assets.ingest.rows import Rows
+from shift_assets.ingest.rows import Rows, bytes_of
 from shift_assets.ingest.source import Source
 from shift_assets.ingest.values import as_text
 
@@ -44,9 +44,8 @@ class SegmentChooser:
         elif self._segments.table == "users":
             chosen = _mapped(pseudonyms, self._of_user, self._keys[-1])
         else:
-            encoded = pc.dictionary_encode(pseudonyms)
-            shards = [self._keys[int(user[:8], 16) % len(self._keys)] for user in encoded.dictionary.to_pylist()]
-            chosen = pa.array(shards, pa.string()).take(encoded.indices)
+            shards = _leading_32_bits(pseudonyms) % len(self._keys)
+            chosen = pa.array(self._keys, pa.string()).take(pa.array(shards))
         unknown = np.flatnonzero(~known)
         if not len(unknown):
             return chosen
@@ -58,3 +57,15 @@ def _mapped(texts: pa.Array, names: dict[str, str], other: str) -> pa.Array:
     encoded = pc.dictionary_encode(texts)
     found = [names.get(text, other) for text in encoded.dictionary.to_pylist()]
     return pc.fill_null(pa.array(found, pa.string()).take(encoded.indices), other)
+
+
+def _leading_32_bits(pseudonyms: pa.Array) -> NDArray[np.int64]:
+    """The number that the first 8 hex characters of each pseudonym write; 0 where there is none."""
+    numbers = np.zeros(len(pseudonyms), dtype=np.int64)
+    given = pseudonyms.drop_null()
+    if len(given):
+        _, codes, offsets = bytes_of(given)
+        digits = codes[offsets[:-1, None] + np.arange(8)].astype(np.int64)
+        digits -= np.where(digits >= ord("a"), ord("a") - 10, ord("0"))
+        numbers[np.asarray(pseudonyms.is_valid())] = digits @ (16 ** np.arange(7, -1, -1))
+    return numbers
