@@ -16,7 +16,7 @@ FIRST_DAY = date(2024, 11, 1)
 SEGMENT = "north"
 
 Days = Sequence[Mapping[str, int]]
-"""Per day from `FIRST_DAY` on: category to number of views; an empty day is a day without a visit."""
+"""Per day from `FIRST_DAY` on: category to number of views, 0 for a return; an empty day is one without a visit."""
 
 
 def user_id(name: str) -> str:
@@ -36,7 +36,8 @@ def series_of(log: Mapping[str, Days], first: int = 0) -> pa.Table:
             "user_id": user_id(name),
             "category": category,
             "score": float(views),
-            **{f"n_{behavior}": views if behavior == "view" else 0 for behavior in BEHAVIORS},
+            **{f"n_{behavior}": 0 for behavior in BEHAVIORS},
+            **({"n_view": views} if views else {"n_return": 1}),
             "amount": 0.0,
         }
         for name, days in log.items()

@@ -1,0 +1,82 @@
+"""An alarm is judged by the days after it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from shift_assets.contracts import ALERT_OUTCOMES
+from shift_assets.evaluate.alerts import alert_outcomes
+from shift_assets.settings import Settings
+from shift_assets.shift.alerts import shift_alerts
+from shift_assets.shift.signals import shift_signals
+from shift_assets_tests.shift.logs import Days, series_of, states_of
+
+SETTINGS = Settings()
+MUGS, CHRISTMAS = {"mug": 6, "wall-art": 2}, {"christmas": 7, "wall-art": 1}
+LESS, MORE = {"a": 2, "b": 1}, {"a": 40, "b": 20}
+
+
+def judged(before: Days, after: Days) -> dict:
+    """The outcome of the alarm that opens on the last day of `before`, judged by `after`."""
+    state = states_of({"ann": before}, SETTINGS)[-1]
+    alerts = shift_alerts(state, shift_signals(state, SETTINGS), SETTINGS)
+    assert alerts["status"].to_pylist() == ["opened"]
+    series = pa.concat_tables([series_of({"ann": before}), series_of({"ann": after}, first=len(before))])
+    return ALERT_OUTCOMES.conform(alert_outcomes(alerts, state, series, SETTINGS)).to_pylist()[0]
+
+
+def opening(old: dict, new: dict) -> list[dict]:
+    for length in range(2, 10):
+        days = [old] * 20 + [new] * length
+        if states_of({"ann": days}, SETTINGS)[-1]["alert_status"].to_pylist() == ["opened"]:
+            return days
+    raise AssertionError("no alarm opened")
+
+
+def test_going_on_confirms_and_going_back_refutes():
+    """Days like the new taste confirm a switch, days like the old one do not."""
+    days = opening(MUGS, CHRISTMAS)
+    assert judged(days, [CHRISTMAS] * 3)["confirmed"] is True
+    back = judged(days, [MUGS] * 3)
+    assert back["confirmed"] is False
+    assert back["log_likelihood_gain"] < 0
+    assert back["n_events"] == 24
+
+
+def test_what_neither_profile_knows_says_nothing():
+    """Events in a category of neither window have gain 0, and so confirm nothing."""
+    strange = judged(opening(MUGS, CHRISTMAS), [{"garden": 5}])
+    assert strange["log_likelihood_gain"] == pytest.approx(0)
+    assert strange["confirmed"] is False
+
+
+def test_too_few_events_give_no_verdict():
+    """Below the minimum of events, or after the horizon, the verdict is null; the events are counted."""
+    days = opening(MUGS, CHRISTMAS)
+    few = judged(days, [{"christmas": SETTINGS.outcomes.minimum_events - 1}])
+    assert (few["confirmed"], few["log_likelihood_gain"]) == (None, None)
+    late = judged(days, [{}] * SETTINGS.outcomes.horizon_days + [CHRISTMAS])
+    assert (late["confirmed"], late["n_events"]) == (None, 0)
+
+
+def test_a_surge_is_judged_by_the_number_of_events():
+    """Busy days confirm a surge, quiet ones refute it, whatever the categories; for a fade it is the reverse."""
+    surge, fade = opening(LESS, MORE), opening(MORE, LESS)
+    busy, quiet = [{"c": 60}] * 2, [{"c": 3}] * 2
+    assert judged(surge, busy)["confirmed"] is True
+    assert judged(surge, quiet)["confirmed"] is False
+    assert judged(fade, quiet)["confirmed"] is True
+    assert judged(fade, busy)["confirmed"] is False
+
+
+def test_only_openings_are_judged_and_their_users_must_be_known():
+    """A continued alarm has no outcome of its own; a state without the user is an error."""
+    days = opening(MUGS, CHRISTMAS)
+    states = states_of({"ann": [*days, CHRISTMAS]}, SETTINGS)
+    alerts = shift_alerts(states[-1], shift_signals(states[-1], SETTINGS), SETTINGS)
+    assert alerts["status"].to_pylist() == ["continued"]
+    assert alert_outcomes(alerts, states[-1], series_of({"ann": days}), SETTINGS).num_rows == 0
+    opened = shift_alerts(states[-2], shift_signals(states[-2], SETTINGS), SETTINGS)
+    with pytest.raises(ValueError, match="lacks 1 users"):
+        alert_outcomes(opened, states[0].slice(0, 0), series_of({"ann": days}), SETTINGS)
