@@ -129,6 +129,12 @@ class ModelSettings(_Section):
     look_every: int = Field(10, ge=1, description="Steps between looks at the validation days")
     threads: int = Field(1, ge=1, description="CPU threads of one training; more than one slows parallel partitions")
 
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelSettings:
+        if self.dimensions % self.heads:
+            raise ValueError(f"dimensions {self.dimensions} is no multiple of heads {self.heads}")
+        return self
+
 
 class RecommendationSettings(_Section):
     k: int = Field(20, ge=1, description="Length of a list")
@@ -140,17 +146,19 @@ class RecommendationSettings(_Section):
     half_life_days: float = Field(60, gt=0, description="Days after which an event counts half in a user's taste")
     weights: dict[Literal["interest_model", "repeats", "item_neighbours", "transitions", "popularity"], float] = Field(
         default={
-            "interest_model": 0.5,
+            "interest_model": 1.0,
             "repeats": 1.0,
             "item_neighbours": 0.5,
-            "transitions": 0.5,
-            "popularity": 0.3,
+            "transitions": 0.25,
+            "popularity": 0.1,
         },
         description="Weight of each candidate source in the blend; 0 or absent: not used",
     )
     popularity_days: int = Field(7, ge=1)
     rising_weight: float = Field(0.5, ge=0, le=1, description="Pull towards the rising interest of an alerted user")
-    exclude_bought_days: int = Field(7, ge=0, description="Nothing bought so recently; 0: allow")
+    exclude_bought_days: int = Field(
+        1, ge=0, description="Nothing bought so recently, 1: that day; 0: allow. Wholesalers do buy again within days"
+    )
     exclude_returned_days: int = Field(90, ge=0, description="Nothing returned so recently; 0: allow")
     catalogue_days: int = Field(28, ge=1, description="An item not met for so many days has left the catalogue")
 

@@ -137,15 +137,14 @@ def _judge(
     rewards, propensities = met[judged].astype(np.float64), lists.propensities[judged]
     expected = np.where(shown, chance[lists.items], 0.0)[judged]
     weighted = importance_weighted(rewards, propensities)
+    novelty = np.asarray(np.where(shown, information[lists.items], 0.0).sum(axis=1), dtype=np.float64)
     estimates = {
         "recall_at_k": ratio_estimate(recall_at_k(met[judged], relevant[judged]), one, draws),
         "ndcg_at_k": ratio_estimate(ndcg_at_k(met[judged], relevant[judged]), one, draws),
         "click_rate": ratio_estimate(met[judged].any(axis=1).astype(np.float64), one, draws),
         "purchase_rate": ratio_estimate(bought[judged].any(axis=1).astype(np.float64), one, draws),
         "coverage": _coverage(lists.items, catalogue_size, all_draws),
-        "novelty": ratio_estimate(
-            np.where(shown, information[lists.items], 0.0).sum(axis=1), shown.sum(axis=1).astype(np.float64), all_draws
-        ),
+        "novelty": ratio_estimate(novelty, np.asarray(shown.sum(axis=1), dtype=np.float64), all_draws),
         "ips": ratio_estimate(weighted, places, draws),
         "snips": ratio_estimate(weighted, importance_weighted(shown[judged].astype(np.float64), propensities), draws),
         "dr": ratio_estimate(doubly_robust(rewards, propensities, expected), places, draws),

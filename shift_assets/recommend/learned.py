@@ -17,14 +17,15 @@ def _fit(inputs: Inputs) -> Scorer:
     window, model = inputs.window, inputs.model
     if model is None:
         raise ValueError("the interest_model source needs a model")
-    scorer = UserScorer.of(model, window.sequences.recoded(window.vocabulary, model.vocabulary))
+    listed = window.sequences.of_users(window.listed).recoded(window.vocabulary, model.vocabulary)
+    scorer = UserScorer.of(model, listed)
     places = model.vocabulary.item_codes(pa.array(window.vocabulary.items, pa.string())) - 1
     known = np.flatnonzero(places >= 0)
 
     def scores(users: Integers) -> Floats:
         block = np.zeros((len(users), window.item_count), dtype=np.float32)
         if len(known):
-            logits = scorer.logits(users)[:, places[known]]
+            logits = scorer.logits(np.searchsorted(window.listed, users))[:, places[known]]
             block[:, known] = np.exp(logits - logits.max(axis=1, keepdims=True))
         return block
 
