@@ -69,6 +69,7 @@ def interest_series(
         [(name, "sum") for name in (*_COUNTS, "amount", "stars")]
     )
     sums = sums.rename_columns([name.removesuffix("_sum") for name in sums.column_names])
+    sums = sums.sort_by([(name, "ascending") for name in keys])
     sums = sums.append_column("score", _score(sums, settings))
     series = INTEREST_SERIES.conform(sums.select(INTEREST_SERIES.schema.names))
     return series.append_column("hour", sums["hour"]) if step == "hour" else series
