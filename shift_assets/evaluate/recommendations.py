@@ -63,6 +63,7 @@ def recommendation_outcomes(
     events_after: pa.Table,
     events_before: pa.Table,
     settings: OutcomeSettings,
+    *,
     seed: int,
 ) -> pa.Table:
     """Rows of `recommendation_outcomes`, one per policy, for the lists of one (day, segment).
@@ -141,8 +142,8 @@ def _judge(
     estimates = {
         "recall_at_k": ratio_estimate(recall_at_k(met[judged], relevant[judged]), one, draws),
         "ndcg_at_k": ratio_estimate(ndcg_at_k(met[judged], relevant[judged]), one, draws),
-        "click_rate": ratio_estimate(met[judged].any(axis=1).astype(np.float64), one, draws),
-        "purchase_rate": ratio_estimate(bought[judged].any(axis=1).astype(np.float64), one, draws),
+        "click_rate": ratio_estimate(_any_place(met[judged]), one, draws),
+        "purchase_rate": ratio_estimate(_any_place(bought[judged]), one, draws),
         "coverage": _coverage(lists.items, catalogue_size, all_draws),
         "novelty": ratio_estimate(novelty, np.asarray(shown.sum(axis=1), dtype=np.float64), all_draws),
         "ips": ratio_estimate(weighted, places, draws),
@@ -177,6 +178,11 @@ def _met(lists: _Lists, events: pa.Table, codes: _Codes) -> tuple[Flags, Integer
     own = np.arange(len(lists.users))[:, None] * len(codes.items) + lists.items
     met = np.isin(own, pairs) & (lists.items >= 0)
     return met, np.bincount(pairs // max(len(codes.items), 1), minlength=len(lists.users))
+
+
+def _any_place(flags: Flags) -> Floats:
+    """1 where any place [user, place] is flagged, else 0."""
+    return np.asarray(flags.any(axis=1), dtype=np.float64)
 
 
 def _coverage(items: Integers, catalogue_size: int, draws: Integers) -> Estimate | None:
