@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from shift_assets.contracts import TABLES, Column, Table
-from shift_assets.marts import GENERATION, PUBLIC
+from shift_assets.marts import GENERATION, PUBLIC, RECENT_DAYS, RECENT_TABLES
 from shift_assets.resources.bi_files import ACTIVATION_FILE
 from shift_assets.resources.duckfile import column_comment
 
@@ -29,6 +29,13 @@ a cell of many users may still be dominated by one of them, and two publications
 event may be compared.
 """
 
+_ACTIVATION_HEAD = f"""
+Per-pseudonym tables, readable by owner and group only. Beside those below it holds
+{", ".join(f"`{table.name}`" for schema, table in ACTIVATION_FILE.tables if schema == "base")}
+as in the lake, and `_generation` as above. What has a row per user and day whether or not anything happened
+({", ".join(f"`{name}`" for name in sorted(RECENT_TABLES))}) reaches {RECENT_DAYS} days back here; the lake holds all.
+"""
+
 
 def dictionary() -> str:
     """The whole dictionary, as Markdown."""
@@ -41,9 +48,7 @@ def dictionary() -> str:
         _PUBLIC_HEAD,
         *_sections([*PUBLIC.values(), GENERATION]),
         "## `bi/bi_activation.duckdb`",
-        "\nPer-pseudonym tables, readable by owner and group only. Beside those below it holds "
-        + ", ".join(f"`{table.name}`" for schema, table in ACTIVATION_FILE.tables if schema == "base")
-        + " as in the lake, and `_generation` as above.\n",
+        _ACTIVATION_HEAD,
         *_sections(marts),
     ]
     return "\n".join(lines)

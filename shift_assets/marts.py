@@ -38,6 +38,11 @@ BASE_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Lake tables that the warehouse holds, with the columns that marts or BI read."""
 
+RECENT_TABLES = frozenset({"recommendations", "user_features", "item_features"})
+RECENT_DAYS = 35
+"""Days of RECENT_TABLES that the warehouse holds: they have a row per user or item and day whether or not anything
+happened, and would soon be most of every published file. Their history is in the lake."""
+
 COUNTED_TABLES = ("clean_events", "interest_state")
 """Lake tables of which the warehouse only knows the rows per partition."""
 
@@ -112,7 +117,7 @@ ALERTS = Table(
 
 RECOMMENDATION_LIST = Table(
     "recommendation_list",
-    grain="one place in one user's list",
+    grain=f"one place in one user's list, of the last {RECENT_DAYS} days",
     key=("day", "user_id", "rank"),
     consumer="mail campaigns, shop front, recommendation explorer",
     own_columns=(

@@ -169,17 +169,23 @@ def _empty_rejected(lake: ErasableLake, pseudonyms: Collection[str], delivered_i
     fenced_at = _fence_out(lake, REJECTED_EVENTS)
     pattern = _word_pattern([*pseudonyms, *delivered_ids])
     emptied = 0
-    for partition in lake.files(REJECTED_EVENTS):
+    for partition, path in lake.files(REJECTED_EVENTS).items():
+        words = pq.ParquetFile(path).read(columns=["raw", "detail"]).to_pylist()
+        if not any(_tells(pattern, row) for row in words):
+            continue
         rows = _rows(lake, REJECTED_EVENTS, partition).to_pylist()
-        subjects = [row for row in rows if pattern.search(row["raw"]) or pattern.search(row["detail"].encode())]
+        subjects = [row for row in rows if _tells(pattern, row)]
         for row in subjects:
             row |= {"raw": b"", "raw_sha256": "0" * 64, "detail": "erased"}
-        if subjects:
-            claim = lake.claim(REJECTED_EVENTS, [partition], "erase")
-            lake.publish(REJECTED_EVENTS, pa.Table.from_pylist(rows, schema=REJECTED_EVENTS.schema), claim)
+        claim = lake.claim(REJECTED_EVENTS, [partition], "erase")
+        lake.publish(REJECTED_EVENTS, pa.Table.from_pylist(rows, schema=REJECTED_EVENTS.schema), claim)
         emptied += len(subjects)
     _shred(lake, REJECTED_EVENTS, fenced_at)
     return emptied
+
+
+def _tells(pattern: re.Pattern[bytes], row: Mapping[str, Any]) -> bool:
+    return bool(pattern.search(row["raw"]) or pattern.search(row["detail"].encode()))
 
 
 def _word_pattern(ids: Iterable[str]) -> re.Pattern[bytes]:

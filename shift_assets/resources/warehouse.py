@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -19,7 +20,15 @@ from filelock import FileLock
 
 from shift_assets import contracts
 from shift_assets.contracts import Partition, Table
-from shift_assets.marts import BASE_COLUMNS, COUNTED_TABLES, LOADED_PARTITIONS, MARTS, PUBLIC
+from shift_assets.marts import (
+    BASE_COLUMNS,
+    COUNTED_TABLES,
+    LOADED_PARTITIONS,
+    MARTS,
+    PUBLIC,
+    RECENT_DAYS,
+    RECENT_TABLES,
+)
 from shift_assets.resources.duckfile import identifier
 from shift_assets.resources.lake import Lake, Published
 from shift_assets.sqltext import read_sql
@@ -133,6 +142,9 @@ def _declare(connection: duckdb.DuckDBPyConnection, name: str, empty: pa.Table) 
 def _load_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> int:
     """Replaces the partitions of `table` that changed in the lake; returns how many."""
     standing = lake.published(table)
+    if standing and table.name in RECENT_TABLES:
+        oldest = max(standing).day - timedelta(days=RECENT_DAYS - 1)
+        standing = {partition: found for partition, found in standing.items() if partition.day >= oldest}
     known = connection.execute(
         "select day, segment, digest from base.loaded_partitions where table_name = ?", [table.name]
     ).fetchall()

@@ -10,7 +10,7 @@ import pytest
 
 from shift_assets import contracts
 from shift_assets.contracts import REJECTED_EVENTS, SHIFT_ALERTS, TABLES
-from shift_assets.marts import BASE_COLUMNS, MARTS, PUBLIC
+from shift_assets.marts import BASE_COLUMNS, MARTS, PUBLIC, RECENT_DAYS
 from shift_assets.resources.bi_files import publish
 from shift_assets.resources.warehouse import Warehouse
 from shift_assets_tests.lakes import fill, new_lake, partitions
@@ -188,6 +188,16 @@ def test_every_recommendation_of_the_lake_is_in_the_list_once(tmp_path: Path) ->
     assert counts[0] == lake.read(contracts.RECOMMENDATIONS).num_rows
     assert counts[1] > 0
     assert counts[2] == 0
+
+
+def test_of_daily_lists_only_the_last_days_are_held(tmp_path: Path) -> None:
+    lake, warehouse = new_lake(tmp_path), new_warehouse(tmp_path)
+    for days in (RECENT_DAYS, RECENT_DAYS + 2):
+        fill(lake, partitions(days, ["uk"]), rows=2, tables=["recommendations", "shift_alerts"])
+        warehouse.load(lake)
+        held = "select count(distinct day), max(day) - min(day) + 1 from marts.recommendation_list"
+        assert rows_of(warehouse, held) == [(RECENT_DAYS, RECENT_DAYS)]
+        assert rows_of(warehouse, "select count(distinct day) from marts.alerts") == [(days,)]
 
 
 def test_base_columns_are_columns_of_the_contracts() -> None:
