@@ -97,10 +97,10 @@ class AlertSettings(_Section):
         0.5, gt=0, le=1, description="A return: the old taste held this part of what the risen categories hold now"
     )
     severity_magnitude: tuple[float, float] = Field(
-        (0.45, 0.65), description="Magnitude from which a switch or return is medium, and from which it is high"
+        (0.55, 0.70), description="Magnitude from which a switch or return is medium, and from which it is high"
     )
     severity_doublings: tuple[float, float] = Field(
-        (2.0, 3.0),
+        (2.5, 3.5),
         description="|log2(1 + change rate)| from which a surge or fade is medium, and from which it is high",
     )
     language: Literal["en", "zh"] = "en"

@@ -40,7 +40,7 @@ class TextEmbedder:
         """
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfTransformer
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         counts = self._counts[chosen]
         counts = counts[:, np.flatnonzero(counts.getnnz(axis=0) >= MINIMUM_TEXTS)]
