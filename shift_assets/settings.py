@@ -85,8 +85,8 @@ class AlertSettings(_Section):
     """Lines on the classic indicators; an alarm opens when gap and distance cross, or the change rate does."""
 
     change_rate: float = Field(2.0, gt=0, description="Line for |log2(1 + change rate)|; 2: four times, or a quarter")
-    interest_gap: float = Field(0.20, gt=0, le=1)
-    distribution_distance: float = Field(0.50, gt=0, le=1)
+    interest_gap: float = Field(0.20, gt=0, le=1, description="Line for the largest change of a category's share")
+    distribution_distance: float = Field(0.50, gt=0, le=1, description="Line for the Jensen-Shannon distance")
     minimum_active_days: int = Field(12, ge=2, description="Users with fewer recent active days raise no alarm")
     per_segment: dict[str, dict[Literal["change_rate", "interest_gap", "distribution_distance"], float]] = Field(
         default_factory=dict, description="Lines of one segment, instead of the ones above"

@@ -43,7 +43,7 @@ def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings) -> pa.T
     rows = [row for part in _partitions(state) for row in _partition_alerts(part, settings)]
     if not rows:
         return SHIFT_ALERTS.empty()
-    p_values = signals.select([*_PARTITION, "user_id", "p_value"])
+    p_values = signals.filter(signals["p_value"].is_valid()).select([*_PARTITION, "user_id", "p_value"])
     known = {(row["day"], row["segment"], row["user_id"]): row["p_value"] for row in p_values.to_pylist()}
     for row in rows:
         row["p_value"] = known.get((row["day"], row["segment"], row["user_id"]))
