@@ -1,0 +1,178 @@
+"""Training is reproducible, warm, bounded, and learns what order says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from shift_assets import contracts
+from shift_assets.models.encoder import Batch, CausalEncoder, Shape
+from shift_assets.models.scoring import InterestModel, score
+from shift_assets.models.sequences import Vocabulary, pack
+from shift_assets.models.store import save
+from shift_assets.models.training import train
+from shift_assets.settings import ModelSettings
+from shift_assets_tests.models.events import clean_events, day, random_log, ring_log, shuffled
+
+QUICK = ModelSettings(device="cpu", dimensions=16, maximum_steps=12, look_every=4, batch_size=16, validation_days=3)
+
+
+def weights(model: InterestModel | None) -> dict[str, bytes]:
+    assert model is not None
+    return {name: value.numpy().tobytes() for name, value in model.network.state_dict().items()}
+
+
+def test_training_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    """The same events, in any order, and the same seed give the same file; another seed gives another."""
+    events = random_log(1)
+    digests = []
+    for rows, seed in ((events, 5), (shuffled(events), 5), (events, 6)):
+        trained = train(rows, day(20), QUICK, seed=seed)
+        assert trained.model is not None
+        digests.append(save(trained.model, trained.card, tmp_path, "all")["digest"][0].as_py())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_training_leaves_torch_as_it_was() -> None:
+    """Seeds, threads and determinism of the process are not touched by a training."""
+    torch.manual_seed(3)
+    before = torch.get_rng_state(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    train(random_log(1), day(20), QUICK, seed=5)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
+
+
+def test_days_from_the_served_day_on_teach_nothing() -> None:
+    """A model of day D is the same whether or not the table holds day D and what follows."""
+    events = random_log(2)
+    early = events.filter(pa.compute.field("day") < day(15))
+    assert weights(train(events, day(15), QUICK, seed=1).model) == weights(train(early, day(15), QUICK, seed=1).model)
+
+
+def test_the_model_beats_popularity_on_a_planted_sequence() -> None:
+    """Where every item is equally popular and only order tells, the true next item comes first."""
+    settings = ModelSettings(
+        device="cpu", dimensions=32, dropout=0.0, maximum_steps=150, look_every=50, batch_size=16, target_span=1
+    )
+    events = ring_log()
+    trained = train(events, day(12), settings, seed=1)
+    assert trained.model is not None
+    histories = pack(events, trained.model.vocabulary)
+    best, _ = score(trained.model, histories, 1)
+    last = histories.items[histories.offsets[1:] - 1]
+    names = trained.model.vocabulary.items
+    following = [(int(names[item - 1].split("-")[1]) + 1) % 24 for item in last]
+    found = [int(names[item].split("-")[1]) for item in best[:, 0]]
+    share = np.mean(np.array(found) == np.array(following))
+    assert share > 0.8  # popularity, the same list for all, finds 1 in 24
+
+
+def test_a_warm_start_keeps_the_rows_of_known_items(tmp_path: Path) -> None:
+    """Where no step is better than the weights before, known items have their rows, new ones their category's mean."""
+    first = train(random_log(3), day(18), QUICK, seed=1)
+    assert first.model is not None
+    row = save(first.model, first.card, tmp_path, "all").to_pylist()[0]
+    later = pa.concat_tables([random_log(3), clean_events([(18, "user 1", "c0-new", "purchase")])])
+    still = QUICK.model_copy(update={"warm_learning_rate": 1e-12, "warm_steps": 1})
+    second = train(later, day(19), still, seed=1, warm_start=tmp_path / row["path"])
+    assert second.model is not None
+    assert second.card.warm_start == row["version"]
+    old, new = first.model, second.model
+    common = [name for name in new.vocabulary.items if name in old.vocabulary.items]
+    assert common
+    old_codes = old.vocabulary.item_codes(pa.array(common))
+    new_codes = new.vocabulary.item_codes(pa.array(common))
+    np.testing.assert_allclose(
+        new.network.item.weight.detach()[new_codes], old.network.item.weight.detach()[old_codes], atol=1e-6
+    )
+    own = [code for name, code in zip(common, new_codes, strict=True) if name.startswith("c0")]
+    added = new.vocabulary.item_codes(pa.array(["c0-new"]))[0]
+    np.testing.assert_allclose(
+        new.network.item.weight.detach()[added], new.network.item.weight.detach()[own].mean(0), atol=1e-5
+    )
+
+
+def test_another_shape_starts_anew(tmp_path: Path) -> None:
+    """Weights of another size cannot be continued, and the card says that they were not."""
+    first = train(random_log(3), day(18), QUICK, seed=1)
+    assert first.model is not None
+    folder = tmp_path / save(first.model, first.card, tmp_path, "all")["path"][0].as_py()
+    wider = QUICK.model_copy(update={"dimensions": 24})
+    assert train(random_log(3), day(19), wider, seed=1, warm_start=folder).card.outcome == "Trained from random weights"
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        contracts.CLEAN_EVENTS.empty(),
+        clean_events([(0, "a", "x-1", "view")]),
+        clean_events([(0, "a", "x-1", "return"), (1, "a", "x-1", "return"), (2, "b", "x-2", "return")]),
+    ],
+    ids=["nothing", "one event", "returns only"],
+)
+def test_too_little_to_learn_is_an_outcome(events: pa.Table, tmp_path: Path) -> None:
+    """Without a user who came back there is no model, or the one before is carried over; never an error."""
+    trained = train(events, day(5), QUICK, seed=1)
+    assert trained.model is None
+    assert trained.card.outcome.startswith("None")
+    before = train(random_log(3), day(18), QUICK, seed=1)
+    assert before.model is not None
+    folder = tmp_path / save(before.model, before.card, tmp_path, "all")["path"][0].as_py()
+    carried = train(events, day(5), QUICK, seed=1, warm_start=folder)
+    assert weights(carried.model) == weights(before.model)
+
+
+def test_two_days_train_without_validation() -> None:
+    """A log too short to hold days back trains all its steps and gives finite weights."""
+    trained = train(random_log(4, days=2), day(2), QUICK, seed=1)
+    assert trained.card.steps == QUICK.maximum_steps
+    assert trained.model is not None
+    assert all(torch.isfinite(value).all() for value in trained.model.network.state_dict().values())
+    assert "validation_ndcg_at_20" not in trained.card.metrics
+
+
+def test_sampled_negatives_learn_too() -> None:
+    """Above the full softmax's catalogue size the sampled loss improves on its start as well."""
+    sampled = QUICK.model_copy(update={"full_softmax_items": 0, "negatives": 8, "maximum_steps": 40})
+    curve = train(random_log(5), day(20), sampled, seed=1).curve
+    assert curve[-1].loss is not None
+    assert curve[0].loss is not None
+    assert curve[-1].loss < curve[0].loss
+
+
+def test_training_logs_are_written(tmp_path: Path) -> None:
+    """TensorBoard finds the curve in the folder that was asked for."""
+    train(random_log(1), day(20), QUICK, seed=1, log_dir=tmp_path / "logs")
+    assert list((tmp_path / "logs").glob("events.out.tfevents.*"))
+
+
+def test_a_position_does_not_see_what_follows() -> None:
+    """Changing a later event, or padding on the right, changes no earlier vector."""
+    torch.manual_seed(0)
+    network = CausalEncoder(Shape(20, 5, 16, 2, 2, 0.0, 8)).eval()
+    codes = torch.randint(1, 5, (1, 6))
+    changed = codes.clone()
+    changed[0, 4:] = 0
+    with torch.inference_mode():
+        one, other = (network(Batch(c, c, c, c)) for c in (codes, changed))
+    torch.testing.assert_close(one[:, :4], other[:, :4])
+
+
+def test_scores_come_best_first_and_only_of_allowed_items() -> None:
+    """The best places hold allowed items in falling order of score, and no item where none is left."""
+    trained = train(random_log(1), day(20), QUICK, seed=1)
+    assert trained.model is not None
+    names = trained.model.vocabulary.items
+    items, scores = score(trained.model, pack(random_log(1), trained.model.vocabulary), 5, set(names[:3]))
+    assert set(items[:, :3].ravel().tolist()) == {0, 1, 2}
+    assert (items[:, 3:] == -1).all()
+    assert (np.diff(scores[:, :3], axis=1) <= 0).all()
+
+
+def test_vocabulary_of_nothing_is_empty() -> None:
+    """An empty window has an empty vocabulary."""
+    assert Vocabulary.of(contracts.CLEAN_EVENTS.empty()).items == ()

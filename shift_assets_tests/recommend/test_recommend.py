@@ -1,0 +1,214 @@
+"""Lists keep their contract and the exclusions, and follow an open alarm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shift_assets import contracts
+from shift_assets.models.scoring import InterestModel
+from shift_assets.models.training import train
+from shift_assets.recommend.blend import pull_to_rising
+from shift_assets.recommend.recommend import SHIFT_ADJUSTED, UNADJUSTED, recommend
+from shift_assets.settings import ModelSettings, RecommendationSettings
+from shift_assets_tests.models.events import clean_events, day, random_log, shuffled, user_id
+
+TODAY = day(19)
+NO_ALERTS = contracts.SHIFT_ALERTS.empty()
+SHORT = RecommendationSettings(k=6)
+
+
+def lists(
+    events: pa.Table,
+    alerts: pa.Table = NO_ALERTS,
+    model: InterestModel | None = None,
+    chosen: RecommendationSettings = SHORT,
+    language: str = "en",
+) -> pa.Table:
+    return recommend(
+        events,
+        TODAY,
+        "all",
+        model=model,
+        alerts_of_day=alerts,
+        settings=chosen,
+        language="zh" if language == "zh" else "en",
+    )
+
+
+def alert(user: str, rising: dict[str, tuple[float, float]], status: str = "opened") -> pa.Table:
+    row = {
+        "day": TODAY,
+        "segment": "all",
+        "alert_id": user_id(f"alert of {user}"),
+        "user_id": user_id(user),
+        "status": status,
+        "kind": "switch",
+        "severity": "high",
+        "magnitude": 0.8,
+        "onset_day": TODAY,
+        "rising": [{"category": c, "share_before": b, "share_after": a} for c, (b, a) in rising.items()],
+        "falling": [],
+        "explanation": "moved",
+        "detector": "test",
+    }
+    return pa.Table.from_pylist([row], schema=contracts.SHIFT_ALERTS.schema)
+
+
+@pytest.fixture(scope="module")
+def model() -> InterestModel:
+    trained = train(
+        random_log(1), TODAY, ModelSettings(device="cpu", dimensions=16, maximum_steps=10, batch_size=16), seed=1
+    )
+    assert trained.model is not None
+    return trained.model
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10_000), st.integers(0, 4), st.integers(0, 30), st.integers(1, 28))
+def test_nothing_excluded_is_recommended(seed: int, bought: int, returned: int, catalogue: int) -> None:
+    """Never an item that left the catalogue, nor to a user what it bought or returned within the set days."""
+    chosen = SHORT.model_copy(
+        update={"exclude_bought_days": bought, "exclude_returned_days": returned, "catalogue_days": catalogue}
+    )
+    events = random_log(seed, per_day=15)
+    rows = lists(events, chosen=chosen).select(["user_id", "item_id"]).to_pylist()
+    taken: dict[tuple[str, str, str], int] = {}
+    met: dict[str, int] = {}
+    for event in events.select(["day", "user_id", "item_id", "behavior"]).to_pylist():
+        age = (TODAY - event["day"]).days
+        key = (event["user_id"], event["item_id"], event["behavior"])
+        taken[key] = min(age, taken.get(key, 999))
+        if event["behavior"] != "return":
+            met[event["item_id"]] = min(age, met.get(event["item_id"], 999))
+    for row in rows:
+        assert taken.get((row["user_id"], row["item_id"], "purchase"), 999) >= bought
+        assert taken.get((row["user_id"], row["item_id"], "return"), 999) >= returned
+        assert met[row["item_id"]] < catalogue
+
+
+def test_ranks_are_without_gaps_or_repeats(model: InterestModel) -> None:
+    """A list counts 1, 2, … to at most k, holds no item twice, and its scores never rise."""
+    rows = lists(random_log(1), model=model)
+    assert contracts.RECOMMENDATIONS.conform(rows).equals(rows)
+    for user in pc.unique(rows["user_id"]).to_pylist():
+        own = rows.filter(pc.field("user_id") == user)
+        assert own["rank"].to_pylist() == list(range(1, own.num_rows + 1))
+        assert own.num_rows <= SHORT.k
+        assert pc.count_distinct(own["item_id"]).as_py() == own.num_rows
+        assert (np.diff(own["score"].to_numpy()) <= 0).all()
+
+
+def test_every_active_user_gets_a_list() -> None:
+    """Users active within the set days are listed, and no others."""
+    events = pa.concat_tables([random_log(1), clean_events([(0, "gone", "c0-00", "view")])])
+    chosen = SHORT.model_copy(update={"active_within_days": 5})
+    active = events.filter(pc.field("day") > day(14))
+    assert set(lists(events, chosen=chosen)["user_id"].to_pylist()) == set(active["user_id"].to_pylist())
+
+
+def test_order_of_input_rows_does_not_matter(model: InterestModel) -> None:
+    """The same events and alarms in another order give the same table."""
+    alerts = pa.concat_tables([alert("user 1", {"c1": (0.1, 0.5)}), alert("user 2", {"c2": (0.1, 0.5)})])
+    one = lists(random_log(1), alerts, model)
+    assert one.equals(lists(shuffled(random_log(1)), shuffled(alerts, 1), model))
+
+
+def test_later_days_change_nothing() -> None:
+    """The lists of a day do not know what comes after it."""
+    events = random_log(1, days=25)
+    assert lists(events).equals(lists(events.filter(pc.field("day") <= TODAY)))
+
+
+def test_an_alerted_user_gets_more_of_what_rises(model: InterestModel) -> None:
+    """An open alarm moves its user's list to the rising category, and nobody else's list at all."""
+    user, events = "user 1", random_log(1)
+    plain = lists(events, model=model)
+    moved = lists(events, alert(user, {"c4": (0.0, 0.7), "c3": (0.1, 0.2)}), model)
+
+    def rising(rows: pa.Table) -> int:
+        own = rows.filter(pc.field("user_id") == user_id(user))["item_id"].to_pylist()
+        return sum(item.startswith("c4") for item in own)
+
+    assert rising(moved) > rising(plain)
+    own, others = (moved.filter(expression) for expression in _split(user))
+    assert others.equals(plain.filter(_split(user)[1]))
+    assert set(own["policy"].to_pylist()) == {SHIFT_ADJUSTED}
+    assert set(others["policy"].to_pylist()) == {UNADJUSTED}
+    for row in own.to_pylist():
+        caused = row["item_id"][:2] in ("c3", "c4")
+        assert (row["alert_id"] == user_id(f"alert of {user}")) == caused
+        assert ("rising interest: c" in row["reason"]) == caused
+
+
+def _split(user: str) -> tuple[pc.Expression, pc.Expression]:
+    return pc.field("user_id") == user_id(user), pc.field("user_id") != user_id(user)
+
+
+@pytest.mark.parametrize(
+    "alerts",
+    [
+        alert("user 1", {"c4": (0.0, 0.7)}, status="closed"),
+        alert("user 1", {}),
+        alert("user 1", {"no such category": (0.0, 0.7)}),
+        alert("nobody", {"c4": (0.0, 0.7)}),
+    ],
+    ids=["closed", "nothing rises", "unknown category", "unknown user"],
+)
+def test_an_alarm_that_names_nothing_to_show_moves_nothing(alerts: pa.Table) -> None:
+    """Closed alarms, alarms of users without a list, and categories without items leave the lists alone."""
+    columns = ["user_id", "rank", "item_id", "score", "alert_id"]
+    assert lists(random_log(1), alerts).select(columns).equals(lists(random_log(1)).select(columns))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_the_pull_lets_no_falling_item_overtake_a_rising_one(seed: int, weight: float) -> None:
+    """What ranks above another by the blend and lies in a category that rises most still does after the pull."""
+    random = np.random.default_rng(seed)
+    blended = random.random((1, 12)).astype(np.float32)
+    gains = (random.random((1, 12)) < 0.4).astype(np.float32)
+    pulled = pull_to_rising(blended, gains, weight)
+    for rising in np.flatnonzero(gains[0]):
+        for other in range(12):
+            if blended[0, rising] > blended[0, other]:
+                assert pulled[0, rising] >= pulled[0, other] - 1e-6
+
+
+def test_reasons_speak_the_set_language() -> None:
+    """Every row says why, in the language of the alerts."""
+    reasons = set(lists(random_log(1), language="zh")["reason"].to_pylist())
+    assert "曾经选购，适合再次选购" in reasons
+
+
+def test_propensities_are_those_of_a_deterministic_policy() -> None:
+    """What stands in a list was shown there with certainty."""
+    assert set(lists(random_log(1))["propensity"].to_pylist()) == {1.0}
+
+
+def test_without_a_model_the_other_sources_make_the_lists(model: InterestModel) -> None:
+    """No row is put down to a model that was not there; with one, some are."""
+    sources = set(lists(random_log(1))["source"].to_pylist())
+    assert sources
+    assert "interest_model" not in sources
+    only = SHORT.model_copy(update={"weights": {"interest_model": 1.0}})
+    assert set(lists(random_log(1), model=model, chosen=only)["source"].to_pylist()) == {"interest_model"}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        contracts.CLEAN_EVENTS.empty(),
+        clean_events([(19, "a", "x-1", "return")]),
+        clean_events([(1, "a", "x-1", "view")]),
+    ],
+    ids=["nothing", "returns only", "nobody active"],
+)
+def test_no_candidates_is_an_empty_table(events: pa.Table, model: InterestModel) -> None:
+    """A day without users to serve or items to show has no lists, and no error."""
+    chosen = SHORT.model_copy(update={"active_within_days": 5})
+    assert lists(events, model=model, chosen=chosen).equals(contracts.RECOMMENDATIONS.empty())
