@@ -1,4 +1,4 @@
--- Rejected rows of the asked partitions: those of the parser, then those of the set logic.
+-- Rejected rows of the asked partitions: those of the parser, and those of the set logic.
 with judged as (
     select
         parsed.day,
@@ -6,19 +6,28 @@ with judged as (
         parsed.source_file,
         parsed.source_row,
         parsed.segment_known,
-        coalesce(parsed.reason, verdicts.reason) as reason,
-        coalesce(parsed.detail, verdicts.detail, '') as detail,
+        parsed.reason,
+        parsed.detail,
         parsed.raw,
-        coalesce(parsed.raw_sha256, sha256(parsed.raw)) as raw_sha256
+        parsed.raw_sha256
     from parsed
     inner join asked
         on parsed.day = asked.day and parsed.segment = asked.segment
-    left join verdicts
-        on
-            parsed.reason is null
-            and parsed.source_file = verdicts.source_file
-            and parsed.source_row = verdicts.source_row
-    where parsed.reason is not null or verdicts.reason is not null
+    where parsed.reason is not null
+    union all
+    select
+        parsed.day,
+        parsed.segment,
+        parsed.source_file,
+        parsed.source_row,
+        parsed.segment_known,
+        verdicts.reason,
+        verdicts.detail,
+        parsed.raw,
+        parsed.raw_sha256
+    from parsed
+    inner join verdicts
+        on parsed.source_row = verdicts.source_row and parsed.source_file = verdicts.source_file
 )
 
 select
@@ -28,8 +37,8 @@ select
     source_row,
     segment_known,
     reason,
-    detail,
+    coalesce(detail, '') as detail,
     raw,
-    raw_sha256
+    coalesce(raw_sha256, sha256(raw)) as raw_sha256
 from judged
 order by day, segment, source_file, source_row
