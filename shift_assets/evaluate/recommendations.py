@@ -212,7 +212,9 @@ def _users_per_item(events: pa.Table, codes: _Codes) -> Floats:
 
 
 def _distinct(*columns: pa.ChunkedArray) -> pa.Array:
-    return pc.unique(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()))
+    """Distinct names in order, so that a seed draws the same users however the rows stand."""
+    names = pc.unique(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()))
+    return names.take(pc.sort_indices(names))
 
 
 def _place(names: pa.ChunkedArray, among: pa.Array) -> Integers:

@@ -38,12 +38,16 @@ class Alarm(NamedTuple):
 
 
 class _Lists(NamedTuple):
-    """The best places of a block of users, [user, place]; `source` indexes the sources, item -1 is no item."""
+    """The best places of a block of users, [user, place]; `source` indexes the sources, item -1 is no item.
+
+    `adjusted[user]`: an alarm pulled the list.
+    """
 
     items: Integers
     scores: Floats
     source: Integers
     rising: npt.NDArray[np.bool_]
+    adjusted: npt.NDArray[np.bool_]
 
 
 def recommend(
@@ -114,7 +118,8 @@ def _lists(
         shares.append(weight * normalised(scores))
     blended = blend(shares)
     gains = _gains(window, users, allowed, alarms)
-    alerted = np.flatnonzero(gains.any(axis=1))
+    adjusted = ((gains > 0) & (blended > 0)).any(axis=1)
+    alerted = np.flatnonzero(adjusted)
     blended[alerted] = pull_to_rising(blended[alerted], gains[alerted], settings.rising_weight)
     places = min(settings.k, len(allowed))
     best = np.argpartition(-blended, places - 1, axis=1)[:, :places]
@@ -127,6 +132,7 @@ def _lists(
         values,
         contributions.argmax(axis=0),
         np.take_along_axis(gains, best, axis=1) > 0,
+        adjusted,
     )
 
 
@@ -179,7 +185,7 @@ def _table(
         for key in distinct.tolist()
     ]
     alert_ids = pa.array([alarms[user].alert_id if user in alarms else None for user in listed], pa.string())
-    policies = pa.array([SHIFT_ADJUSTED if user in alarms else UNADJUSTED for user in listed], pa.string())
+    policies = pa.array(np.where(lists.adjusted, SHIFT_ADJUSTED, UNADJUSTED), pa.string())
     table = pa.table(
         {
             "day": pa.repeat(pa.scalar(window.day, pa.date32()), len(rows)),

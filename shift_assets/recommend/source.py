@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from shift_assets.models.scoring import InterestModel
 
 Scorer = Callable[[Integers], Floats]
-"""Users (indices into the window's, of those listed) to their scores [user, item], 0 for an item the source does not propose."""
+"""Listed users (indices into the window's) to scores [user, item]; 0 for an item the source does not propose."""
 
 
 class Inputs(NamedTuple):

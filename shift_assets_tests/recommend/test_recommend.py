@@ -161,7 +161,7 @@ def _split(user: str) -> tuple[pc.Expression, pc.Expression]:
 )
 def test_an_alarm_that_names_nothing_to_show_moves_nothing(alerts: pa.Table) -> None:
     """Closed alarms, alarms of users without a list, and categories without items leave the lists alone."""
-    columns = ["user_id", "rank", "item_id", "score", "alert_id"]
+    columns = ["user_id", "rank", "item_id", "score", "alert_id", "policy"]
     assert lists(random_log(1), alerts).select(columns).equals(lists(random_log(1)).select(columns))
 
 
