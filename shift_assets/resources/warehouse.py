@@ -29,7 +29,7 @@ from shift_assets.marts import (
     RECENT_DAYS,
     RECENT_TABLES,
 )
-from shift_assets.resources.duckfile import identifier
+from shift_assets.resources.duckfile import BrokenFileError, identifier
 from shift_assets.resources.lake import Lake, Published
 from shift_assets.sqltext import read_sql
 
@@ -70,7 +70,7 @@ class Warehouse:
                 connection.close()
 
     def load(self, lake: Lake) -> Loaded:
-        """Brings base tables and marts to what stands in `lake`."""
+        """Brings base tables and marts to what stands in `lake`; raises BrokenFileError where rows got lost."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock:
             rebuilt = not self._usable()
@@ -134,9 +134,11 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _declare(connection: duckdb.DuckDBPyConnection, name: str, empty: pa.Table) -> None:
-    connection.register("declared", empty)
-    connection.execute(f"create table if not exists {name} as from declared")
-    connection.unregister("declared")
+    # Not `create table as from` an empty Arrow table: DuckDB 1.5.6 then hides what a parallel insert of the same
+    # transaction adds, until the file is opened again, and the marts would be computed from nothing.
+    relation = connection.from_arrow(empty)
+    columns = ", ".join(f"{identifier(n)} {kind}" for n, kind in zip(relation.columns, relation.types, strict=True))
+    connection.execute(f"create table if not exists {name} ({columns})")
 
 
 def _load_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> int:
@@ -165,6 +167,8 @@ def _load_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table)
     connection.execute("insert into base.loaded_partitions by name from arrived")
     connection.unregister("moved")
     connection.unregister("arrived")
+    if table.name in BASE_COLUMNS:
+        _require_all_rows(connection, table.name)
     return len(moved)
 
 
@@ -179,6 +183,14 @@ def _replace_rows(connection: duckdb.DuckDBPyConnection, table: Table, paths: li
         files = "read_parquet($paths, hive_partitioning = true, hive_types = {'day': date, 'segment': varchar})"
         rows = f"select {columns} from {files}"  # noqa: S608 - declared names only
         connection.execute(f"insert into {target} by name {rows}", {"paths": paths})
+
+
+def _require_all_rows(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    expected = "select coalesce(sum(rows), 0) from base.loaded_partitions where table_name = ?"
+    ((wanted,),) = connection.execute(expected, [name]).fetchall()
+    ((found,),) = connection.table(f"base.{identifier(name)}").count("*").fetchall()
+    if found != wanted:
+        raise BrokenFileError(f"warehouse: {name} holds {found} rows instead of {wanted}; nothing was loaded")
 
 
 def _loaded_rows(table: Table, partitions: Mapping[Partition, Published]) -> pa.Table:

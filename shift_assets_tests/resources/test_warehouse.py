@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from shift_assets import contracts
@@ -14,6 +16,7 @@ from shift_assets.marts import BASE_COLUMNS, MARTS, PUBLIC, RECENT_DAYS
 from shift_assets.resources.bi_files import publish
 from shift_assets.resources.warehouse import Warehouse
 from shift_assets_tests.lakes import fill, new_lake, partitions
+from shift_assets_tests.lakes import rows_of as lake_rows
 
 MINIMUM_USERS = 3
 FEW = ("interest_series", "shift_signals", "shift_alerts", "clean_events", "segment_shifts")
@@ -188,6 +191,16 @@ def test_every_recommendation_of_the_lake_is_in_the_list_once(tmp_path: Path) ->
     assert counts[0] == lake.read(contracts.RECOMMENDATIONS).num_rows
     assert counts[1] > 0
     assert counts[2] == 0
+
+
+def test_marts_see_a_load_that_runs_in_parallel(tmp_path: Path) -> None:
+    lake, warehouse, days = new_lake(tmp_path), new_warehouse(tmp_path), partitions(10, ["uk"])
+    few = pa.concat_tables([lake_rows(contracts.INTEREST_SERIES, day, 20) for day in days])
+    many = pa.concat_tables([few] * (1_000_000 // few.num_rows))
+    lake.publish(contracts.INTEREST_SERIES, many, lake.claim(contracts.INTEREST_SERIES, days, "test"))
+    warehouse.load(lake)
+    score = pytest.approx(pc.sum(many["score"]).as_py())
+    assert rows_of(warehouse, "select sum(score) from marts.segment_trends") == [(score,)]
 
 
 def test_of_daily_lists_only_the_last_days_are_held(tmp_path: Path) -> None:
