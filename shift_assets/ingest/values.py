@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shift_assets.ingest.expressions import Expression, evaluate
 from shift_assets.ingest.rows import Kind
 from shift_assets.ingest.source import TimestampForm
-from shift_assets.ingest.zones import DAY_US, EARLIEST_US, LATEST_US, LocalCalendar
+from shift_assets.ingest.zones import DAY_US, EARLIEST_US, LATEST_US, SECOND_US, LocalCalendar
 
 Mask = NDArray[np.bool_]
 
@@ -24,7 +24,11 @@ _ISO = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?\s?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?$"
 )
-_ISO_OFFSET = r"[T ][^Z+-]*(?:Z|[+-][0-9:]{2,5})$"
+_ISO_OFFSET = r"\s?(?:Z|[+-][0-9]{2}|[+-][0-9]{2}:?[0-9]{2})$"
+_ISO_OFFSET_PARTS = r"(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})?$"
+_LARGEST_OFFSET_HOURS = 15
+_SAFE_DIGITS = 18  # any number of so many digits fits into 64 bits
+_NO_TEXT = pa.scalar(None, pa.string())
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NANOS_PER_MICRO = 1_000
 
@@ -79,7 +83,7 @@ def blank_to_null(texts: pa.Array) -> pa.Array:
     empty = pc.equal(pc.binary_length(texts), 0)
     first_odd = pc.match_substring_regex(texts, r"^\s+$") if _any_starts_with_space(texts) else empty
     blank = pc.fill_null(pc.or_(empty, first_odd), False)
-    return pc.if_else(blank, pa.scalar(None, pa.string()), texts) if pc.any(blank).as_py() else texts
+    return pc.if_else(blank, _NO_TEXT, texts) if pc.any(blank).as_py() else texts
 
 
 def _any_starts_with_space(texts: pa.Array) -> bool:
@@ -96,7 +100,7 @@ def to_double(values: pa.Array) -> tuple[pa.Array, Mask]:
         texts, kinds = as_text(values)
         texts = blank_to_null(texts)
         numeric = pc.match_substring_regex(texts, _NUMBER)
-        plain = pc.if_else(numeric, texts, pa.scalar(None, pa.string()))
+        plain = pc.if_else(numeric, texts, _NO_TEXT)
         numbers = _parsed(plain)
         bad = ~truth(pc.fill_null(numeric, True)) | (kinds == Kind.CONTAINER)
     finite = pc.fill_null(pc.is_finite(numbers), True)
@@ -156,28 +160,24 @@ class TimestampReader:
             return _scaled(np.asarray(pc.fill_null(values.cast(pa.int64()), 0)), unit)
         if pa.types.is_string(values.type):
             digits = pc.ascii_is_decimal(values)
-            short = pc.less_equal(pc.binary_length(values), 18)
+            short = pc.less_equal(pc.binary_length(values), _SAFE_DIGITS)
             if pc.all(pc.and_(digits, short), min_count=0, skip_nulls=True).as_py():
                 return _scaled(np.asarray(pc.fill_null(values.cast(pa.int64()), 0)), unit)
         return self._fractional_epoch(values, unit)
 
-    @staticmethod
-    def _fractional_epoch(values: pa.Array, unit: str) -> tuple[NDArray[np.int64], Mask]:
+    def _fractional_epoch(self, values: pa.Array, unit: str) -> tuple[NDArray[np.int64], Mask]:
         """Epochs that are not all plain integers: exact where the value is one, to the double's precision where not."""
         texts, _ = as_text(values)
-        micros, bad = np.zeros(len(values), dtype=np.int64), np.ones(len(values), dtype=bool)
-        whole = truth(pc.match_substring_regex(texts, r"^[+-]?[0-9]{1,18}$"))
-        if whole.any():
-            ticks = pc.if_else(pa.array(whole), texts, pa.scalar("0")).cast(pa.int64())
-            micros, bad = _scaled(np.asarray(ticks), unit)
-            bad |= ~whole
+        integers = pc.if_else(pc.match_substring_regex(texts, r"^[+-]?[0-9]{1,19}$"), texts, _NO_TEXT)
+        ticks = self._sql("try_cast(c0 as bigint)", integers, "bigint")
+        micros, bad = _scaled(np.asarray(pc.fill_null(ticks, 0)), unit)
+        whole = ~nulls_mask(ticks)
+        bad |= ~whole
         numbers, unread = to_double(values)
-        broken = ~whole & ~unread & ~nulls_mask(numbers)
         scaled = np.asarray(pc.fill_null(numbers, 0.0)) * (_MICROS[unit] if unit in _MICROS else 1 / _NANOS_PER_MICRO)
-        broken &= np.abs(scaled) < 2.0**62
-        micros[broken] = np.round(scaled[broken]).astype(np.int64)
-        bad[broken] = False
-        return micros, bad
+        broken = nulls_mask(integers) & ~unread & ~nulls_mask(numbers) & (np.abs(scaled) < 2.0**62)
+        micros = np.where(broken, np.round(np.where(broken, scaled, 0)).astype(np.int64), micros)
+        return micros, bad & ~broken
 
     def _pattern(self, texts: pa.Array) -> tuple[NDArray[np.int64], Mask]:
         pattern = self.form.pattern or ""
@@ -190,12 +190,17 @@ class TimestampReader:
         return utc, gap | bad
 
     def _iso(self, texts: pa.Array) -> tuple[NDArray[np.int64], Mask]:
-        shaped = pc.match_substring_regex(texts, _ISO)
-        plain = pc.if_else(shaped, texts, pa.scalar(None, pa.string()))
-        micros, bad = _micros_or_bad(self._sql("try_cast(c0 as timestamp)", plain, "timestamp"))
+        shaped = pc.if_else(pc.match_substring_regex(texts, _ISO), texts, _NO_TEXT)
+        with_offset = truth(pc.match_substring_regex(shaped, ":.*(?:Z|[+-][0-9:]*)$"))
+        walls = shaped
+        if with_offset.any():
+            walls = pc.if_else(pa.array(with_offset), pc.replace_substring_regex(shaped, _ISO_OFFSET, ""), shaped)
+        micros, bad = _micros_or_bad(self._sql("try_cast(c0 as timestamp)", walls, "timestamp"))
         utc, gap = self._wall(micros)
-        with_offset = truth(pc.match_substring_regex(texts, _ISO_OFFSET))
-        return np.where(with_offset, micros, utc), bad | (gap & ~with_offset)
+        if not with_offset.any():
+            return utc, bad | gap
+        offsets, wrong = _offsets(pc.if_else(pa.array(with_offset), shaped, _NO_TEXT))
+        return np.where(with_offset, micros - offsets, utc), bad | wrong | (gap & ~with_offset)
 
     def _sql(self, sql: str, texts: pa.Array, cast: str) -> pa.Array:
         return evaluate(self.connection, Expression(sql, sql, {"c0": "value"}), {"value": texts}, cast, len(texts))  # type: ignore[arg-type]
@@ -204,6 +209,20 @@ class TimestampReader:
 def _micros_or_bad(stamps: pa.Array) -> tuple[NDArray[np.int64], Mask]:
     ticks = stamps.cast(pa.timestamp("us")).cast(pa.int64())
     return np.asarray(pc.fill_null(ticks, 0)), nulls_mask(stamps)
+
+
+def _offsets(texts: pa.Array) -> tuple[NDArray[np.int64], Mask]:
+    """Offsets from UTC, µs, at the end of ISO texts (`Z` and null: 0); and which are none."""
+    parts = pc.extract_regex(texts, _ISO_OFFSET_PARTS)
+    sign = np.where(truth(pc.equal(pc.struct_field(parts, "sign"), "-")), -1, 1)
+    hours, minutes = (_small_number(pc.struct_field(parts, name)) for name in ("hours", "minutes"))
+    wrong = (hours > _LARGEST_OFFSET_HOURS) | (minutes > 59)
+    return sign * (hours * 60 + minutes) * 60 * SECOND_US, wrong
+
+
+def _small_number(texts: pa.Array) -> NDArray[np.int64]:
+    given = pc.if_else(pc.equal(pc.binary_length(texts), 0), _NO_TEXT, texts)
+    return np.asarray(pc.fill_null(given.cast(pa.int64()), 0))
 
 
 def _scaled(ticks: NDArray[np.int64], unit: str) -> tuple[NDArray[np.int64], Mask]:

@@ -58,7 +58,9 @@ def test_each_evil_line_gets_its_reason(name: str, tmp_path: Path) -> None:
     neighbours = good_line(item="before") + b"\n" + line + b"\n" + good_line(item="after") + b"\n"
     for content, at in ((b"\n" + line, 0), (neighbours, 1)):
         tally = FileTally()
-        rows = pa.Table.from_batches(list(parse_file(context, deliver(tmp_path, "a.jsonl", content), tally))).to_pylist()
+        rows = pa.Table.from_batches(
+            list(parse_file(context, deliver(tmp_path, "a.jsonl", content), tally))
+        ).to_pylist()
         assert [row["reason"] for row in rows] == [reason if n == at else None for n in range(len(rows))]
         assert tally.rows == len(rows) == (3 if at else 1)
         if reason:
