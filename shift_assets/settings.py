@@ -125,7 +125,7 @@ class ModelSettings(_Section):
     validation_days: int = Field(7, ge=1, description="Last days of the window, for early stopping; at most a third")
     maximum_steps: int = Field(80, ge=1, description="Steps of a training from nothing: the bound on its time")
     warm_learning_rate: float = Field(5e-4, gt=0, description="The same where yesterday's model is continued")
-    warm_steps: int = Field(8, ge=1, description="Steps of a training that continues yesterday's model")
+    warm_steps: int = Field(6, ge=1, description="Steps of a training that continues yesterday's model")
     look_every: int = Field(10, ge=1, description="Steps between looks at the validation days")
     threads: int = Field(1, ge=1, description="CPU threads of one training; more than one slows parallel partitions")
 

@@ -118,7 +118,7 @@ def _lists(
         shares.append(weight * normalised(scores))
     blended = blend(shares)
     gains = _gains(window, users, allowed, alarms)
-    adjusted = ((gains > 0) & (blended > 0)).any(axis=1)
+    adjusted = np.asarray(((gains > 0) & (blended > 0)).any(axis=1))
     alerted = np.flatnonzero(adjusted)
     blended[alerted] = pull_to_rising(blended[alerted], gains[alerted], settings.rising_weight)
     places = min(settings.k, len(allowed))

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from shift_assets.models.sequences import Integers
-from shift_assets.recommend.neighbours import BLOCK_VALUES, sparse_top
+from shift_assets.recommend.neighbours import strongest
 from shift_assets.recommend.source import Inputs, Scorer, Source
 from shift_assets.recommend.window import Floats, Window
 
@@ -44,17 +44,11 @@ def item_transitions(window: Window, visits: Integers, kept: int) -> sparse.csr_
         )
         ahead = ahead + VISIT_DECAY ** (lag - 1) * (shifted @ held)
     support = np.sqrt(np.bincount(window.items[kept_events], minlength=window.item_count) + SUPPORT).astype(np.float32)
-    before = held.T.tocsr()
-    rows_per_block = max(1, BLOCK_VALUES // max(window.item_count, 1))
-    parts = [
-        sparse_top(
-            (before[start : start + rows_per_block] @ ahead).toarray()
-            / (support[start : start + rows_per_block, None] * support),
-            kept,
-        )
-        for start in range(0, window.item_count, rows_per_block)
-    ]
-    return sparse.vstack(parts, format="csr") if parts else sparse.csr_matrix((0, 0), dtype=np.float32)
+
+    def likelihood(block: sparse.csr_matrix, rows: Integers) -> None:
+        block.data /= support[np.repeat(rows, np.diff(block.indptr))] * support[block.indices]
+
+    return strongest(held.T.tocsr(), ahead.tocsr(), kept, likelihood)
 
 
 def _visits(window: Window) -> Integers:

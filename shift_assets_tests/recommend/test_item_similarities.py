@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import sparse
 
 from shift_assets.recommend import neighbours
-from shift_assets.recommend.neighbours import item_similarities, sparse_top
+from shift_assets.recommend.neighbours import item_similarities, largest
 from shift_assets.recommend.source import Inputs
 from shift_assets.recommend.sources import SOURCES
 from shift_assets.recommend.transitions import item_transitions
@@ -55,10 +55,25 @@ def test_blocks_equal_the_dense_matrix(
 def test_only_the_strongest_neighbours_are_kept() -> None:
     """No item has more neighbours than asked, and none that is left out is stronger than one kept."""
     dense = np.random.default_rng(0).random((20, 50)).astype(np.float32)
-    kept = sparse_top(dense, 7).toarray()
+    kept = largest(sparse.csr_matrix(dense), 7).toarray()
     assert ((kept > 0).sum(axis=1) == 7).all()
     left_out = np.where(kept > 0, 0, dense)
     assert (np.where(kept > 0, kept, np.inf).min(axis=1) >= left_out.max(axis=1)).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 8), st.floats(0, 1))
+def test_dense_and_sparse_choice_agree(seed: int, kept: int, density: float) -> None:
+    """Which way the strongest are sought makes no difference, ties included."""
+    random = np.random.default_rng(seed)
+    values = np.where(random.random((9, 15)) < density, random.integers(1, 4, (9, 15)), 0).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        results = []
+        for share in (0.0, 1.0):
+            patch.setattr(neighbours, "DENSE_FROM", share)
+            results.append(largest(sparse.csr_matrix(values), kept).toarray())
+    np.testing.assert_array_equal(*results)
+    assert ((results[0] > 0).sum(axis=1) == np.minimum((values > 0).sum(axis=1), kept)).all()
 
 
 def test_transitions_point_forward() -> None:
