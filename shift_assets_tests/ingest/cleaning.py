@@ -1,0 +1,71 @@
+"""Cleaning a landing folder in a test: everything real, nothing but the result collected."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from shift_assets.contracts import CLEAN_EVENTS, REJECTED_EVENTS, Partition
+from shift_assets.ingest.categories import CategoryModel
+from shift_assets.ingest.clean import CleanedChunk, Delivery, clean
+from shift_assets.ingest.context import ParseContext
+from shift_assets.ingest.engines import EngineName
+from shift_assets.settings import Settings
+
+DELIVERED = CategoryModel("delivered")
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """All chunks of one call together."""
+
+    partitions: list[Partition]
+    clean: pa.Table
+    rejected: pa.Table
+    deliveries: list[Delivery]
+
+    def outcomes(self) -> dict[tuple[str, int], str]:
+        """(file name, row): `clean`, or the reason of the rejection."""
+        found = {(Path(row["source_file"]).name, row["source_row"]): row["reason"] for row in self.rejected.to_pylist()}
+        for row in self.clean.to_pylist():
+            found[(Path(row["source_file"]).name, row["source_row"])] = "clean"
+        return found
+
+
+def cleaned(
+    context: ParseContext,
+    days: Collection[date],
+    engine: EngineName = "embedded",
+    *,
+    segments: Collection[str] | None = None,
+    categories: CategoryModel = DELIVERED,
+    **settings: Any,
+) -> Cleaned:
+    """Clean `days` of the landing folder of `context`; staging lies beside it, in a folder with a space."""
+    home = context.landing.parent
+    return collected(
+        clean(
+            context,
+            days,
+            segments if segments is not None else context.source.segment_keys,
+            settings=Settings(home=home, **settings),
+            categories=categories,
+            engine=engine,
+            staging=home / "stag ing",
+        )
+    )
+
+
+def collected(chunks: Iterable[CleanedChunk]) -> Cleaned:
+    found = list(chunks)
+    return Cleaned(
+        [partition for chunk in found for partition in chunk.partitions],
+        pa.concat_tables([CLEAN_EVENTS.empty(), *(chunk.clean for chunk in found)]),
+        pa.concat_tables([REJECTED_EVENTS.empty(), *(chunk.rejected for chunk in found)]),
+        sorted((delivery for chunk in found for delivery in chunk.deliveries), key=lambda delivery: delivery.path),
+    )
