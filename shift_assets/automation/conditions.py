@@ -18,7 +18,10 @@ def content_changed(*ignored: str) -> Condition:
 
     - `data_version_changed` and not `newly_updated`: an input recomputed to the same rows stops the cascade.
     - no restriction to the latest day: late data are the point.
+    - a partition that was never made is not asked for: history that only the state needed stays as it is.
     - missing inputs hold it back, and so does a run that already has the partition or its inputs in hand.
+    - it asks for every partition whose window holds the changed one and no more: an input read through a window of
+      28 days concerns 28 days of the segment, in one backfill.
     - `ignored` inputs do not count: the state's chain over days must never crawl one day per tick.
     """
     updated = dg.AutomationCondition.any_deps_match(
@@ -32,6 +35,7 @@ def content_changed(*ignored: str) -> Condition:
             | dg.AutomationCondition.newly_updated()
             | dg.AutomationCondition.initial_evaluation()
         )
+        & ~dg.AutomationCondition.missing()
         & ~dg.AutomationCondition.any_deps_missing()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()

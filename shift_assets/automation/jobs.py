@@ -13,6 +13,9 @@ from shift_assets.automation.housekeeping import housekeeping_job
 from shift_assets.resources.platform import Platform
 
 DAILY, HISTORY, CATEGORIES = "daily", "history", "categories"
+ONE_WRITER = {"shift/writes": "lake"}
+"""Runs with this tag wait for one another (`tag_concurrency_limits` in dagster.yaml): a day's state needs the state
+of the day before, and of two runs over one partition the fence would let the later one win."""
 
 Job: TypeAlias = JobDefinition | UnresolvedAssetJobDefinition
 
@@ -23,12 +26,15 @@ def all_jobs(platform: Platform) -> dict[str, Job]:
     `daily` runs every stage and its checks; `history` only what later days need of earlier ones (the verdicts of
     the gate are stored by the cleaning step itself); `categories` fits the frozen category model.
     """
-    everything = dg.AssetSelection.all(include_sources=False) - dg.AssetSelection.assets(CATEGORY_MODEL)
+    everything = dg.AssetSelection.all() - dg.AssetSelection.assets(CATEGORY_MODEL)
     return {
-        DAILY: dg.define_asset_job(DAILY, everything, description="Every stage, from landing to BI, with its checks"),
+        DAILY: dg.define_asset_job(
+            DAILY, everything, tags=ONE_WRITER, description="Every stage, from landing to BI, with its checks"
+        ),
         HISTORY: dg.define_asset_job(
             HISTORY,
             dg.AssetSelection.assets(*BASE_ASSETS).without_checks(),
+            tags=ONE_WRITER,
             description="Cleaning, interest series and state: the past that a first day needs",
         ),
         CATEGORIES: dg.define_asset_job(

@@ -1,4 +1,4 @@
-"""What stands in the landing folder, and what changed since the last look. No Dagster here.
+"""What stands in the landing folder, what changed since the last look, and which days that concerns. No Dagster here.
 
 A file counts once it is stable: its size and time of change are the same on two ticks, or the folder holds a
 `_SUCCESS`. A day folder's fingerprint is a digest of its files' names and contents, so that the same content
@@ -9,107 +9,256 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
-from shift_assets.ingest.files import Delivered, list_landing
+from shift_assets.contracts import DELIVERIES
+from shift_assets.ingest.files import EVENTS_FOLDER, Delivered, list_landing
+from shift_assets.resources.lake import Lake
 
-Fingerprints = dict[date, str]
 _SUCCESS = "_SUCCESS"
-_HASHED_WHOLE_BYTES = 256 * 1024**2
-"""Larger files are told apart by size, first and last quarter of this: a tick has to end within its minute."""
+HASHED_WHOLE_BYTES = 256 * 1024**2
+"""Larger files are told apart by size, time of change, first and last quarter of this: a tick has to end within its
+minute. Such a file asks again when it is delivered again, even unchanged; nothing changed is ever passed over."""
+DAYS_PER_RUN = 31
+"""A long backlog is worked off in runs of a month, which end before `max_runtime_seconds` of dagster.yaml."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for a day folder: its content, the look (names, sizes, times) it had, how often it changed."""
+
+    fingerprint: str
+    look: str
+    times: int = 0
+
+
+@dataclass(frozen=True)
+class FileSeen:
+    """A file of a folder that was not asked for as it stands: its stamp, and its digest once it was stable."""
+
+    size: int
+    changed_ns: int
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The sensor's cursor: stamps of the files of the last look, their content digests, and what was asked for."""
+    """The sensor's cursor. It grows by one short entry per day folder: a folder's files are forgotten once asked."""
 
-    stamps: dict[str, list[int]] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-    requested: Fingerprints = field(default_factory=dict)
+    files: Mapping[str, FileSeen] = field(default_factory=dict)
+    asked: Mapping[date, Asked] = field(default_factory=dict)
 
     @classmethod
     def from_cursor(cls, cursor: str | None) -> Seen:
-        """The cursor's content; an unreadable cursor counts as none, because run keys still prevent double runs."""
+        """The cursor's content; an unreadable one counts as none, because run keys and the lake prevent double runs."""
         try:
             content = json.loads(cursor or "{}")
             return cls(
-                {str(name): list(map(int, stamp)) for name, stamp in content.get("stamps", {}).items()},
-                {str(name): str(digest) for name, digest in content.get("digests", {}).items()},
-                {date.fromisoformat(day): str(found) for day, found in content.get("requested", {}).items()},
+                {str(n): FileSeen(int(s), int(t), d and str(d)) for n, (s, t, d) in content.get("files", {}).items()},
+                {
+                    date.fromisoformat(day): Asked(str(fingerprint), str(look), int(times))
+                    for day, (fingerprint, look, times) in content.get("asked", {}).items()
+                },
             )
         except (ValueError, TypeError, AttributeError):
             return cls()
 
     def to_cursor(self) -> str:
-        return json.dumps(
-            {
-                "stamps": self.stamps,
-                "digests": self.digests,
-                "requested": {day.isoformat(): found for day, found in self.requested.items()},
-            },
-            sort_keys=True,
-        )
+        files = {name: [file.size, file.changed_ns, file.digest] for name, file in self.files.items()}
+        asked = {day.isoformat(): [it.fingerprint, it.look, it.times] for day, it in self.asked.items()}
+        return json.dumps({"files": files, "asked": asked}, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A stable day folder. `digests` by file; empty where the folder stands as it did when it was last asked for."""
+
+    fingerprint: str
+    look: str
+    digests: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Scan:
     """One look at the landing folder."""
 
-    stable: Fingerprints
+    stable: Mapping[date, Folder]
     waiting: list[date]
-    malformed: list[str]
-    newest: date
-    stamps: dict[str, list[int]]
-    digests: dict[str, str]
+    ignored: list[str]
+    files: Mapping[str, FileSeen]
 
-    def seen(self, before: Seen, asked: Fingerprints) -> Seen:
-        return Seen(self.stamps, self.digests, {**before.requested, **asked})
+    def changed(self, before: Seen) -> list[date]:
+        """Stable folders whose content was not asked for, oldest first."""
+        return [
+            day
+            for day, folder in sorted(self.stable.items())
+            if day not in before.asked or before.asked[day].fingerprint != folder.fingerprint
+        ]
+
+    def removed(self, before: Seen) -> list[date]:
+        """Folders that were asked for once and are gone."""
+        return sorted(before.asked.keys() - self.stable.keys() - set(self.waiting))
+
+    def seen(self, before: Seen, asked: Iterable[date]) -> Seen:
+        """The next cursor, when runs for the folders `asked` are under way or not needed."""
+        known = dict(before.asked)
+        for day in asked:
+            times = known[day].times + 1 if day in known else 0
+            known[day] = Asked(self.stable[day].fingerprint, self.stable[day].look, times)
+        for day, folder in self.stable.items():
+            if day in known and known[day].fingerprint == folder.fingerprint:
+                known[day] = Asked(folder.fingerprint, folder.look, known[day].times)
+        settled = {
+            _folder_name(day)
+            for day, folder in self.stable.items()
+            if day in known and known[day].fingerprint == folder.fingerprint
+        }
+        keep = {path: file for path, file in self.files.items() if _folder_of(path) not in settled}
+        return Seen(keep, known)
 
 
 def scan(landing: Path, before: Seen, bytes_at_most: int) -> Scan:
     """Looks at every day folder; hashes at most `bytes_at_most` of files that are new or changed, oldest day first."""
     listing = list_landing(landing)
-    stamps: dict[str, list[int]] = {}
-    digests: dict[str, str] = {}
-    stable: Fingerprints = {}
+    ignored = [f"{entry.path} ({entry.why})" for entry in listing.ignored if Path(entry.path).name != _SUCCESS]
+    files: dict[str, FileSeen] = {}
+    stable: dict[date, Folder] = {}
     waiting: list[date] = []
     folders: dict[date, list[Delivered]] = {}
     for file in listing.files:
         folders.setdefault(file.folder_day, []).append(file)
-    for day, files in sorted(folders.items()):
-        complete = (landing / "events" / f"day={day.isoformat()}" / _SUCCESS).exists()
-        ready = True
-        for file in files:
-            status = (landing / file.path).stat()
-            stamp = [status.st_size, status.st_mtime_ns]
-            stamps[file.path] = stamp
-            unchanged = before.stamps.get(file.path) == stamp
-            if unchanged and file.path in before.digests:
-                digests[file.path] = before.digests[file.path]
-            elif (unchanged or complete) and bytes_at_most > 0:
-                bytes_at_most -= min(status.st_size, _HASHED_WHOLE_BYTES)
-                digests[file.path] = _digest(landing / file.path, status.st_size)
-            else:
-                ready = False
-        if ready:
-            names = "".join(f"{file.path}={digests[file.path]};" for file in files)
-            stable[day] = hashlib.sha256(names.encode()).hexdigest()[:16]
+    for day, delivered in sorted(folders.items()):
+        complete = (landing / _folder_name(day) / _SUCCESS).exists()
+        found: dict[str, FileSeen] = {}
+        try:
+            for file in delivered:
+                status = (landing / file.path).stat()
+                found[file.path] = FileSeen(status.st_size, status.st_mtime_ns)
+            look = _short("".join(f"{path} {file.size} {file.changed_ns};" for path, file in found.items()))
+            asked = before.asked.get(day)
+            if asked is not None and asked.look == look:
+                stable[day] = Folder(asked.fingerprint, look, {})
+                continue
+            for path, now in found.items():
+                earlier = before.files.get(path, FileSeen(-1, -1))
+                unchanged = (earlier.size, earlier.changed_ns) == (now.size, now.changed_ns)
+                if unchanged and earlier.digest:
+                    found[path] = earlier
+                elif (unchanged or complete) and bytes_at_most > 0:
+                    bytes_at_most -= min(now.size, HASHED_WHOLE_BYTES)
+                    found[path] = FileSeen(now.size, now.changed_ns, _digest(landing / path, now))
+        except OSError as error:
+            ignored.append(f"{_folder_name(day)} ({error.strerror or error}: {error.filename})")
+            waiting.append(day)
+            continue
+        files.update(found)
+        digests = {path: file.digest for path, file in found.items() if file.digest is not None}
+        if len(digests) == len(found):
+            stable[day] = Folder(_short("".join(f"{path}={d};" for path, d in digests.items())), look, digests)
         else:
             waiting.append(day)
-    newest = max(folders, default=date.min)
-    return Scan(stable, waiting, [f"{entry.path} ({entry.why})" for entry in listing.ignored], newest, stamps, digests)
+    return Scan(stable, waiting, ignored, files)
 
 
-def _digest(path: Path, size: int) -> str:
-    digest = hashlib.sha256(str(size).encode())
+def taken_in(lake: Lake, folders: Mapping[date, Folder], lateness_days: int) -> set[date]:
+    """The folders of which every row was cleaned already, content for content: by a run that no sensor asked for.
+
+    The deliveries table says how many rows of which content of a file fell to which partition.
+    """
+    if not folders:
+        return set()
+    first = min(folders) - timedelta(days=lateness_days)
+    rows = lake.read(
+        DELIVERIES,
+        first_day=first,
+        last_day=max(folders),
+        columns=["source_file", "file_sha256", "file_rows", "rows"],
+    ).to_pylist()
+    left: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        left[row["source_file"], row["file_sha256"]] -= row["rows"]
+    for file in {(row["source_file"], row["file_sha256"], row["file_rows"]) for row in rows}:
+        left[file[0], file[1]] += file[2]
+    contents: dict[str, set[str]] = {}
+    for path, digest in left:
+        contents.setdefault(_folder_of(path), set()).add(f"{path}={digest}")
+    return {
+        day
+        for day, folder in folders.items()
+        if all(left.get(item, 1) == 0 for item in folder.digests.items())
+        and contents.get(_folder_name(day), set()) == {f"{p}={d}" for p, d in folder.digests.items()}
+    }
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of days to compute in one run, and the day folders that asked for it."""
+
+    first: date
+    last: date
+    folders: tuple[date, ...]
+
+
+def spans(
+    changed: Iterable[date], *, newest: date, lateness_days: int, start: date, covered: set[date], removed: set[date]
+) -> list[Span]:
+    """The ranges that changed folders concern, oldest first; ranges that touch are one, long ones are cut.
+
+    A folder may hold events of the `lateness_days` before it. Within that distance of `newest` the range goes on to
+    `newest`, because the state chain follows; an older folder's own days are recomputed alone. Days before a range
+    that no run covered (`covered`) belong to it, because the state needs its yesterday. A folder that was `removed`
+    keeps its clean events: days up to it are not computed again from what is no longer there.
+    """
+    late = timedelta(days=lateness_days)
+    merged: list[Span] = []
+    for folder in sorted(changed):
+        last = newest if newest - folder <= late else folder
+        first = max([start, folder - late, *(day + timedelta(days=1) for day in removed if day < folder)])
+        if merged and first <= merged[-1].last + timedelta(days=1):
+            before = merged[-1]
+            merged[-1] = Span(before.first, max(before.last, last), (*before.folders, folder))
+            continue
+        while first > start and first - timedelta(days=1) not in covered:
+            first -= timedelta(days=1)
+            if merged and first <= merged[-1].last + timedelta(days=1):
+                first = merged[-1].last + timedelta(days=1)
+                break
+        merged.append(Span(first, last, (folder,)))
+    return [piece for span in merged for piece in _cut(span)]
+
+
+def _cut(span: Span) -> Iterable[Span]:
+    first = span.first
+    while first <= span.last:
+        last = min(first + timedelta(days=DAYS_PER_RUN - 1), span.last)
+        yield Span(first, last, span.folders)
+        first = last + timedelta(days=1)
+
+
+def _digest(path: Path, file: FileSeen) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as content:
-        if size <= _HASHED_WHOLE_BYTES:
+        if file.size <= HASHED_WHOLE_BYTES:
             while block := content.read(1024**2):
                 digest.update(block)
-        else:
-            digest.update(content.read(_HASHED_WHOLE_BYTES // 4))
-            content.seek(-_HASHED_WHOLE_BYTES // 4, 2)
-            digest.update(content.read())
-    return digest.hexdigest()[:16]
+            return digest.hexdigest()
+        digest.update(content.read(HASHED_WHOLE_BYTES // 4))
+        content.seek(-HASHED_WHOLE_BYTES // 4, 2)
+        digest.update(content.read())
+    return f"{file.size}-{file.changed_ns}-{digest.hexdigest()[:16]}"
+
+
+def _folder_name(day: date) -> str:
+    return f"{EVENTS_FOLDER}/day={day.isoformat()}"
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,19 +1,23 @@
 """Sensors: what reacts to the world outside the asset graph."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 import dagster as dg
 
-from shift_assets.automation.jobs import CATEGORIES, DAILY, Job
-from shift_assets.automation.landing import Fingerprints, Seen, scan
+from shift_assets.assets import CATEGORY_MODEL
+from shift_assets.assets.interest import STATE
+from shift_assets.automation.jobs import CATEGORIES, DAILY, ONE_WRITER, Job
+from shift_assets.automation.landing import Scan, Seen, Span, scan, spans, taken_in
 from shift_assets.contracts import Partition
-from shift_assets.partitions import first_day, range_tags
+from shift_assets.partitions import day_partitions, days_between, parse_key, range_tags
 from shift_assets.resources.platform import Platform
 
 BYTES_PER_TICK = 2 * 1024**3
 """A tick has 60 seconds (gRPC); hashing two gigabytes takes about ten."""
-REQUESTS_PER_TICK = 4
+FOLDERS_PER_TICK = 200
+FOLDERS_NAMED = 5
 
 
 def all_sensors(platform: Platform, jobs: Mapping[str, Job]) -> list[dg.SensorDefinition]:
@@ -25,6 +29,7 @@ def all_sensors(platform: Platform, jobs: Mapping[str, Job]) -> list[dg.SensorDe
             target=dg.AssetSelection.all(),
             default_status=dg.DefaultSensorStatus.RUNNING,
             minimum_interval_seconds=60,
+            run_tags=ONE_WRITER,
         ),
     ]
 
@@ -38,76 +43,145 @@ def landing_sensor(platform: Platform, jobs: Mapping[str, Job]) -> dg.SensorDefi
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Asks for one range run per changed day folder, once its files are stable (unchanged for two ticks, or a "
-            "_SUCCESS file beside them). A delivery up to `lateness_days` behind the newest recomputes its day and "
-            "what follows; an older one its own days alone, and the tick says so."
+            "Asks for one range run over the days that changed folders concern, once their files are stable (unchanged "
+            "for two ticks, or a _SUCCESS file beside them). A delivery up to `lateness_days` behind the newest "
+            "recomputes its day and what follows; an older one its own days alone, and the run is tagged so. A "
+            "removed folder asks for nothing: its clean events stay."
         ),
     )
-    def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        calendar = standing_days(platform)
+        if calendar is None:
+            return dg.SkipReason(
+                "the calendar has no day yet: set calendar.first_day in settings.yaml, or land a file with "
+                "`shift-assets land`"
+            )
         before = Seen.from_cursor(context.cursor)
         scanned = scan(platform.settings.landing, before, BYTES_PER_TICK)
-        changed = sorted(day for day, found in scanned.stable.items() if before.requested.get(day) != found)
-        requests: list[dg.RunRequest] = []
-        asked: Fingerprints = {}
-        for day in changed[:REQUESTS_PER_TICK]:
-            request = run_request(platform, day, scanned.newest, scanned.stable[day])
-            asked[day] = scanned.stable[day]
-            if request is None:
-                context.log.warning(
-                    f"landing/events/day={day.isoformat()} lies outside the calendar "
-                    f"({first_day(platform.settings)} … {platform.settings.calendar.last_day or 'open'}); "
-                    "set calendar.first_day or last_day in settings.yaml"
-                )
-            else:
-                requests.append(request)
-        if requests and not category_model_stands(context.instance, platform):
-            fit = first_day(platform.settings).isoformat()
-            requests = [dg.RunRequest(run_key=f"categories@{fit}", job_name=CATEGORIES, partition_key=fit)]
-            asked = {}
-        for name in scanned.malformed:
-            context.log.warning(f"ignored {name}: its name is not a delivery's; rename it or remove it")
-        cursor = scanned.seen(before, asked).to_cursor()
-        waiting = len(scanned.waiting) + len(changed) - len(asked)
-        reason = dg.SkipReason(
-            f"{waiting} day folders wait to become stable; {len(scanned.malformed)} malformed names"
-            if waiting
-            else f"no new, changed or late files; {len(scanned.malformed)} malformed names"
+        first_day, last_day = calendar
+        changed = [day for day in scanned.changed(before) if first_day <= day <= last_day][:FOLDERS_PER_TICK]
+        known = taken_in(platform.lake, {day: scanned.stable[day] for day in changed}, platform.settings.lateness_days)
+        asking = [day for day in changed if day not in known]
+        notes = _notes(scanned, before, first_day, last_day)
+        for note in notes:
+            context.log.warning(note)
+        if not asking:
+            cursor = scanned.seen(before, known).to_cursor()
+            return dg.SensorResult(skip_reason="; ".join(["no new, changed or late files", *notes]), cursor=cursor)
+        fit = first_day.isoformat()
+        if fit not in context.instance.get_materialized_partitions(dg.AssetKey(CATEGORY_MODEL)):
+            key = _digest(*(f"{day}={folder.fingerprint}" for day, folder in scanned.stable.items()))
+            request = dg.RunRequest(run_key=f"{CATEGORIES}@{fit}@{key}", job_name=CATEGORIES, partition_key=fit)
+            return _fit_categories(context.instance, request, cursor=scanned.seen(before, known).to_cursor())
+        return dg.SensorResult(
+            run_requests=run_requests(
+                platform, context.instance, scanned=scanned, before=before, asking=asking, calendar=calendar
+            ),
+            cursor=scanned.seen(before, [*known, *asking]).to_cursor(),
         )
-        return dg.SensorResult(run_requests=requests, skip_reason=None if requests else reason, cursor=cursor)
 
     return landing
 
 
-def category_model_stands(instance: dg.DagsterInstance, platform: Platform) -> bool:
-    fit = first_day(platform.settings).isoformat()
-    return fit in instance.get_materialized_partitions(dg.AssetKey("category_model"))
+def standing_days(platform: Platform) -> tuple[date, date] | None:
+    """First and last day that have a partition by now; None where the calendar was not set, or has not begun.
 
-
-def run_request(platform: Platform, folder: date, newest: date, fingerprint: str) -> dg.RunRequest | None:
-    """The range run that a changed day folder needs; None where the calendar does not hold the day.
-
-    The folder may hold events of the `lateness_days` before it. Within that distance of the newest folder the range
-    goes on to the newest day, because the state chain follows; an older folder's own days are recomputed alone.
+    A day of an open calendar gets its partition when it is over, in the shop's zone.
     """
-    calendar = platform.settings.calendar
-    start = first_day(platform.settings)
-    lateness = timedelta(days=platform.settings.lateness_days)
-    if folder < start or (calendar.last_day is not None and folder > calendar.last_day):
-        return None
-    late = folder < newest
-    within = newest - folder <= lateness
-    last = newest if within else folder
-    if calendar.last_day is not None:
-        last = min(last, calendar.last_day)
-    first = max(start, folder - lateness)
+    last = day_partitions(platform.settings, platform.source).get_last_partition_key()
+    first = platform.settings.calendar.first_day
+    return (first, date.fromisoformat(last)) if first and last else None
+
+
+def run_requests(
+    platform: Platform,
+    instance: dg.DagsterInstance,
+    *,
+    scanned: Scan,
+    before: Seen,
+    asking: list[date],
+    calendar: tuple[date, date],
+) -> list[dg.RunRequest]:
+    """The range runs that the changed folders `asking` need.
+
+    The newest day is the newest one with a folder that is stable or was asked for: a folder that is still being
+    delivered is not run over.
+    """
+    first_day, last_day = calendar
+    lateness = platform.settings.lateness_days
+    newest = max(day for day in {*scanned.stable, *before.asked} if day <= last_day)
+    covered = _days_with_state(instance, platform) | {
+        day for folder in before.asked for day in days_between(folder - timedelta(days=lateness), folder)
+    }
+    found = spans(
+        asking,
+        newest=newest,
+        lateness_days=lateness,
+        start=first_day,
+        covered=covered,
+        removed=set(scanned.removed(before)),
+    )
+    return [_run_request(platform, span, scanned, before, newest) for span in found]
+
+
+def _run_request(platform: Platform, span: Span, scanned: Scan, before: Seen, newest: date) -> dg.RunRequest:
+    """The run key names the content, and how often it changed: content that comes back asks again."""
     segments = platform.source.segment_keys
-    span = [Partition(day, segment) for day in (first, last) for segment in segments]
+    corners = [Partition(day, segment) for day in (span.first, span.last) for segment in segments]
+    late_from = newest - timedelta(days=platform.settings.lateness_days)
+    beyond = [day for day in span.folders if day < late_from]
+    late = [day for day in span.folders if late_from <= day < newest]
+    contents = [
+        f"{day}={scanned.stable[day].fingerprint}#{before.asked[day].times + 1 if day in before.asked else 0}"
+        for day in span.folders
+    ]
     return dg.RunRequest(
-        run_key=f"{folder.isoformat()}@{fingerprint}",
+        run_key=f"{span.first}..{span.last}@{_digest(*contents)}",
         job_name=DAILY,
         tags={
-            **range_tags(span, segments),
-            "shift/folder": folder.isoformat(),
-            "shift/delivery": ("late" if within else "beyond lateness") if late else "new",
+            **range_tags(corners, segments),
+            "shift/folders": _named(span.folders),
+            "shift/delivery": "beyond lateness" if beyond else "late" if late else "new",
         },
     )
+
+
+def _fit_categories(instance: dg.DagsterInstance, request: dg.RunRequest, cursor: str) -> dg.SensorResult:
+    """Asks for the category model, unless that is under way, or failed on the very same deliveries."""
+    runs = instance.get_runs(filters=dg.RunsFilter(job_name=CATEGORIES), limit=1)
+    if runs and not runs[0].is_finished:
+        reason = f"the category model is being fitted by run {runs[0].run_id}"
+        return dg.SensorResult(skip_reason=reason, cursor=cursor)
+    if runs and not runs[0].is_success and runs[0].tags.get("dagster/run_key") == request.run_key:
+        reason = f"run {runs[0].run_id} could not fit the category model: mend the cause, launch job `{CATEGORIES}`"
+        return dg.SensorResult(skip_reason=reason, cursor=cursor)
+    return dg.SensorResult(run_requests=[request], cursor=cursor)
+
+
+def _days_with_state(instance: dg.DagsterInstance, platform: Platform) -> set[date]:
+    done = {parse_key(key) for key in instance.get_materialized_partitions(dg.AssetKey(STATE))}
+    segments = platform.source.segment_keys
+    return {day for day, _ in done if all(Partition(day, segment) in done for segment in segments)}
+
+
+def _notes(scanned: Scan, before: Seen, first_day: date, last_day: date) -> list[str]:
+    """What a person should know of this look, one sentence each."""
+    outside = [day for day in scanned.stable if not first_day <= day <= last_day]
+    removed = scanned.removed(before)
+    notes: dict[str, Sequence[object]] = {
+        f"folders wait to become stable: {_named(scanned.waiting)}": scanned.waiting,
+        f"folders outside the calendar {first_day} … {last_day}, which ends with the last day that is over unless "
+        f"settings.yaml says otherwise: {_named(outside)}": outside,
+        f"folders removed, whose clean events stay: {_named(removed)}": removed,
+        f"entries that are no delivery: {'; '.join(scanned.ignored[:FOLDERS_NAMED])}": scanned.ignored,
+    }
+    return [f"{len(found)} {note}" for note, found in notes.items() if found]
+
+
+def _named(days: Sequence[date]) -> str:
+    more = f" and {len(days) - FOLDERS_NAMED} more" if len(days) > FOLDERS_NAMED else ""
+    return ", ".join(f"day={day.isoformat()}" for day in days[:FOLDERS_NAMED]) + more
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(";".join(parts).encode()).hexdigest()[:16]
