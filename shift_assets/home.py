@@ -8,6 +8,8 @@ from datetime import date
 from importlib.resources import files
 from pathlib import Path
 
+import yaml
+
 from shift_assets.configfile import ConfigError
 from shift_assets.ingest.source import SHIPPED, load_source
 from shift_assets.resources.platform import Platform
@@ -105,12 +107,24 @@ def _write_calendar(settings_file: Path, first: date | None, last: date | None) 
 
 
 def write_instance_file(home: Path) -> None:
-    """`dagster/dagster.yaml` of the home: the shipped one, with Postgres where the environment names it.
+    """`dagster/dagster.yaml` of the home: the shipped one, and where events are stored.
 
-    In a checkout `shift_assets/dagster.yaml` is a link to the file at the top; a wheel carries it as a file.
+    That is Postgres where the environment names it, else SQLite files in the home. In a checkout
+    `shift_assets/dagster.yaml` is a link to the file at the top; a wheel carries it as a file.
     """
     text = files("shift_assets").joinpath("dagster.yaml").read_text(encoding="utf-8")
     if os.environ.get(POSTGRES_URL):
-        text += f"\nstorage:\n  postgres:\n    postgres_url:\n      env: {POSTGRES_URL}\n"
-    (home / "dagster").mkdir(parents=True, exist_ok=True)
-    (home / "dagster" / "dagster.yaml").write_text(text, encoding="utf-8")
+        storage: dict[str, object] = {"storage": {"postgres": {"postgres_url": {"env": POSTGRES_URL}}}}
+    else:
+        storage = {
+            "event_log_storage": {
+                "module": "shift_assets.resources.event_log",
+                "class": "PooledSqliteEventLogStorage",
+                "config": {"base_dir": str(home.resolve() / "dagster" / "history" / "runs")},
+            }
+        }
+    target = home / "dagster" / "dagster.yaml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    partial.write_text(f"{text}\n{yaml.safe_dump(storage)}", encoding="utf-8")
+    partial.replace(target)

@@ -43,7 +43,7 @@ def _category_model(platform: Platform) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"scikitlearn"},
         owners=[OWNER],
-        code_version=code_version(["shift_assets.ingest.categories"], settings, ["seed"]),
+        code_version=code_version(["shift_assets.ingest.categories", "shift_assets.ingest.itemtext"], settings, ["seed"]),
         retry_policy=TRANSIENT_RETRY,
         description=(
             "**Grain**: one interest category per item, pooled over the segments and frozen: the partition of the "
@@ -53,7 +53,7 @@ def _category_model(platform: Platform) -> dg.AssetsDefinition:
     )
     def category_model(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:
         model = platform.fit_category_model(date.fromisoformat(context.partition_key))
-        sizes = Counter(model.categories_by_unit().values())
+        sizes = Counter(model.known["category"].to_pylist())
         context.log.info(f"category model {model.version}: {len(sizes)} categories of {sum(sizes.values())} units")
         rows = "\n".join(f"| {name} | {count} |" for name, count in sizes.most_common())
         return dg.MaterializeResult(
@@ -103,10 +103,10 @@ def _cleaning(platform: Platform) -> dg.AssetsDefinition:
             platform.parse_context,
             days_of(asked),
             segments_of(asked),
-            platform.settings,
-            platform.category_model(),
-            engine,
-            platform.settings.staging,
+            settings=platform.settings,
+            categories=platform.category_model(keys.first_day(platform.settings)),
+            engine=engine,
+            staging=platform.settings.staging,
         )
         wanted = set(asked)
         for chunk in parts:

@@ -25,7 +25,7 @@ from dagster._core.definitions.source_asset import (
 from shift_assets.assets.preview import preview
 from shift_assets.contracts import Partition, Table
 from shift_assets.partitions import key_of, requested
-from shift_assets.resources.lake import Published
+from shift_assets.resources.lake import Published, runs_of_partitions
 from shift_assets.resources.platform import Platform
 from shift_assets.settings import Settings
 
@@ -165,14 +165,7 @@ def chunks(partitions: list[Partition], days: int) -> Iterator[list[Partition]]:
 
 def by_partition(rows: pa.Table, partitions: Iterable[Partition]) -> dict[Partition, pa.Table]:
     """The rows of each partition; empty where it has none."""
-    ordered = rows.sort_by([("day", "ascending"), ("segment", "ascending")])
-    runs = ordered.group_by(["day", "segment"], use_threads=False).aggregate([([], "count_all")]).to_pylist()
-    parts = {partition: ordered.slice(0, 0) for partition in partitions}
-    start = 0
-    for run in runs:
-        parts[Partition(run["day"], run["segment"])] = ordered.slice(start, run["count_all"])
-        start += run["count_all"]
-    return parts
+    return {partition: rows.slice(0, 0) for partition in partitions} | dict(runs_of_partitions(rows))
 
 
 def report(

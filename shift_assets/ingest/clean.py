@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shift_assets.contracts import CLEAN_EVENTS, REJECTED_EVENTS, Partition
+from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS, Partition
 from shift_assets.ingest.categories import CategoryModel
 from shift_assets.ingest.context import ParseContext
 from shift_assets.ingest.engines import Engine, EngineName, open_engine
@@ -58,12 +58,14 @@ class Delivery:
 class CleanedChunk:
     """A run of whole days, cleaned: rows of exactly `partitions`, sorted by partition and key.
 
-    `deliveries` are the files that no later chunk reads, each with what became of it in all chunks.
+    `delivered` says how many rows of each file fell to each partition, as the parser counted them before any row
+    was settled. `deliveries` are the files that no later chunk reads, each with what became of it in all chunks.
     """
 
     partitions: tuple[Partition, ...]
     clean: pa.Table  # CLEAN_EVENTS
     rejected: pa.Table  # REJECTED_EVENTS
+    delivered: pa.Table  # DELIVERIES
     deliveries: tuple[Delivery, ...]
 
 
@@ -182,6 +184,7 @@ class _Run:
     workspace: Path
     parsed: dict[Path, set[Delivered]] = field(default_factory=dict)
     accounts: dict[str, _Account] = field(default_factory=dict)
+    landed: dict[Partition, dict[str, int]] = field(default_factory=dict)  # rows by file
 
     def clean_chunk(self, chunk: Chunk, needed_later: Collection[Delivered]) -> CleanedChunk:
         partitions = tuple(sorted(Partition(day, segment) for day, segment in self.asked if day in chunk.days))
@@ -203,7 +206,7 @@ class _Run:
             clean_rows.num_rows,
             rejected_rows.num_rows,
         )
-        return CleanedChunk(partitions, clean_rows, rejected_rows, finished)
+        return CleanedChunk(partitions, clean_rows, rejected_rows, self._delivered(partitions), finished)
 
     def _parse(self, files: Sequence[Delivered]) -> None:
         if not files:
@@ -215,8 +218,26 @@ class _Run:
         self.parsed[folder] = set(files)
         self.engine.open("parsed", [folder])
         for row in self.engine.rows(read_sql("clean/landed.sql")).to_pylist():
-            if (row["day"], row["segment"]) not in self.asked:
+            partition = Partition(row["day"], row["segment"])
+            if partition in self.asked:
+                self.landed.setdefault(partition, {})[row["source_file"]] = row["landed_rows"]
+            else:
                 self.accounts[row["source_file"]].not_asked += row["landed_rows"]
+
+    def _delivered(self, partitions: Sequence[Partition]) -> pa.Table:
+        rows = [
+            {
+                "day": partition.day,
+                "segment": partition.segment,
+                "source_file": path,
+                "file_sha256": self.accounts[path].sha256,
+                "file_rows": self.accounts[path].rows,
+                "rows": count,
+            }
+            for partition in partitions
+            for path, count in sorted(self.landed.get(partition, {}).items())
+        ]
+        return pa.Table.from_pylist(rows, schema=DELIVERIES.schema)
 
     def _settle(self, partitions: Sequence[Partition]) -> tuple[pa.Table, pa.Table]:
         """The clean and the rejected rows of `partitions`, from every parsed file at hand."""

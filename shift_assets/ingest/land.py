@@ -186,8 +186,9 @@ def _split_text(opened: OpenedFile, judge: Judge, source: Source, parts: _Parts)
                 continue
             values = rows.raw.take(pa.array(index)).to_pylist()
             if day is None and form.format == "csv":
-                values = [_kept_apart(value) for value in values]
-            text = b"\n".join(values) + b"\n"
+                text = b"".join(_kept_apart(value) for value in values)
+            else:
+                text = b"".join(map(_ended, values))
             held.setdefault(day, []).append(text)
             rows_of[day] += len(index)
             size += len(text)
@@ -199,9 +200,14 @@ def _split_text(opened: OpenedFile, judge: Judge, source: Source, parts: _Parts)
         _copy_long_lines(opened, long, header, parts.next_path(None, len(long), ending))
 
 
+def _ended(record: bytes) -> bytes:
+    """A record with a line end that takes none of its own bytes."""
+    return record + (b"\r\n" if record.endswith(b"\r") else b"\n")
+
+
 def _kept_apart(record: bytes) -> bytes:
-    """A rejected CSV record, followed by blank lines where it has a quote: it may never close in a later record."""
-    return record + b"\n" * RECORD_CAP_LINES if b'"' in record else record
+    """An undated CSV record, followed by blank lines where it has a quote: it may never close in a later record."""
+    return _ended(record) + (b"\n" * RECORD_CAP_LINES if b'"' in record else b"")
 
 
 def _copy_long_lines(opened: OpenedFile, spans: list[tuple[int, int]], header: bytes, path: Path) -> None:
@@ -228,7 +234,7 @@ def _header_line(opened: OpenedFile) -> bytes:
             break
         _, lines = row_lines(block)
         if len(lines):
-            return bytes(lines[0].as_py()) + b"\n"
+            return _ended(lines[0].as_py())
     return b""
 
 

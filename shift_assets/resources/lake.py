@@ -8,16 +8,18 @@ list of one version of the log, never a directory listing.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -240,16 +242,34 @@ def _own_key(table: Table) -> list[str]:
     return [name for name in table.key if name not in PARTITION_BY]
 
 
+def runs_of_partitions(rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
+    """The rows of each (day, segment), as slices in that order.
+
+    Not by `group_by`, whose groups come in no promised order.
+    """
+    ordered = rows.sort_by([(name, "ascending") for name in PARTITION_BY])
+    yield from _runs(ordered)
+
+
+def _runs(ordered: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
+    if not ordered.num_rows:
+        return
+    day = ordered["day"].cast(pa.int32()).to_numpy()
+    segment = ordered["segment"].combine_chunks().dictionary_encode().indices.to_numpy()
+    border = np.flatnonzero((np.diff(day) != 0) | (np.diff(segment) != 0)) + 1
+    for start, end in itertools.pairwise([0, *border.tolist(), ordered.num_rows]):
+        part = ordered.slice(start, end - start)
+        yield Partition(part["day"][0].as_py(), part["segment"][0].as_py()), part
+
+
 def _split(ordered: pa.Table, wanted: Collection[Partition], name: str) -> dict[Partition, pa.Table]:
-    runs = ordered.group_by(PARTITION_BY, use_threads=False).aggregate([([], "count_all")])
     parts = {partition: ordered.slice(0, 0) for partition in wanted}
-    start = 0
-    for day, segment, count in zip(*(runs[c].to_pylist() for c in (*PARTITION_BY, "count_all")), strict=True):
-        partition = Partition(day, segment)
+    for partition, part in _runs(ordered):
         if partition not in parts:
-            raise ValueError(f"{name}: {count} rows of {day}|{segment}, a partition that was not asked for")
-        parts[partition] = ordered.slice(start, count)
-        start += count
+            raise ValueError(
+                f"{name}: {part.num_rows} rows of {partition.day}|{partition.segment}, a partition that was not asked for"
+            )
+        parts[partition] = part
     return parts
 
 

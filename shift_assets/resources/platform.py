@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -18,10 +21,11 @@ from shift_assets.ingest.source import Source
 from shift_assets.privacy.pseudonym import load_key
 from shift_assets.quality.gate import require_passed
 from shift_assets.resources.fence import Fence
-from shift_assets.resources.lake import Lake
+from shift_assets.resources.lake import Lake, MissingPartition
 from shift_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from shift_assets.ingest.categories import CategoryModel
     from shift_assets.resources.warehouse import Warehouse
 
 GATED_TABLES = (CLEAN_EVENTS,)
@@ -55,6 +59,36 @@ class Platform:
     def users(self) -> pa.Table | None:
         """The delivered users table: pseudonym and profile attributes; None where the source has none."""
         return read_users(self.settings.landing, self.source, load_key(self.settings.privacy))
+
+    @property
+    def category_model_folder(self) -> Path:
+        return self.settings.models / "category_model"
+
+    def fit_category_model(self, day: date) -> CategoryModel:
+        """Fits the categories on the first landed days from `day`, and keeps them where they are served."""
+        from shift_assets.ingest.fitwindow import fit_landed_categories
+
+        engine = self.engine()
+        model = fit_landed_categories(self.parse_context, day, self.settings, engine, self.settings.staging)
+        partial = self.category_model_folder / f".{day.isoformat()}-{uuid.uuid4().hex}"
+        model.save(partial)
+        target = self.category_model_folder / day.isoformat()
+        if target.exists():
+            shutil.rmtree(target)
+        partial.replace(target)
+        return model
+
+    def category_model(self, day: date) -> CategoryModel:
+        """The categories fitted for `day`; raises MissingPartition naming the asset to materialise."""
+        from shift_assets.ingest.categories import CategoryModel
+
+        folder = self.category_model_folder / day.isoformat()
+        if not folder.exists():
+            raise MissingPartition(
+                f"category_model has no partition {day.isoformat()}; materialise it in the UI, or run a range of days: "
+                "shift-assets run --from D --to D"
+            )
+        return CategoryModel.load(folder)
 
     def engine(self) -> EngineName:
         return resolve_engine(self.settings.engine, self.settings.spark_remote)

@@ -55,7 +55,9 @@ def _store(platform: Platform, table: Table, partitions: list[Partition], verdic
     others = stored.filter(pc.not_equal(stored["table_name"], table.name))
     wanted = set(partitions)
     keep = [Partition(row["day"], row["segment"]) in wanted for row in others.select(["day", "segment"]).to_pylist()]
-    platform.lake.publish(QUALITY_VERDICTS, pa.concat_tables([others.filter(pa.array(keep, pa.bool_())), verdicts]), claim)
+    platform.lake.publish(
+        QUALITY_VERDICTS, pa.concat_tables([others.filter(pa.array(keep, pa.bool_())), verdicts]), claim
+    )
 
 
 def _cleaning_facts(platform: Platform, partitions: list[Partition]) -> CleaningFacts:
