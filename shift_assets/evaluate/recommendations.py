@@ -63,7 +63,6 @@ def recommendation_outcomes(
     events_after: pa.Table,
     events_before: pa.Table,
     settings: OutcomeSettings,
-    *,
     seed: int,
 ) -> pa.Table:
     """Rows of `recommendation_outcomes`, one per policy, for the lists of one (day, segment).

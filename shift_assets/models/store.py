@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import safetensors
 import safetensors.torch
 
@@ -132,18 +131,6 @@ def load(folder: Path, digest: str | None = None) -> InterestModel:
         tuple(header["items"]), tuple(header["categories"]), np.array(header["item_categories"], dtype=np.int64)
     )
     return InterestModel(network, vocabulary, found[:16])
-
-
-def latest(registry: pa.Table, segment: str, until: date) -> dict[str, Any] | None:
-    """The row of `model_registry` of the newest model that may be served to `segment` on day `until`, if any.
-
-    A training of day D starts from the latest until D - 1: never from a model that saw more than it may.
-    """
-    rows = registry.filter(
-        (pc.field("segment") == segment) & (pc.field("model") == MODEL_NAME) & (pc.field("served_from") <= until)
-    ).sort_by([("served_from", "descending"), ("version", "ascending")])
-    found: list[dict[str, Any]] = rows.slice(0, 1).to_pylist()
-    return found[0] if found else None
 
 
 def _serialise(model: InterestModel) -> bytes:

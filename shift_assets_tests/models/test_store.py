@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from shift_assets import contracts
 from shift_assets.models.scoring import score
 from shift_assets.models.sequences import pack
-from shift_assets.models.store import CARD, README, WEIGHTS, ModelError, latest, load, save
+from shift_assets.models.store import CARD, README, WEIGHTS, ModelError, load, save
 from shift_assets.models.training import TrainedModel, train
 from shift_assets.settings import ModelSettings
 from shift_assets_tests.models.events import day, random_log
@@ -86,17 +85,3 @@ def test_saving_again_changes_nothing_and_mends_what_is_damaged(trained: Trained
     save(trained.model, trained.card, tmp_path, "all")
     load(path.parent)
     assert [entry.name for entry in path.parent.parent.iterdir()] == [path.parent.name]
-
-
-def test_the_latest_model_is_never_of_a_later_day(trained: TrainedModel, tmp_path: Path) -> None:
-    """A day is served by, and starts from, models of its segment that existed by then."""
-    assert trained.model is not None
-    row = save(trained.model, trained.card, tmp_path, "all")
-    older = row.set_column(
-        row.schema.get_field_index("served_from"), row.schema.field("served_from"), pa.array([day(10)], pa.date32())
-    )
-    registry = pa.concat_tables([row, older])
-    found = {number: latest(registry, "all", day(number)) for number in (9, 15, 20, 30)}
-    served = {number: row and row["served_from"] for number, row in found.items()}
-    assert served == {9: None, 15: day(10), 20: day(20), 30: day(20)}
-    assert latest(registry, "other", day(30)) is None
