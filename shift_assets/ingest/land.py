@@ -223,7 +223,7 @@ def _copy_long_lines(opened: OpenedFile, spans: list[tuple[int, int]], header: b
                 out.write(piece)
                 if start + length > position + len(chunk):
                     break
-                out.write(b"\n")
+                out.write(_ended(piece[-1:])[1:])
                 start, length = next(waiting, (1 << 62, 0))
             position += len(chunk)
 
