@@ -310,16 +310,10 @@ def erase(
     Example: `shift-assets erase --user 13085`
     """
     from shift_assets import home as homes
-    from shift_assets.privacy.erase import erase as remove
-    from shift_assets.privacy.pseudonym import load_key, pseudonym
-    from shift_assets.resources import bi_files
+    from shift_assets.erasure import erase_user
 
     platform = homes.open_platform(_home(home))
-    settings = platform.settings
-    erasure = remove(platform.lake, settings.privacy, [pseudonym(load_key(settings.privacy), user)], [user])
-    bi_files.forget(platform.warehouse, settings.bi)
-    platform.warehouse.load(platform.lake)
-    bi_files.publish(platform.warehouse, settings.bi, settings.public.keep_generations)
+    erasure = erase_user(platform.settings, platform.lake, user)
     report = {"rows": erasure.rows, "days": list(erasure.days), "models_to_retrain": list(erasure.models)}
     if as_json:
         _print_json(report)

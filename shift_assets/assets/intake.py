@@ -43,7 +43,9 @@ def _category_model(platform: Platform) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"scikitlearn"},
         owners=[OWNER],
-        code_version=code_version(["shift_assets.ingest.categories", "shift_assets.ingest.itemtext"], settings, ["seed"]),
+        code_version=code_version(
+            ["shift_assets.ingest.categories", "shift_assets.ingest.itemtext"], settings, ["seed"]
+        ),
         retry_policy=TRANSIENT_RETRY,
         description=(
             "**Grain**: one interest category per item, pooled over the segments and frozen: the partition of the "

@@ -12,7 +12,7 @@ from shift_assets import partitions as keys
 from shift_assets.assets.intake import CLEAN
 from shift_assets.assets.publishing import TableAsset, build
 from shift_assets.contracts import CLEAN_EVENTS, MODEL_REGISTRY, Partition
-from shift_assets.resources.platform import Platform
+from shift_assets.resources.platform import Platform, days_of, segments_of
 
 MODEL = "interest_model"
 CHUNK_DAYS = 7
@@ -45,13 +45,14 @@ def _trained(platform: Platform, partitions: list[Partition]) -> pa.Table:
 
     settings = platform.settings
     rows = [MODEL_REGISTRY.empty()]
+    days = days_of(partitions)
+    first, last = days[0] - timedelta(days=settings.model.window_days), days[-1] - timedelta(days=1)
+    events = {segment: platform.read(CLEAN_EVENTS, first, last, [segment]) for segment in segments_of(partitions)}
     for day, segment in partitions:
-        first = day - timedelta(days=settings.model.window_days)
-        events = platform.read(CLEAN_EVENTS, first, day - timedelta(days=1), [segment])
         earlier = pa.concat_tables([*rows, registered(platform, segment, day - timedelta(days=1))])
         newest = newest_of(earlier, segment)
         trained = train(
-            events,
+            events[segment],
             day,
             settings.model,
             seed=settings.seed,

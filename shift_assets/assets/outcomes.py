@@ -10,6 +10,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shift_assets import partitions as keys
 from shift_assets.assets.intake import CLEAN
@@ -29,7 +30,7 @@ from shift_assets.contracts import (
     SHIFT_ALERTS,
     Partition,
 )
-from shift_assets.resources.platform import Platform
+from shift_assets.resources.platform import Platform, days_of, segments_of
 
 GROUP = "outcomes"
 
@@ -98,13 +99,17 @@ def _recommendation_outcomes(platform: Platform, partitions: list[Partition]) ->
 
     settings = platform.settings
     judged = [RECOMMENDATION_OUTCOMES.empty()]
+    days = days_of(partitions)
+    look_back = settings.recommendations.look_back_days + settings.outcomes.horizon_days
+    windows = {s: platform.read_window(CLEAN_EVENTS, days, [s], look_back) for s in segments_of(partitions)}
     for day, segment in partitions:
         then = day - timedelta(days=settings.outcomes.horizon_days)
         lists = platform.read(RECOMMENDATIONS, then, then, [segment])
         if lists.num_rows:
-            after = platform.read(CLEAN_EVENTS, then + timedelta(days=1), day, [segment])
-            before = platform.read_window(CLEAN_EVENTS, [then], [segment], settings.recommendations.look_back_days)
-            rows = recommendation_outcomes(lists, after, before, settings.outcomes, settings.seed)
+            events = windows[segment]
+            oldest = then - timedelta(days=settings.recommendations.look_back_days - 1)
+            before = events.filter((pc.field("day") >= oldest) & (pc.field("day") <= then))
+            rows = recommendation_outcomes(lists, events, before, settings.outcomes, settings.seed)
             judged.append(_on_judging_day(rows, day))
     return pa.concat_tables(judged)
 

@@ -11,7 +11,7 @@ from shift_assets.assets.models import MODEL, newest_of, registered
 from shift_assets.assets.publishing import TableAsset, build
 from shift_assets.assets.shift import ALERTS
 from shift_assets.contracts import CLEAN_EVENTS, RECOMMENDATIONS, SHIFT_ALERTS, Partition
-from shift_assets.resources.platform import Platform
+from shift_assets.resources.platform import Platform, days_of, segments_of
 
 LISTS = RECOMMENDATIONS.name
 CHUNK_DAYS = 7
@@ -43,14 +43,15 @@ def _lists(platform: Platform, partitions: list[Partition]) -> pa.Table:
 
     settings = platform.settings
     lists = [RECOMMENDATIONS.empty()]
+    days, look_back = days_of(partitions), settings.recommendations.look_back_days
+    windows = {s: platform.read_window(CLEAN_EVENTS, days, [s], look_back) for s in segments_of(partitions)}
     for day, segment in partitions:
-        events = platform.read_window(CLEAN_EVENTS, [day], [segment], settings.recommendations.look_back_days)
         served = newest_of(registered(platform, segment, day), segment)
         model = load(settings.models / served["path"], served["digest"]) if served else None
         alerts = platform.read(SHIFT_ALERTS, day, day, [segment])
         lists.append(
             recommend(
-                events,
+                windows[segment],
                 day,
                 segment,
                 model=model,

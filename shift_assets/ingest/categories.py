@@ -165,14 +165,10 @@ def _fit_text(rows: pa.Table, clusters: int, seed: int) -> CategoryModel:
         return CategoryModel("text")
     idf = np.array([1 + np.log((1 + len(items)) / (1 + spread[term])) for term in vocabulary], np.float32)
     tfidf = _tfidf(documents, {term: position for position, term in enumerate(vocabulary)}, idf)
-    dimensions = min(clusters, *tfidf.shape)
-    components = (
-        TruncatedSVD(
-            dimensions, algorithm="arpack" if dimensions < min(tfidf.shape) else "randomized", random_state=seed
-        )
-        .fit(tfidf)
-        .components_.astype(np.float32)
-    )
+    components = np.eye(len(vocabulary), dtype=np.float32)
+    if min(tfidf.shape) > clusters:
+        reduction = TruncatedSVD(clusters, algorithm="arpack", random_state=seed)
+        components = reduction.fit(tfidf).components_.astype(np.float32)
     points = np.asarray(tfidf @ components.T, dtype=np.float64)
     told = np.linalg.norm(points, axis=1) >= MINIMUM_MATCH
     centres = _centres(_unit_length(points[told]), clusters, seed)

@@ -117,10 +117,20 @@ class Platform:
         digests = {
             partition: published.digest
             for partition, published in self.lake.published(table).items()
-            if first_day <= partition.day <= last_day and partition.segment in segments
+            if first_day <= partition.day <= last_day
+            and partition.segment in segments
+            and (table.name, partition, published.digest) not in self._passed
         }
-        verdicts = self.lake.read(QUALITY_VERDICTS, first_day=first_day, last_day=last_day, segments=segments)
-        require_passed(verdicts, table, digests)
+        if digests:
+            days = days_of(digests)
+            verdicts = self.lake.read(QUALITY_VERDICTS, first_day=days[0], last_day=days[-1], segments=segments)
+            require_passed(verdicts, table, digests)
+            self._passed.update((table.name, partition, digest) for partition, digest in digests.items())
+
+    @cached_property
+    def _passed(self) -> set[tuple[str, Partition, str]]:
+        """Content that passed its gate: a verdict on a digest stands, so it is asked for once."""
+        return set()
 
 
 def days_of(partitions: Iterable[Partition]) -> list[date]:
