@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ class ConfigError(ValueError):
     """A file or variable that a person wrote is wrong; the message says where and what to write instead."""
 
 
-class _Lines:
+class Lines:
     """Line of every key path of one YAML document."""
 
     def __init__(self, node: yaml.Node | None) -> None:
@@ -31,7 +32,7 @@ class _Lines:
             for key, value in node.value:
                 inner = (*path, key.value)
                 if inner in self._lines:
-                    raise ConfigError(f"line {key.start_mark.line + 1}: key {key.value!r} is written twice; keep one")
+                    raise ConfigError(f"{key.start_mark.line + 1}: {key.value}: written twice; keep one")
                 self._lines[inner] = key.start_mark.line + 1
                 self._walk(value, inner)
         elif isinstance(node, yaml.SequenceNode):
@@ -44,7 +45,7 @@ class _Lines:
         return self._lines.get(path, 1)
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], _Lines]:
+def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     """The mapping in the YAML file at `path` and the line of each of its keys; raises ConfigError."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -54,13 +55,13 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], _Lines]:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines = _Lines(node)
+        lines = Lines(node)
         content = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}:{error}") from error
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -68,8 +69,17 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], _Lines]:
     return content, lines
 
 
-def describe(error: ValidationError, where: Path, lines: _Lines, model: type[BaseModel]) -> str:
-    """One line per problem: `file:line: key: problem; remedy`."""
+def describe(
+    error: ValidationError,
+    where: Path,
+    lines: Lines,
+    model: type[BaseModel],
+    elsewhere: Callable[[KeyPath], str | None] = lambda _: None,
+) -> str:
+    """One line per problem: `file:line: key: problem; remedy`.
+
+    `elsewhere` names the place of a key that was not written in the file.
+    """
     messages = []
     for problem in error.errors(include_url=False):
         path: KeyPath = problem["loc"]
@@ -83,7 +93,7 @@ def describe(error: ValidationError, where: Path, lines: _Lines, model: type[Bas
             )
         elif problem["type"] == "missing":
             text = "missing; add this key"
-        messages.append(f"{where}:{lines.of(path)}: {dotted}: {text}")
+        messages.append(f"{elsewhere(path) or f'{where}:{lines.of(path)}'}: {dotted}: {text}")
     return "\n".join(messages)
 
 
@@ -93,7 +103,7 @@ def _known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
         field = current.model_fields.get(str(part)) if current else None
         candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
         current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return sorted(current.model_fields) if current else []
+    return sorted(field.alias or name for name, field in current.model_fields.items()) if current else []
 
 
 def load_model(path: Path, model: type[Model], **more: Any) -> Model:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
 import dagster as dg
 
-from shift_assets.contracts import Partition
+from shift_assets.contracts import SEGMENT_PATTERN, Partition
 from shift_assets.ingest.source import Source
 from shift_assets.settings import Settings
 
 DAY, SEGMENT = "day", "segment"
 FIRST_DAY_OF_AN_UNSET_CALENDAR = date(2020, 1, 1)
+
+_KEY = re.compile(rf"(?P<day>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})\|(?P<segment>{SEGMENT_PATTERN.strip('^$')})")
 
 
 def first_day(settings: Settings) -> date:
@@ -46,10 +49,10 @@ def key_of(partition: Partition) -> dg.MultiPartitionKey:
 
 def parse_key(key: str) -> Partition:
     """The partition that `key` ("2026-01-31|uk") names; raises ValueError for anything else."""
-    day, separator, segment = key.partition("|")
-    if not separator or "|" in segment:
+    found = _KEY.fullmatch(key)
+    if found is None:
         raise ValueError(f"{key!r} is no partition key: expected <day>|<segment>, such as 2026-01-31|uk")
-    return Partition(date.fromisoformat(day), segment)
+    return Partition(date.fromisoformat(found["day"]), found["segment"])
 
 
 def requested(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[Partition]:
@@ -58,7 +61,10 @@ def requested(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext)
 
 
 def range_tags(partitions: Iterable[Partition], segment_order: Sequence[str]) -> dict[str, str]:
-    """Run tags that ask for the rectangle of days and segments spanned by `partitions`, in one run."""
+    """Run tags that ask, in one run, for the rectangle of days and segments that `partitions` span.
+
+    Dagster's ranges follow the order in which segments are declared: those between two asked ones are asked too.
+    """
     asked = list(partitions)
     days = [partition.day for partition in asked]
     segments = sorted({partition.segment for partition in asked}, key=list(segment_order).index)

@@ -5,17 +5,19 @@ Nested keys are set by environment with two underscores: `SHIFT_MODEL__DEVICE=cp
 
 from __future__ import annotations
 
+import difflib
 import os
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from shift_assets.configfile import ConfigError, load_model
+from shift_assets.configfile import ConfigError, Lines, describe, read_yaml
 
 DEFAULT_HOME = Path(".shift")
+PREFIX = "SHIFT_"
 
 
 class _Section(BaseModel):
@@ -183,7 +185,7 @@ class Settings(BaseSettings):
     """Everything that an operator of one installation may set."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SHIFT_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -262,12 +264,31 @@ def load_settings(home: Path) -> Settings:
     """
     home = home.resolve()
     path = home / "settings.yaml"
-    overrides: dict[str, Any] = {"home": home}
-    if path.exists():
-        settings = load_model(path, Settings, **overrides)
-    else:
-        try:
-            settings = Settings(**overrides)
-        except ValidationError as error:
-            raise ConfigError(f"environment: {error}") from error
+    content, lines = read_yaml(path) if path.exists() else ({}, Lines(None))
+    _refuse_misspelt_variables()
+    try:
+        settings = Settings(**{**content, "home": home})
+    except ValidationError as error:
+        raise ConfigError(describe(error, path, lines, Settings, _variable_of)) from error
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}; write a section's keys as SHIFT_SECTION__KEY=value") from error
     return settings.model_copy(update={"home": home})
+
+
+def _variable_of(path: tuple[str | int, ...]) -> str | None:
+    """The set variable that gives the key at `path` its value; variables win over the file."""
+    for length in range(len(path), 0, -1):
+        name = PREFIX + "__".join(str(part) for part in path[:length]).upper()
+        if name in os.environ:
+            return f"environment: {name}"
+    return None
+
+
+def _refuse_misspelt_variables() -> None:
+    """A variable whose name is nearly a setting's would otherwise do nothing, silently."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in sorted(os.environ):
+        name = variable.partition("__")[0]
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+        if variable.startswith(PREFIX) and name not in known and close:
+            raise ConfigError(f"environment: {variable}: unknown; did you mean {close[0]}?")
