@@ -61,15 +61,18 @@ def read_csv_lines(
 
 
 def header_of(line: bytes, dialect: CsvDialect) -> tuple[str, ...]:
-    """The column names in a header line; raises UnreadableFileError where they are none or not distinct."""
+    """The column names in a header line; raises UnreadableFileError where they are none or not distinct.
+
+    What stands in the line is never told: where the header is missing it is a row, and names a user.
+    """
     record = _record(line + b"\n", 0, len(line), len(line), dialect.delimiter.encode())
     if record is None or record.fault is not None:
         why = record.fault.detail if record and record.fault else "a quote never closes"
         raise UnreadableFileError(f"the header cannot be read: {why}")
     names = tuple(text or "" for text in record.texts)
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = [position for position, name in enumerate(names, 1) if names.count(name) > 1]
     if twice:
-        raise UnreadableFileError(f"the header names a column twice: {', '.join(map(repr, twice))}")
+        raise UnreadableFileError(f"columns {', '.join(map(str, twice))} of the header have the same name")
     return names
 
 
@@ -84,7 +87,7 @@ def _header(data: bytes, dialect: CsvDialect, wanted: tuple[str, ...]) -> tuple[
     missing = [name for name in wanted if name not in names]
     if missing:
         raise UnreadableFileError(
-            f"the header lacks {', '.join(map(repr, missing))}; it names {', '.join(names)[:500]}"
+            f"the header lacks {', '.join(map(repr, missing))}; are the {len(names)} fields of line {line + 1} names?"
         )
     return names, data[data.index(b"\n", ends[line]) + 1 :], line + 1
 

@@ -132,22 +132,27 @@ def _printable(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """A verified file: its descriptor, the SHA-256 and size of its delivered bytes, and its compression."""
+    """A verified file: its descriptor, the SHA-256 of its delivered bytes, its compression.
+
+    `state`: size in bytes and time of the last change (ns) when it was opened.
+    """
 
     descriptor: int
     sha256: str
-    size: int
     compression: str | None
+    state: tuple[int, int]
 
     def chunks(self) -> Iterator[bytes]:
         """The decompressed content from the start, in pieces of at most CHUNK_BYTES.
 
         Raises FileChangedError where the file is no longer the one that was verified.
         """
-        before = os.fstat(self.descriptor)
         yield from _decompressed(self.descriptor, self.compression)
-        after = os.fstat(self.descriptor)
-        if before.st_size != self.size or (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raise FileChangedError where the file is no longer the one that was verified."""
+        if _state(self.descriptor) != self.state:
             raise FileChangedError("the file changed while it was read; it is read again when it is stable")
 
 
@@ -157,29 +162,31 @@ def open_delivered(landing: Path, path: str) -> Iterator[OpenedFile]:
 
     Raises UnreadableFileError for anything but a regular file, and for a damaged or bomb-like compressed one.
     """
-    with _opened(landing / path) as descriptor:
+    with _opened(landing, path) as descriptor:
+        state = _state(descriptor)
         head = os.pread(descriptor, 4, 0)
         compression = "gzip" if head.startswith(_GZIP) else "zstd" if head == _ZSTD else None
         if compression is not None:
             for _ in _decompressed(descriptor, compression):
                 pass
-        sha256, size = _digest(descriptor)
-        yield OpenedFile(descriptor, sha256, size, compression)
+        yield OpenedFile(descriptor, _digest(descriptor), compression, state)
 
 
 def describe_unreadable(landing: Path, path: str) -> tuple[bytes, str]:
     """First 64 KiB and SHA-256 of a file's delivered bytes; of no bytes where it cannot even be opened."""
     try:
-        with _opened(landing / path) as descriptor:
-            return os.pread(descriptor, 64 * 1024, 0), _digest(descriptor)[0]
+        with _opened(landing, path) as descriptor:
+            return os.pread(descriptor, 64 * 1024, 0), _digest(descriptor)
     except (UnreadableFileError, OSError):
         return b"", hashlib.sha256().hexdigest()
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(landing: Path, path: str) -> Iterator[int]:
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise UnreadableFileError("not a path inside the landing folder")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(landing / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UnreadableFileError(f"cannot be opened: {error.strerror}") from error
     try:
@@ -197,13 +204,17 @@ def handle_of(descriptor: int) -> BinaryIO:
     return handle
 
 
-def _digest(descriptor: int) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
+def _state(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
+
+
+def _digest(descriptor: int) -> str:
+    digest = hashlib.sha256()
     with handle_of(descriptor) as handle:
         while chunk := handle.read(CHUNK_BYTES):
             digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
+    return digest.hexdigest()
 
 
 def _decompressed(descriptor: int, compression: str | None) -> Iterator[bytes]:

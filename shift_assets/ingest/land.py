@@ -62,7 +62,7 @@ def land(file: Path, landing: Path, source: Source) -> Landed:
     with open_delivered(file.parent, file.name) as opened:
         judge = Judge(
             ParseContext(source=source, key=b"", lateness_days=0, landing=landing),
-            Delivered(file.name, EPOCH, opened.size),
+            Delivered(file.name, EPOCH, opened.state[0]),
             opened.sha256,
         )
         parts = _Parts(landing / EVENTS_FOLDER, _stem(file, opened.sha256))

@@ -43,6 +43,7 @@ def parquet_batches(opened: OpenedFile, wanted: tuple[str, ...]) -> Iterator[tup
         if batch.num_rows:
             yield first, batch
         first += batch.num_rows
+    opened.check_unchanged()
 
 
 def rows_of(batch: pa.RecordBatch, first: int, wanted: tuple[str, ...]) -> tuple[Rows, pa.RecordBatch]:

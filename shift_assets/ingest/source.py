@@ -52,7 +52,7 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CsvDialect(_Part):

@@ -129,6 +129,14 @@ def test_a_file_without_its_columns_is_one_rejected_row(tmp_path: Path, header: 
     assert "header" in row["detail"]
 
 
+def test_a_row_in_the_place_of_the_header_is_not_told(tmp_path: Path) -> None:
+    """Where the header is missing, the first row stands there: its user id stays out of the detail."""
+    for content in (b"ann,i1,pv,1,x", b"ann,ann,pv,1,x"):
+        (row,) = parsed(tmp_path, HEADED, content)
+        assert row["reason"] == "unreadable_file"
+        assert "ann" not in row["detail"]
+
+
 def test_a_file_of_a_header_alone_has_no_rows(tmp_path: Path) -> None:
     """Nothing delivered is nothing parsed."""
     context = context_of(tmp_path, source_of(tmp_path, HEADED))

@@ -102,7 +102,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     (folder / "link.jsonl").symlink_to(folder / "target.jsonl")
     os.mkfifo(folder / "pipe.jsonl")
     (folder / "folder.jsonl").mkdir()
-    for name in ("link.jsonl", "pipe.jsonl", "folder.jsonl", "missing.jsonl"):
+    for name in ("link.jsonl", "pipe.jsonl", "folder.jsonl", "missing.jsonl", "../../../source.yaml"):
         assert reasons(tmp_path, Delivered(f"events/day={DAY}/{name}", DAY, 1)) == ["unreadable_file"]
     assert reasons(tmp_path, target) == [None]
 

@@ -107,6 +107,6 @@ def test_the_connection_reads_no_file() -> None:
         "set enable_external_access = true",
         "copy (select 1) to '/tmp/x'",
     ):
-        with pytest.raises(Exception, match="disabled|locked|[Cc]annot"):
+        with pytest.raises(Exception, match=r"disabled|locked|[Cc]annot"):
             connection.execute(statement)
     connection.close()

@@ -49,7 +49,7 @@ def whole(home: Path, text: str, content: bytes) -> Counter[tuple[bytes, str | N
     return verdicts(home, text)
 
 
-_slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @given(json_line_files())
@@ -179,7 +179,7 @@ def test_an_export_without_a_day_lands_nothing(tmp_path: Path, content: bytes) -
     export.write_bytes(content)
     source = source_of(tmp_path, JSON_SOURCE)
     if content.strip():
-        with pytest.raises(UnreadableFileError, match="events.timestamp"):
+        with pytest.raises(UnreadableFileError, match=r"events\.timestamp"):
             land(export, tmp_path / "landing", source)
     else:
         assert land(export, tmp_path / "landing", source).rows_per_day == {}

@@ -102,9 +102,9 @@ def test_dirty_files_are_accounted_row_by_row(tmp_path: Path) -> None:
 
 def test_details_never_hold_a_user_id(tmp_path: Path) -> None:
     """Whatever is wrong with a row, its detail tells of it without the user."""
-    secret = "secret-user-4711"
+    who = "somebody-known-4711"
     lines = [
-        good_line(user=secret, **wrong)
+        good_line(user=who, **wrong)
         for wrong in (
             {"item": None},
             {"action": "stare"},
@@ -115,12 +115,12 @@ def test_details_never_hold_a_user_id(tmp_path: Path) -> None:
             {"item": "i" * 2000},
         )
     ]
-    lines += [good_line(user=secret + "\n"), good_line(user=secret * 100), good_line(user=[secret])]
-    lines += [good_line(user=secret)[:-1], good_line(user=secret) + b"x", good_line(user=secret)[:-1] + b',"user":1}']
+    lines += [good_line(user=who + "\n"), good_line(user=who * 100), good_line(user=[who])]
+    lines += [good_line(user=who)[:-1], good_line(user=who) + b"x", good_line(user=who)[:-1] + b',"user":1}']
     for row in parse_lines(tmp_path, lines):
         assert row["reason"] is not None
-        assert secret not in row["detail"]
-        assert secret.encode() in row["raw"]
+        assert who not in row["detail"]
+        assert who.encode() in row["raw"]
 
 
 def test_the_context_shows_no_secret_and_travels(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ events:
   identity: row
 items: {format: parquet, map: {item_id: sku, category: dept, price: price, text: title}}
 users: {format: csv, csv: {header: true}, map: {user_id: id, country: country, age: age}}
-segments: {by: column, table: users, column: country, values: {uk: [United Kingdom], europe: [France, Germany]}, other: rest}
+segments:
+  {by: column, table: users, column: country, values: {uk: [United Kingdom], europe: [France, Germany]}, other: rest}
 categories: {from: text, clusters: 40}
 """
 
@@ -62,6 +63,7 @@ def test_hash_segments_are_numbered(tmp_path: Path) -> None:
     ("old", "new", "line", "says"),
     [
         ("  format: jsonl", "  formt: jsonl", 4, "did you mean 'format'"),
+        ("source: json_shop", "sorce: json_shop", 1, "did you mean 'source'"),
         ("timezone: Europe/London", "timezone: Europe/Londn", 2, "unknown timezone"),
         ("  format: jsonl", "  format: xml", 4, "jsonl"),
         ("behavior: action, ", "behaviour: action, ", 5, "behavior"),

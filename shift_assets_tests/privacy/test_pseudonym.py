@@ -60,6 +60,6 @@ def test_the_environment_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_weak_key_is_refused_without_being_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     """The error says what to write, not what was written."""
     monkeypatch.setenv(KEY_VARIABLE, value)
-    with pytest.raises(ConfigError, match="at least 32|64 hex") as error:
+    with pytest.raises(ConfigError, match=r"at least 32|64 hex") as error:
         load_key(tmp_path)
     assert value not in str(error.value)
