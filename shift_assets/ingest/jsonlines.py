@@ -24,6 +24,9 @@ from shift_assets.ingest.rows import Fault, Kind, Rows, bytes_of, slices
 MAXIMUM_LAYOUTS = 8
 """Distinct orders of keys that one block reads fast; lines in rarer ones are read one by one."""
 
+MAXIMUM_SPACES = 4
+"""Spaces on either side of a value that the fast way passes over."""
+
 _QUOTE, _COLON, _COMMA, _OPEN, _CLOSE, _SPACE, _BACKSLASH = (ord(c) for c in '":,{} \\')
 _STRUCTURE = bytes(chr(code) in '":,{}[]' for code in range(256))
 """For each byte 1 where it is structural: a translation table."""
@@ -212,11 +215,13 @@ class _Tokens:
     def _trimmed(
         self, starts: NDArray[np.int64], ends: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Bounds without the spaces around a value; an all-space one stays empty."""
-        while (space := (self.codes[starts] == _SPACE) & (starts < ends)).any():
-            starts = starts + space
-        while (space := (self.codes[ends - 1] == _SPACE) & (starts < ends)).any():
-            ends = ends - space
+        """Bounds without the few spaces around a value; of an all-space one nothing stays."""
+        for _ in range(MAXIMUM_SPACES):
+            leading = (self.codes[starts] == _SPACE) & (starts < ends)
+            trailing = (self.codes[ends - 1] == _SPACE) & (starts < ends - 1)
+            if not (leading.any() or trailing.any()):
+                break
+            starts, ends = starts + leading, ends - trailing
         return starts, ends
 
 

@@ -5,7 +5,6 @@ Every delivered row gives exactly one PARSED row. A file that cannot be read to 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -74,7 +73,7 @@ def parse_file(context: ParseContext, delivered: Delivered, tally: FileTally | N
             finally:
                 judge.close()
     except UnreadableFileError as error:
-        if tally.rows:
+        if tally.rows:  # rows of it are published already: the run must fail
             raise
         head, sha256 = describe_unreadable(context.landing, delivered.path)
         tally.sha256, tally.rows = sha256, 1
@@ -88,11 +87,7 @@ def read_rows(opened: OpenedFile, form: TableFile, wanted: tuple[str, ...]) -> I
     """
     if form.format == "parquet":
         yield from read_parquet_rows(opened, wanted)
-        return
-    chunks = opened.chunks()
-    head = next(chunks, b"")
-    whole = itertools.chain([head], chunks)
-    if form.format == "csv":
-        yield from read_csv_lines(whole, form.dialect, wanted)
+    elif form.format == "csv":
+        yield from read_csv_lines(opened.chunks(), form.dialect, wanted)
     else:
-        yield from read_json_lines(whole, wanted)
+        yield from read_json_lines(opened.chunks(), wanted)
