@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from shift_assets.ingest.catalogue import Catalogue
+from shift_assets.ingest.identifiers import Pseudonyms
+from shift_assets.ingest.segments import SegmentChooser
 from shift_assets.ingest.source import Source
 
 
@@ -16,6 +21,7 @@ class ParseContext:
 
     `items`: item_id, category, price, text (null where not delivered), one row per item.
     `user_segments`: user_id (pseudonym), segment, one row per user of the users table.
+    What a process learns from them serves all files that it parses, and stays in that process.
     """
 
     source: Source
@@ -24,3 +30,18 @@ class ParseContext:
     landing: Path
     items: pa.Table | None = field(default=None, repr=False, compare=False)
     user_segments: pa.Table | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {part.name: getattr(self, part.name) for part in fields(self)}
+
+    @cached_property
+    def pseudonyms(self) -> Pseudonyms:
+        return Pseudonyms(self.key)
+
+    @cached_property
+    def chooser(self) -> SegmentChooser:
+        return SegmentChooser(self.source, self.user_segments)
+
+    @cached_property
+    def catalogue(self) -> Catalogue | None:
+        return None if self.items is None else Catalogue(self.items)

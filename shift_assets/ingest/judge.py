@@ -20,10 +20,10 @@ from shift_assets.contracts import BEHAVIORS
 from shift_assets.ingest.context import ParseContext
 from shift_assets.ingest.expressions import Expression, ExpressionError, evaluate, new_connection
 from shift_assets.ingest.files import Delivered, UnreadableFileError
-from shift_assets.ingest.identifiers import Pseudonyms, checked_ids
+from shift_assets.ingest.identifiers import checked_ids
 from shift_assets.ingest.parsed import PARSED, RAW_CAP_BYTES
 from shift_assets.ingest.rows import Rows
-from shift_assets.ingest.segments import SegmentChooser, segment_of_row
+from shift_assets.ingest.segments import segment_of_row
 from shift_assets.ingest.source import MAPPED, TYPED
 from shift_assets.ingest.values import TimestampReader, as_text, blank_to_null, nulls_mask, to_double, truth
 from shift_assets.ingest.verdicts import Verdicts, shown
@@ -74,10 +74,8 @@ class Judge:
         form = source.events.timestamp
         wall = local_calendar(form.zone) if form.zone else self._calendar
         self._timestamps = TimestampReader(form, wall, self._connection)
-        self._pseudonyms = Pseudonyms(context.key)
         self._behaviors = _behavior_names(source.events.behaviors, derived="behavior" in source.events.derive)
-        self._choose = SegmentChooser(source, context.user_segments)
-        self._catalogue = _Catalogue(context.items) if context.items is not None else None
+        self._pseudonyms, self._choose, self._catalogue = context.pseudonyms, context.chooser, context.catalogue
 
     def close(self) -> None:
         self._connection.close()
@@ -269,21 +267,6 @@ class Judge:
                 parts.append(f"coalesce({part}, '\x1e')")
         sql = f"md5(concat_ws('\x1f', '{self._source.name}', {', '.join(parts)}))"
         return evaluate(self._connection, Expression(sql, sql, {a: a for a in fields}), fields, "varchar", len(rows))
-
-
-class _Catalogue:
-    """The items table, found by item id."""
-
-    def __init__(self, items: pa.Table) -> None:
-        ids = items["item_id"].to_pylist()
-        self._row = dict(zip(ids, range(len(ids)), strict=True))
-        self._columns = {name: items[name].combine_chunks() for name in ("category", "price", "text")}
-
-    def of(self, item_ids: pa.Array) -> dict[str, pa.Array]:
-        encoded = pc.dictionary_encode(item_ids)
-        where = pa.array([self._row.get(text) for text in encoded.dictionary.to_pylist()], pa.int64())
-        rows = where.take(encoded.indices)
-        return {name: column.take(rows) for name, column in self._columns.items()}
 
 
 def _behavior_names(delivered: Mapping[str, str], *, derived: bool) -> dict[str, str]:

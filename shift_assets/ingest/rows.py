@@ -33,7 +33,7 @@ class Rows:
     """Some rows of one file, in order.
 
     `numbers[row]`: line (or Parquet row) from 1 where the row begins. `raw`: its delivered bytes.
-    `columns`: each wanted delivered column, as text, or as typed in Parquet; null in faulty rows.
+    `columns`: each wanted delivered column, as text, or as typed in Parquet; of no meaning in faulty rows.
     `kinds[column][row]`: a Kind per value, where the format knows more than text. `faults`: by index in here.
     `digests`: SHA-256 of rows whose `raw` is already cut, by index; `spans`: their offset and length in the file.
     """
