@@ -42,7 +42,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 FromOption = Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")]
 ToOption = Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day.")]
 
-DEMO_DAYS, DEMO_HISTORY_DAYS = 28, 84
+DEMO_DAYS, DEMO_HISTORY_DAYS = 28, 336
 DEMO_LAST_DAY = date(2011, 12, 9)
 """The last day of the shipped log."""
 
@@ -479,7 +479,7 @@ def _print_summary(platform: Any, summary: Any) -> None:
         horizon = platform.settings.outcomes.horizon_days
         table.add_row(
             f"  recall@{summary.k}",
-            f"{summary.recall_at_k:.3f} on the {horizon} days after each list ({summary.users_judged:,} user lists judged)",
+            f"{summary.recall_at_k:.3f} on the {horizon} days after each list ({summary.users_judged:,} lists judged)",
         )
     if summary.alarms_confirmed_share is not None:
         table.add_row(

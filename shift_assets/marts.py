@@ -175,7 +175,7 @@ REJECTED_REASONS = Table(
 
 OUTCOMES = Table(
     "outcomes",
-    grain="one day of one segment: the alarms opened that day, judged by the days after",
+    grain="one day of one segment: the alarms whose horizon ended that day",
     key=("day", "segment"),
     consumer="quality reports",
     own_columns=(
@@ -261,7 +261,7 @@ PUBLIC_SEGMENT_SHIFTS = Table(
 
 PUBLIC_OUTCOMES = Table(
     "outcomes",
-    grain="one day of one segment: the alarms opened that day, judged by the days after",
+    grain="one day of one segment: the alarms whose horizon ended that day",
     key=("day", "segment"),
     consumer="everybody",
     own_columns=(
@@ -273,7 +273,7 @@ PUBLIC_OUTCOMES = Table(
 
 PUBLIC_RECOMMENDATION_QUALITY = Table(
     "recommendation_quality",
-    grain="one policy on one day of one segment, judged by the days after",
+    grain="one policy on one day of one segment: the lists whose horizon ended that day",
     key=("day", "segment", "policy"),
     consumer="everybody",
     own_columns=(

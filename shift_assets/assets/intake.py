@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow as pa
 
 from shift_assets import partitions as keys
+from shift_assets.assets.failures import final_unless_transient
 from shift_assets.assets.pictures import rejections_by_reason
 from shift_assets.assets.publishing import (
     OWNER,
@@ -95,39 +96,44 @@ def _cleaning(platform: Platform) -> dg.AssetsDefinition:
     def cleaning(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult]:
-        from shift_assets.ingest.clean import clean
-        from shift_assets.resources.verdicts import judge_and_store
-
-        asked = keys.requested(context)
-        engine = platform.engine()
-        claims = {table.name: platform.lake.claim(table, asked, context.run_id) for table in _TABLES}
-        parts = clean(
-            platform.parse_context,
-            days_of(asked),
-            segments_of(asked),
-            settings=platform.settings,
-            categories=platform.category_model(keys.first_day(platform.settings)),
-            engine=engine,
-            staging=platform.settings.staging,
-        )
-        wanted = set(asked)
-        for chunk in parts:
-            done = [partition for partition in chunk.partitions if partition in wanted]
-            for table, rows in _rows_by_table(chunk):
-                claim = claims[table.name].narrowed(done)
-                published = platform.lake.publish(table, rows, claim)
-                if table in _ASSETS:
-                    picture = rejections_by_reason(rows) if table is REJECTED_EVENTS else None
-                    report(context, table.name, rows, published, picture=picture, more=_told(chunk, done, engine))
-            judge_and_store(platform, CLEAN_EVENTS, done, context.run_id)
-            context.log.info(
-                f"{done[0].day} to {done[-1].day} on {engine}: {chunk.delivered.num_rows} files, "
-                f"{chunk.clean.num_rows:,} clean and {chunk.rejected.num_rows:,} rejected rows"
-            )
+        _clean_and_publish(context, platform)
         for table in _ASSETS:
             yield emitted(table.name)
 
     return cleaning
+
+
+@final_unless_transient()
+def _clean_and_publish(context: dg.AssetExecutionContext, platform: Platform) -> None:
+    from shift_assets.ingest.clean import clean
+    from shift_assets.resources.verdicts import judge_and_store
+
+    asked = keys.requested(context)
+    engine = platform.engine()
+    claims = {table.name: platform.lake.claim(table, asked, context.run_id) for table in _TABLES}
+    parts = clean(
+        platform.parse_context,
+        days_of(asked),
+        segments_of(asked),
+        settings=platform.settings,
+        categories=platform.category_model(keys.first_day(platform.settings)),
+        engine=engine,
+        staging=platform.settings.staging,
+    )
+    wanted = set(asked)
+    for chunk in parts:
+        done = [partition for partition in chunk.partitions if partition in wanted]
+        for table, rows in _rows_by_table(chunk):
+            claim = claims[table.name].narrowed(done)
+            published = platform.lake.publish(table, rows, claim)
+            if table in _ASSETS:
+                picture = rejections_by_reason(rows) if table is REJECTED_EVENTS else None
+                report(context, table.name, rows, published, picture=picture, more=_told(chunk, done, engine))
+        judge_and_store(platform, CLEAN_EVENTS, done, context.run_id)
+        context.log.info(
+            f"{done[0].day} to {done[-1].day} on {engine}: {chunk.delivered.num_rows} files, "
+            f"{chunk.clean.num_rows:,} clean and {chunk.rejected.num_rows:,} rejected rows"
+        )
 
 
 def _rows_by_table(chunk: CleanedChunk) -> list[tuple[Table, pa.Table]]:

@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow as pa
 
 from shift_assets import partitions as keys
+from shift_assets.assets.failures import final_unless_transient
 from shift_assets.assets.intake import CLEAN
 from shift_assets.assets.pictures import interest_share
 from shift_assets.assets.publishing import (
@@ -29,10 +30,12 @@ from shift_assets.contracts import (
     USER_FEATURES,
     Partition,
 )
-from shift_assets.resources.lake import Published, content_digests
+from shift_assets.resources.lake import EMPTY_DIGEST, Published, content_digests
 from shift_assets.resources.platform import Platform, days_of, segments_of
 
 GROUP = "interest"
+SNAPSHOTS_PER_COMMIT = 7
+"""Days of a segment's state, every user once a day, that are held before they are written."""
 SERIES, STATE = INTEREST_SERIES.name, INTEREST_STATE.name
 
 
@@ -83,6 +86,7 @@ def interest_assets(platform: Platform) -> list[dg.AssetsDefinition]:
 def _series(platform: Platform, partitions: list[Partition]) -> pa.Table:
     from shift_assets.interest.series import interest_series
 
+    platform.lake.require(CLEAN_EVENTS, partitions)
     days = days_of(partitions)
     events = platform.read(CLEAN_EVENTS, days[0], days[-1], segments_of(partitions))
     return interest_series(events, platform.settings.interest, platform.source.timezone)
@@ -107,27 +111,36 @@ def _state(platform: Platform, partitions: dg.MultiPartitionsDefinition) -> dg.A
     def interest_state(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult]:
-        asked = keys.requested(context)
-        days = days_of(asked)
-        keep_from = days[-1] - timedelta(days=platform.settings.state.keep_days)
-        kept = [partition for partition in asked if partition.day >= keep_from]
-        claim = platform.lake.claim(INTEREST_STATE, kept, context.run_id)
-        snapshots: list[pa.Table] = []
-        expired: dict[Partition, Published] = {}
-        for segment in segments_of(asked):
-            for day, state in _advanced(platform, days, segment):
-                if day >= keep_from:
-                    snapshots.append(state)
-                else:
-                    partition = Partition(day, segment)
-                    digest = content_digests(state).get(partition, "0" * 32)
-                    expired[partition] = Published(state.num_rows, digest, "past its retention, not kept")
-        rows = INTEREST_STATE.conform(pa.concat_tables(snapshots))
-        published = {**expired, **platform.lake.publish(INTEREST_STATE, rows, claim)}
-        report(context, STATE, rows, dict(sorted(published.items())))
+        _advance_and_publish(context, platform)
         yield emitted(STATE)
 
     return cast(dg.AssetsDefinition, interest_state)
+
+
+@final_unless_transient()
+def _advance_and_publish(context: dg.AssetExecutionContext, platform: Platform) -> None:
+    """Loops the days in order, segment by segment; a few snapshots at a time are in memory."""
+    asked = keys.requested(context)
+    days = days_of(asked)
+    keep_from = days[-1] - timedelta(days=platform.settings.state.keep_days)
+    claim = platform.lake.claim(INTEREST_STATE, [p for p in asked if p.day >= keep_from], context.run_id)
+    published: dict[Partition, Published] = {}
+    newest: list[pa.Table] = []
+    for segment in segments_of(asked):
+        waiting: dict[Partition, pa.Table] = {}
+        for day, state in _advanced(platform, days, segment):
+            partition = Partition(day, segment)
+            if day < keep_from:
+                digest = content_digests(state).get(partition, EMPTY_DIGEST)
+                published[partition] = Published(state.num_rows, digest, "past its retention, not kept")
+                continue
+            waiting[partition] = state
+            if len(waiting) == SNAPSHOTS_PER_COMMIT or day == days[-1]:
+                rows = pa.concat_tables(waiting.values())
+                published |= platform.lake.publish(INTEREST_STATE, rows, claim.narrowed(waiting))
+                waiting = {}
+        newest.append(state)
+    report(context, STATE, pa.concat_tables(newest), dict(sorted(published.items())))
 
 
 def _advanced(platform: Platform, days: list[date], segment: str) -> Iterator[tuple[date, pa.Table]]:
@@ -139,6 +152,7 @@ def _advanced(platform: Platform, days: list[date], segment: str) -> Iterator[tu
         yesterday = days[0] - timedelta(days=1)
         platform.lake.require(INTEREST_STATE, [Partition(yesterday, segment)])
         before = platform.lake.read(INTEREST_STATE, first_day=yesterday, last_day=yesterday, segments=[segment])
+    platform.lake.require(INTEREST_SERIES, [Partition(day, segment) for day in days])
     series = platform.read(INTEREST_SERIES, days[0], days[-1], [segment])
     return advance_range(before, series, days, segment, platform.settings)
 

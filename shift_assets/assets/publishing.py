@@ -22,6 +22,7 @@ from dagster._core.definitions.source_asset import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as EVENTS_ARE_EMITTED_BY_THE_STEP,
 )
 
+from shift_assets.assets.failures import final_unless_transient
 from shift_assets.assets.preview import preview
 from shift_assets.contracts import Partition, Table
 from shift_assets.partitions import key_of, requested
@@ -85,10 +86,11 @@ def build(asset: TableAsset, partitions: dg.PartitionsDefinition, settings: Sett
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult]:
         for chunk in chunks(requested(context), asset.chunk_days):
-            claim = platform.lake.claim(asset.table, chunk, context.run_id)
-            rows = asset.table.conform(asset.compute(platform, chunk))
-            published = platform.lake.publish(asset.table, rows, claim)
-            picture = asset.picture(platform, rows)
+            with final_unless_transient():
+                claim = platform.lake.claim(asset.table, chunk, context.run_id)
+                rows = asset.table.conform(asset.compute(platform, chunk))
+                published = platform.lake.publish(asset.table, rows, claim)
+                picture = asset.picture(platform, rows)
             report(context, asset.key, rows, published, metrics=asset.metrics, picture=picture)
             context.log.info(f"{asset.key}: {rows.num_rows:,} rows in {len(chunk)} partitions")
         yield emitted(asset.key)

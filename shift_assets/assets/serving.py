@@ -9,6 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from shift_assets import partitions as keys
+from shift_assets.assets.failures import final_unless_transient
 from shift_assets.assets.publishing import OWNER, TRANSIENT_RETRY, TableAsset, backfill_policy, build, code_version
 from shift_assets.assets.shift import ALERTS
 from shift_assets.automation.conditions import content_changed
@@ -106,7 +107,8 @@ def _warehouse(platform: Platform) -> dg.AssetsDefinition:
         ),
     )
     def warehouse(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:
-        loaded = platform.warehouse.load(platform.lake)
+        with final_unless_transient():
+            loaded = platform.warehouse.load(platform.lake)
         context.log.info(f"warehouse: {loaded.partitions or 'nothing new'}{', rebuilt' if loaded.rebuilt else ''}")
         return dg.MaterializeResult(
             metadata={
@@ -145,7 +147,8 @@ def _bi_files(platform: Platform) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult]:
         from shift_assets.resources.bi_files import publish
 
-        published = publish(platform.warehouse, platform.settings.bi, platform.settings.public.keep_generations)
+        with final_unless_transient():
+            published = publish(platform.warehouse, platform.settings.bi, platform.settings.public.keep_generations)
         metadata: dict[str, Any] = {}
         for name, publication in published.items():
             context.log.info(f"{name}: generation {publication.generation}, as of {publication.as_of_day}")

@@ -266,9 +266,7 @@ def _split(ordered: pa.Table, wanted: Collection[Partition], name: str) -> dict[
     parts = {partition: ordered.slice(0, 0) for partition in wanted}
     for partition, part in _runs(ordered):
         if partition not in parts:
-            raise ValueError(
-                f"{name}: {part.num_rows} rows of {partition.day}|{partition.segment}, a partition that was not asked for"
-            )
+            raise ValueError(f"{name}: rows of {partition.day}|{partition.segment}, a partition that was not asked for")
         parts[partition] = part
     return parts
 

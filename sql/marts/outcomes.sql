@@ -1,4 +1,4 @@
--- How the alarms of a day fared.
+-- How the alarms fared whose horizon ended on the day.
 select
     day,
     segment,

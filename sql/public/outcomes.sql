@@ -1,4 +1,5 @@
--- How the alarms of a day fared, in users. The share is shown only where both sides of it are many.
+-- How the alarms fared whose horizon ended on the day, in users. The share is shown only where both sides of it are
+-- many.
 with judged as (
     select
         outcomes.day,
@@ -8,9 +9,9 @@ with judged as (
     from base.alert_outcomes as outcomes
     inner join base.shift_alerts as alerts
         on
-            outcomes.day = alerts.day
-            and outcomes.segment = alerts.segment
+            outcomes.segment = alerts.segment
             and outcomes.alert_id = alerts.alert_id
+            and outcomes.day - outcomes.horizon_days = alerts.day
     where outcomes.confirmed is not null
     group by outcomes.day, outcomes.segment, alerts.user_id
 ),
