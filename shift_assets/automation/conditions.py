@@ -20,6 +20,7 @@ def content_changed(*ignored: str) -> Condition:
     - no restriction to the latest day: late data are the point.
     - a partition that was never made is not asked for: history that only the state needed stays as it is.
     - missing inputs hold it back, and so does a run that already has the partition or its inputs in hand.
+    - an input that changes again between the asking and the next tick asks again.
     - it asks for every partition whose window holds the changed one and no more: an input read through a window of
       28 days concerns 28 days of the segment, in one backfill.
     - `ignored` inputs do not count: the state's chain over days must never crawl one day per tick.
@@ -31,7 +32,7 @@ def content_changed(*ignored: str) -> Condition:
         updated = updated.ignore(dg.AssetSelection.assets(*ignored))
     return (
         updated.since(
-            dg.AutomationCondition.newly_requested()
+            (dg.AutomationCondition.newly_requested() & ~updated)
             | dg.AutomationCondition.newly_updated()
             | dg.AutomationCondition.initial_evaluation()
         )
