@@ -51,8 +51,11 @@ class TextEmbedder:
         weights = TfidfTransformer(sublinear_tf=True).fit_transform(counts).astype(np.float32)
         # One thread: the sums, and so the vectors, must not depend on how many cores there are.
         # Texts that are all alike have no variance, of which sklearn reports a share that nobody reads.
-        with threadpool_limits(limits=1), np.errstate(invalid="ignore"):
-            vectors = TruncatedSVD(kept, n_iter=2, random_state=seed).fit_transform(weights)
+        if weights.shape[1] == 1:
+            vectors = weights.toarray()  # one term is one dimension; sklearn decomposes no fewer than two
+        else:
+            with threadpool_limits(limits=1), np.errstate(invalid="ignore"):
+                vectors = TruncatedSVD(kept, n_iter=2, random_state=seed).fit_transform(weights)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         # Rounding leaves about 1e-7 of a text without a known term.
         out[:, :kept] = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-4)
