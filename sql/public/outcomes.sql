@@ -11,7 +11,7 @@ with judged as (
         on
             outcomes.segment = alerts.segment
             and outcomes.alert_id = alerts.alert_id
-            and outcomes.day - outcomes.horizon_days = alerts.day
+            and outcomes.day - outcomes.horizon_days::integer = alerts.day
     where outcomes.confirmed is not null
     group by outcomes.day, outcomes.segment, alerts.user_id
 ),
