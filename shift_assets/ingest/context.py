@@ -21,6 +21,7 @@ class ParseContext:
 
     `items`: item_id, category, price, text (null where not delivered), one row per item.
     `user_segments`: user_id (pseudonym), segment, one row per user of the users table.
+    `erased`: pseudonyms of users who asked to be forgotten; no row of theirs is taken in.
     What a process learns from them serves all files that it parses, and stays in that process.
     """
 
@@ -30,6 +31,7 @@ class ParseContext:
     landing: Path
     items: pa.Table | None = field(default=None, repr=False, compare=False)
     user_segments: pa.Table | None = field(default=None, repr=False, compare=False)
+    erased: frozenset[str] = field(default=frozenset(), repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {part.name: getattr(self, part.name) for part in fields(self)}

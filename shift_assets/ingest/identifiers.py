@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +22,13 @@ CACHE_ENTRIES = 1_000_000
 """Pseudonyms remembered at most (about 150 MB)."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CANDIDATES = (
+    re.compile(r"\w+"),
+    re.compile(r"[^\s\"',;|:{}\[\]()<>=&]+"),
+    re.compile(r"[^,;|\t\r\n]+"),
+    re.compile(r'"(?:[^"\\]|\\.)*"'),
+)
+"""Where an id may stand in a row that cannot be read: a word, between signs, a field, a quoted text."""
 _INTEGRAL = r"^-?[0-9]+(?:\.0+)?$"
 
 Mask = NDArray[np.bool_]
@@ -124,3 +134,18 @@ class Pseudonyms(dict[str, str]):
         encoded = pc.dictionary_encode(ids)
         names = pa.array(list(map(self.__getitem__, encoded.dictionary.to_pylist())), pa.string())
         return names.take(encoded.indices)
+
+
+def tells_of(raw: bytes, key: bytes, pseudonyms: Collection[str]) -> bool:
+    """Whether delivered bytes that cannot be read as a row hold the id of one of `pseudonyms`.
+
+    The ids themselves are not known any more, so the pseudonym of everything that may be one is made.
+    """
+    text = raw.decode(errors="replace")
+    candidates = {found for form in _CANDIDATES for found in form.findall(text)}
+    for quoted in [found for found in candidates if found.startswith('"')]:
+        candidates.add(quoted.strip('"'))
+        with suppress(ValueError):
+            candidates.add(str(json.loads(quoted)).encode(errors="replace").decode())  # half a surrogate
+    candidates |= {candidate.strip() for candidate in candidates}
+    return any(pseudonym(key, candidate) in pseudonyms for candidate in candidates)

@@ -1,7 +1,8 @@
 """The row logic: what concerns one delivered row alone, settled on whole batches.
 
 Order of the questions, of which the first to fail gives the reason: can the row be read, who (user), what (item),
-which behaviour, when, in which folder's days, with which numbers, by the source's own rules.
+which behaviour, when, in which folder's days, with which numbers, by the source's own rules. Of users who were
+erased nothing is kept but that there was a row.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from shift_assets.contracts import BEHAVIORS
 from shift_assets.ingest.context import ParseContext
 from shift_assets.ingest.expressions import Expression, ExpressionError, evaluate, new_connection
 from shift_assets.ingest.files import Delivered, UnreadableFileError
-from shift_assets.ingest.identifiers import checked_ids
+from shift_assets.ingest.identifiers import checked_ids, tells_of
 from shift_assets.ingest.parsed import PARSED, RAW_CAP_BYTES
 from shift_assets.ingest.rows import Rows
 from shift_assets.ingest.segments import segment_of_row
@@ -32,6 +33,9 @@ from shift_assets.ingest.zones import local_calendar
 EPOCH = date(1970, 1, 1)
 _NUMERIC = ("quantity", "price", "rating")
 _NO_STRING = pa.scalar(None, pa.string())
+_OF_EVENT = tuple(part.name for part in PARSED if part.nullable and part.name not in ("reason", "detail", "raw_sha256"))
+_NOTHING_SHA256 = hashlib.sha256().hexdigest()
+ERASED_REASON, ERASED_DETAIL = "missing_user", "the user was erased on request"
 
 Mask = NDArray[np.bool_]
 
@@ -76,6 +80,7 @@ class Judge:
         self._timestamps = TimestampReader(form, wall, self._connection)
         self._behaviors = _behavior_names(source.events.behaviors, derived="behavior" in source.events.derive)
         self._pseudonyms, self._choose, self._catalogue = context.pseudonyms, context.chooser, context.catalogue
+        self._context = context
 
     def close(self) -> None:
         self._connection.close()
@@ -97,9 +102,11 @@ class Judge:
                 problem.reported(verdicts)
         columns = self._repaired(columns)
         self._apply_rules(rows, columns, verdicts)
+        erased = self._erased(rows, pseudonyms, verdicts)
+        verdicts.overrule(erased, ERASED_REASON, ERASED_DETAIL)
         reason, detail = verdicts.columns()
         accepted = pa.array(~verdicts.rejected)
-        known = ~nulls_mask(pseudonyms)
+        known = ~nulls_mask(pseudonyms) & ~erased
         raw, digests = _capped(rows, verdicts.rejected)
         event_ids = self._event_ids(rows, columns, pseudonyms)
         arrays = {
@@ -118,7 +125,20 @@ class Judge:
             "raw": raw,
             "raw_sha256": digests,
         }
+        if erased.any():
+            _forget(arrays, pa.array(erased))
         return pa.RecordBatch.from_arrays([arrays[name] for name in PARSED.names], schema=PARSED)
+
+    def _erased(self, rows: Rows, pseudonyms: pa.Array, verdicts: Verdicts) -> Mask:
+        """Rows of erased users: their own, and rejected ones of nobody known whose bytes tell of one."""
+        listed = self._context.erased
+        if not listed:
+            return np.zeros(len(rows), dtype=bool)
+        erased = truth(pc.is_in(pseudonyms, pa.array(sorted(listed), pa.string())))
+        doubtful = np.flatnonzero(verdicts.rejected & nulls_mask(pseudonyms))
+        for row, raw in zip(doubtful.tolist(), rows.raw.take(pa.array(doubtful)).to_pylist(), strict=True):
+            erased[row] = tells_of(raw, self._context.key, listed)
+        return erased
 
     def _wrong_day(self, day: int) -> str:
         folder = self._delivered.folder_day
@@ -275,6 +295,14 @@ def _behavior_names(delivered: Mapping[str, str], *, derived: bool) -> dict[str,
     return contract | dict(delivered)
 
 
+def _forget(arrays: dict[str, pa.Array], erased: pa.Array) -> None:
+    """Takes every byte of the `erased` rows out of the PARSED columns."""
+    for name in _OF_EVENT:
+        arrays[name] = pc.if_else(erased, pa.scalar(None, arrays[name].type), arrays[name])
+    arrays["raw"] = pc.if_else(erased, pa.scalar(b"", pa.binary()), arrays["raw"])
+    arrays["raw_sha256"] = pc.if_else(erased, pa.scalar(_NOTHING_SHA256), arrays["raw_sha256"])
+
+
 def _capped(rows: Rows, rejected: Mask) -> tuple[pa.Array, pa.Array]:
     """Raw bytes up to the cap; SHA-256 of the whole for rejected and cut rows."""
     lengths = np.asarray(pc.binary_length(rows.raw))
@@ -291,6 +319,7 @@ def _capped(rows: Rows, rejected: Mask) -> tuple[pa.Array, pa.Array]:
 
 def unreadable_row(context: ParseContext, delivered: Delivered, why: str, head: bytes, sha256: str) -> pa.RecordBatch:
     """The one rejected row that stands for a file of which nothing can be published."""
+    raw = b"" if context.erased and tells_of(head, context.key, context.erased) else head[:RAW_CAP_BYTES]
     row = {
         "folder_day": delivered.folder_day,
         "source_file": delivered.path,
@@ -300,7 +329,7 @@ def unreadable_row(context: ParseContext, delivered: Delivered, why: str, head: 
         "segment_known": False,
         "reason": "unreadable_file",
         "detail": why,
-        "raw": head[:RAW_CAP_BYTES],
+        "raw": raw,
         "raw_sha256": sha256,
     }
     return pa.RecordBatch.from_pylist([row], schema=PARSED)

@@ -17,6 +17,7 @@ from shift_assets.ingest.parse import read_rows
 from shift_assets.ingest.rows import Rows
 from shift_assets.ingest.source import Source, TableFile
 from shift_assets.ingest.values import as_text, blank_to_null, to_double
+from shift_assets.privacy.erase import erased_pseudonyms
 from shift_assets.privacy.pseudonym import load_key
 
 ITEMS = pa.schema([("item_id", pa.string()), ("category", pa.string()), ("price", pa.float64()), ("text", pa.string())])
@@ -25,7 +26,8 @@ _logger = logging.getLogger(__name__)
 
 
 def make_context(source: Source, landing: Path, privacy_folder: Path, lateness_days: int) -> ParseContext:
-    """Everything the parser must know: the key is loaded (or made), items and users are read from the landing."""
+    """Everything the parser must know: the key is loaded (or made), erased users are listed, items and
+    users are read from the landing."""
     key = load_key(privacy_folder)
     users = read_users(landing, source, key)
     segments = None
@@ -41,6 +43,7 @@ def make_context(source: Source, landing: Path, privacy_folder: Path, lateness_d
         landing=landing,
         items=read_items(landing, source),
         user_segments=segments,
+        erased=erased_pseudonyms(privacy_folder),
     )
 
 

@@ -33,6 +33,12 @@ class Verdicts:
             self.rejected[row] = True
             self._why[row] = (reason, detail)
 
+    def overrule(self, rows: NDArray[np.bool_], reason: str, detail: str) -> None:
+        """Reject `rows` for this reason whatever was found before."""
+        self.rejected |= rows
+        for row in np.flatnonzero(rows).tolist():
+            self._why[row] = (reason, detail)
+
     def columns(self) -> tuple[pa.Array, pa.Array]:
         """`reason` and `detail`, null where accepted."""
         count = len(self.rejected)

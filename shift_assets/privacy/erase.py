@@ -9,6 +9,7 @@ names both. Nothing else may be running; an attempt that is running is fenced ou
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -176,7 +177,7 @@ def _empty_rejected(lake: ErasableLake, pseudonyms: Collection[str], delivered_i
         rows = _rows(lake, REJECTED_EVENTS, partition).to_pylist()
         subjects = [row for row in rows if _tells(pattern, row)]
         for row in subjects:
-            row |= {"raw": b"", "raw_sha256": "0" * 64, "detail": "erased"}
+            row |= {"raw": b"", "raw_sha256": hashlib.sha256().hexdigest(), "detail": "erased"}
         claim = lake.claim(REJECTED_EVENTS, [partition], "erase")
         lake.publish(REJECTED_EVENTS, pa.Table.from_pylist(rows, schema=REJECTED_EVENTS.schema), claim)
         emptied += len(subjects)
