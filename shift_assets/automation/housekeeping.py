@@ -44,10 +44,10 @@ def housekeeping_job(platform: Platform) -> dg.JobDefinition:
             if gone:
                 context.log.info(f"{table.name}: deleted {len(gone)} files")
         staging = platform.settings.staging
-        for folder in staging.iterdir() if staging.exists() else ():
-            if time.time() - folder.stat().st_mtime > STAGING_AFTER_SECONDS:
-                shutil.rmtree(folder)
-                context.log.info(f"deleted staging folder {folder.name}")
+        for entry in list(staging.iterdir()) if staging.exists() else []:
+            if time.time() - entry.stat().st_mtime > STAGING_AFTER_SECONDS:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                context.log.info(f"deleted staging {entry.name}")
 
     @dg.job(name="housekeeping", description="Retention, vacuum and clearing of staging")
     def housekeeping() -> None:

@@ -160,7 +160,12 @@ class Lake:
         log = self._open(table)
         if log is None:
             return []
-        gone: list[str] = log.vacuum(retention_hours=retention_hours, dry_run=False, enforce_retention_duration=False)
+        gone: list[str] = log.vacuum(
+            retention_hours=retention_hours,
+            dry_run=False,
+            enforce_retention_duration=False,
+            full=True,  # also files of interrupted publishes, which no version ever named
+        )
         log.create_checkpoint()
         log.cleanup_metadata()
         return gone

@@ -1,0 +1,124 @@
+"""Laws of housekeeping: what it drops, what it leaves to readers, when it runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shift_assets.automation.housekeeping import STAGING_AFTER_SECONDS, VACUUM_AFTER_HOURS, expired_state
+from shift_assets.automation.jobs import all_jobs
+from shift_assets.automation.schedules import all_schedules
+from shift_assets.contracts import INTEREST_SERIES, INTEREST_STATE, Partition
+from shift_assets.home import open_platform
+from shift_assets.resources.platform import Platform
+from shift_assets_tests.installations import FIRST_DAY, new_installation
+from shift_assets_tests.lakes import rows_of
+
+SEGMENTS = ("shard-0", "shard-1")
+partitions = st.builds(Partition, st.dates(date(2026, 1, 1), date(2026, 6, 1)), st.sampled_from([*SEGMENTS, "shard-2"]))
+
+
+@given(st.lists(partitions, unique=True), st.integers(2, 60))
+def test_what_expires_is_older_than_the_days_kept_before_its_segments_newest(
+    standing: list[Partition], keep_days: int
+) -> None:
+    """Each segment keeps its newest snapshot and those of the days before it, and nothing else."""
+    expired = set(expired_state(standing, keep_days))
+    for partition in standing:
+        newest = max(p.day for p in standing if p.segment == partition.segment)
+        assert (partition in expired) == ((newest - partition.day).days > keep_days)
+
+
+def test_nothing_standing_expires_nothing() -> None:
+    """A fresh installation has nothing to drop."""
+    assert expired_state([], 35) == []
+
+
+def publish(platform: Platform, days: range, seed: int = 0) -> None:
+    for table in (INTEREST_STATE, INTEREST_SERIES):
+        for number in days:
+            partition = Partition(FIRST_DAY + timedelta(days=number), SEGMENTS[0])
+            claim = platform.lake.claim(table, [partition], "test")
+            platform.lake.publish(table, rows_of(table, partition, 4, seed=seed), claim)
+
+
+def files(platform: Platform) -> set[Path]:
+    return set(Path(platform.settings.lake_root).rglob("*.parquet"))
+
+
+def run(platform: Platform) -> None:
+    job = all_jobs(platform)["housekeeping"]
+    assert isinstance(job, dg.JobDefinition)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(instance=instance).success
+
+
+def test_the_job_drops_old_state_and_leaves_every_other_table(tmp_path: Path) -> None:
+    """Snapshots past their retention leave the table, the series of the same days stay; again changes nothing."""
+    new_installation(tmp_path)
+    keep = 3
+    with (tmp_path / "settings.yaml").open("a") as settings:
+        settings.write(f"state: {{keep_days: {keep}}}\n")
+    platform = open_platform(tmp_path)
+    publish(platform, range(keep + 3))
+    run(platform)
+    kept = {partition.day for partition in platform.lake.published(INTEREST_STATE)}
+    assert kept == {FIRST_DAY + timedelta(days=number) for number in range(2, keep + 3)}
+    assert len(platform.lake.published(INTEREST_SERIES)) == keep + 3
+    before = files(platform)
+    run(platform)
+    assert files(platform) == before
+
+
+def test_a_reader_of_the_last_week_keeps_its_files(tmp_path: Path) -> None:
+    """Files of a table version that was replaced today are there after housekeeping: somebody may still read them."""
+    platform = new_installation(tmp_path)
+    publish(platform, range(2))
+    opened = list(platform.lake.files(INTEREST_SERIES).values())
+    publish(platform, range(2), seed=1)
+    run(platform)
+    assert all(path.exists() for path in opened)
+    assert set(platform.lake.files(INTEREST_SERIES).values()).isdisjoint(opened)
+
+
+def test_what_no_version_named_for_a_week_is_deleted(tmp_path: Path) -> None:
+    """A file that an interrupted publish left behind goes once it is older than a week; a fresh one stays."""
+    platform = new_installation(tmp_path)
+    publish(platform, range(2))
+    folder = next(iter(platform.lake.files(INTEREST_SERIES).values())).parent
+    old, fresh = folder / "left-behind-1.parquet", folder / "left-behind-2.parquet"
+    for path in (old, fresh):
+        path.write_bytes(b"unfinished")
+    long_ago = time.time() - (VACUUM_AFTER_HOURS + 1) * 3600
+    os.utime(old, (long_ago, long_ago))
+    run(platform)
+    assert (old.exists(), fresh.exists()) == (False, True)
+    assert platform.lake.read(INTEREST_SERIES).num_rows > 0
+
+
+def test_staging_of_runs_that_are_over_is_cleared(tmp_path: Path) -> None:
+    """A folder that a killed run left a day ago goes; one that a run may be using stays; a stray file is no error."""
+    platform = new_installation(tmp_path)
+    staging = platform.settings.staging
+    for name in ("old", "young"):
+        (staging / name / "inner").mkdir(parents=True)
+    (staging / "stray").write_text("x")
+    long_ago = time.time() - STAGING_AFTER_SECONDS - 60
+    for name in ("old", "stray"):
+        os.utime(staging / name, (long_ago, long_ago))
+    run(platform)
+    assert sorted(path.name for path in staging.iterdir()) == ["young"]
+
+
+def test_housekeeping_runs_at_night_in_the_shops_zone(tmp_path: Path) -> None:
+    """The schedule's clock is the shop's, and it is on by default."""
+    platform = new_installation(tmp_path)
+    (schedule,) = all_schedules(platform, all_jobs(platform))
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 3 * * *", "Asia/Shanghai")
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
