@@ -45,7 +45,7 @@ class EmbeddedEngine:
                 config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(workspace / "spill")}
             )
             stack.callback(connection.close)
-            connection.execute("set TimeZone = 'UTC'")
+            connection.execute("set TimeZone = 'UTC'; set enable_progress_bar = false")
             yield cls(connection, stack)
 
     def parse(self, context: ParseContext, files: Sequence[Delivered], folder: Path) -> list[FileTally]:
