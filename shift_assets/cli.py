@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NoReturn, cast
 from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from shift_assets.configfile import ConfigError
 from shift_assets.settings import home_from_environment
@@ -51,11 +55,28 @@ def main() -> None:
     """Runs the command; a user's mistake gives one message and exit code 2, never a traceback."""
     try:
         app()
-    except (ConfigError, ValueError, LookupError, FileNotFoundError, PermissionError) as error:
-        if os.environ.get("SHIFT_TRACEBACK"):
-            raise
-        err.print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+    except (KeyError, IndexError):
+        raise  # a mistake of ours, not the caller's
+    except (ValueError, LookupError, FileNotFoundError, FileExistsError, PermissionError) as error:
+        _fail("error", error, 2)
+    except (RuntimeError, OSError) as error:
+        _fail("failed", error, 1)
+
+
+def _fail(word: str, error: Exception, code: int) -> NoReturn:
+    if os.environ.get("SHIFT_TRACEBACK"):
+        raise error
+    _complain(word, str(error))
+    sys.exit(code)
+
+
+def _complain(word: str, message: str) -> None:
+    err.print(Text(word, "bold red") + Text(f" {message}"), soft_wrap=True)
+
+
+def _say(line: str) -> None:
+    """One line, never broken or coloured: it may hold a path, or a command to copy."""
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -95,7 +116,8 @@ def init(
     from shift_assets import home as homes
 
     platform = homes.create(_home(home), source, first_day.date() if first_day else None)
-    out.print(f"{platform.settings.home} is ready for source {platform.source.name}; next: shift-assets land FILE")
+    here = platform.settings.home
+    _say(f"{here} is ready for source {platform.source.name}; next: shift-assets land FILE{_home_option(home)}")
 
 
 @app.command()
@@ -111,17 +133,22 @@ def land(
     """
     from shift_assets import home as homes
     from shift_assets.ingest import land as landing
+    from shift_assets.ingest.files import UnreadableFileError
 
     platform = homes.open_platform(_home(home))
     if table in {"items", "users"}:
-        copied = (landing.land_items if table == "items" else landing.land_users)(file, platform.settings.landing)
-        out.print(f"landed {copied}")
+        _land_table(file, platform, table, as_json)
         return
     if table != "events":
         raise ConfigError(f"--table {table}: expected events, items or users")
     with _status(f"landing {file}", quiet=as_json) as say:
-        landed = landing.land(file, platform.settings.landing, platform.source)
+        try:
+            landed = landing.land(file, platform.settings.landing, platform.source)
+        except UnreadableFileError as error:
+            raise ConfigError(f"{file}: {error}") from error
         say(f"landed {sum(landed.rows_per_day.values()):,} rows in {len(landed.rows_per_day)} day folders")
+        if landed.undated:
+            say(f"{landed.undated:,} of them tell no day: they lie in files …-undated-…, and a run rejects them")
     days = sorted(landed.rows_per_day)
     covered = homes.cover(platform, days[0], days[-1], _today(platform.source.timezone)) if days else platform
     first = covered.settings.calendar.first_day
@@ -133,6 +160,27 @@ def land(
         )
     if as_json:
         _print_json({day.isoformat(): rows for day, rows in sorted(landed.rows_per_day.items())})
+
+
+def _land_table(file: Path, platform: Any, table: str, as_json: bool) -> None:
+    from shift_assets.ingest import land as landing
+    from shift_assets.ingest.files import UnreadableFileError
+    from shift_assets.ingest.lookups import count_rows
+
+    form = platform.source.items if table == "items" else platform.source.users
+    if form is None:
+        raise ConfigError(
+            f"the source has no {table} table; add `{table}:` to {platform.settings.home / 'source.yaml'}"
+        )
+    try:
+        rows, named = count_rows(file, form)
+    except UnreadableFileError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    copied = (landing.land_items if table == "items" else landing.land_users)(file, platform.settings.landing)
+    if as_json:
+        _print_json({"file": copied, "rows": rows, "rows_without_id": rows - named})
+        return
+    _say(f"landed {copied}: {rows:,} rows" + (f", {rows - named:,} of them without an id" if rows > named else ""))
 
 
 @app.command()
@@ -207,6 +255,7 @@ def evaluate(
     from shift_assets.contracts import SHIFT_ALERTS
     from shift_assets.summary import summarise
 
+    _check_order(first, last)
     platform = homes.open_platform(_home(home))
     standing = sorted(partition.day for partition in platform.lake.published(SHIFT_ALERTS))
     if not standing:
@@ -281,7 +330,10 @@ def export(
     from shift_assets.contracts import TABLES
     from shift_assets.export import export as write
 
+    _check_order(first, last)
     platform = homes.open_platform(_home(home))
+    if target.exists() and not overwrite:
+        raise ConfigError(f"{target} exists already; choose another target, or add --overwrite")
     if form not in {"duckdb", "parquet", "csv"}:
         raise ConfigError(f"--format {form}: expected duckdb, parquet or csv")
     written = write(
@@ -296,7 +348,9 @@ def export(
     if as_json:
         _print_json({"target": written.target, "rows": written.rows})
     else:
-        out.print(f"{written.target}: {sum(written.rows.values()):,} rows of {len(written.rows)} tables")
+        _say(f"{written.target}: {sum(written.rows.values()):,} rows of {len(written.rows)} tables")
+        if not any(written.rows.values()):
+            err.print("no table has rows in these days; `shift-assets run` makes them")
 
 
 @app.command()
@@ -317,10 +371,17 @@ def erase(
     report = {"rows": erasure.rows, "days": list(erasure.days), "models_to_retrain": list(erasure.models)}
     if as_json:
         _print_json(report)
-    else:
-        out.print(f"removed {sum(erasure.rows.values()):,} rows of {len(erasure.rows)} tables; BI files rebuilt")
-        if erasure.models:
-            out.print(f"train again: {', '.join(erasure.models)}")
+        return
+    if not erasure.rows:
+        _say("no row of this user was found; check the id. Should the user be delivered, nothing is taken in")
+        return
+    _say(f"removed {sum(erasure.rows.values()):,} rows of {len(erasure.rows)} tables; BI files rebuilt")
+    if erasure.days:
+        days = f"--from {erasure.days[0]} --to {erasure.days[-1]}"
+        _say("aggregates of the user's days and models hold a share of the user until these days are run again:")
+        _say(f"shift-assets run {days}{_home_option(home)}")
+    if erasure.models:
+        _say(f"models trained with the user: {', '.join(erasure.models)}")
 
 
 @quarantine.command("ls")
@@ -337,21 +398,26 @@ def quarantine_ls(
     Example: `shift-assets quarantine ls --reason bad_timestamp`
     """
     from shift_assets import home as homes
+    from shift_assets.contracts import REJECT_REASONS
     from shift_assets.ingest.quarantine import rejected_rows
 
+    _check_order(first, last)
+    if reason is not None and reason not in REJECT_REASONS:
+        raise ConfigError(f"--reason {reason}: no such reason; known: {', '.join(REJECT_REASONS)}")
     platform = homes.open_platform(_home(home))
     rows = rejected_rows(
         platform.lake, reason=reason, first_day=first.date() if first else None, last_day=last.date() if last else None
     )
     shown = rows.select(["day", "segment", "source_file", "source_row", "reason", "detail"]).slice(0, limit).to_pylist()
+    by_reason = dict(Counter(rows["reason"].to_pylist()).most_common())
     if as_json:
-        _print_json({"rows": rows.num_rows, "shown": shown})
+        _print_json({"rows": rows.num_rows, "by_reason": by_reason, "shown": shown})
         return
-    table = RichTable("file", "row", "reason", "detail", box=None)
     for row in shown:
-        table.add_row(row["source_file"], str(row["source_row"]), row["reason"], row["detail"])
-    out.print(table)
-    out.print(f"{rows.num_rows:,} rejected rows, {len(shown)} shown")
+        _say(f"{row['source_file']}:{row['source_row']}  {row['reason']}: {row['detail']}")
+    told = f" ({', '.join(f'{name} {count:,}' for name, count in by_reason.items())})" if by_reason else ""
+    more = f"; {len(shown)} shown, --limit shows more" if rows.num_rows > len(shown) else ""
+    _say(f"{rows.num_rows:,} rejected rows{told}{more}")
 
 
 @quarantine.command("replay")
@@ -366,20 +432,22 @@ def quarantine_replay(
     Example: `shift-assets quarantine replay --from 2011-11-12 --to 2011-12-09`
     """
     from shift_assets import home as homes
+    from shift_assets.contracts import INTEREST_STATE
     from shift_assets.ingest.quarantine import replay
 
+    _check_order(first, last)
     platform = homes.open_platform(_home(home))
     healed = replay(platform, first.date(), last.date())
     if as_json:
         _print_json([{"day": p.day, "segment": p.segment, "rows": rows} for p, rows in healed.items()])
     elif not healed:
-        out.print("no rejected row of these days would be accepted now")
+        _say("no rejected row of these days would be accepted now")
     else:
         days = [partition.day for partition in healed]
-        out.print(
-            f"{sum(healed.values()):,} rejected rows of {len(set(days))} days would be accepted now; take them in:"
-        )
-        out.print(f"shift-assets run --from {min(days)} --to {max(days)}")
+        # What comes after rests on these days: the state, and with it alarms and lists.
+        end = max([*days, *(partition.day for partition in platform.lake.published(INTEREST_STATE))])
+        _say(f"{sum(healed.values()):,} rejected rows of {len(set(days))} days would be accepted now; take them in:")
+        _say(f"shift-assets run --from {min(days)} --to {end}{_home_option(home)}")
 
 
 @app.command()
@@ -396,13 +464,25 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
     else:
         for finding in findings:
             mark = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "fault": "[red]fault[/]"}[finding.level]
-            out.print(f"{mark} {finding.subject}: {finding.text}", highlight=False, soft_wrap=True)
+            out.print(f"{mark} {escape(finding.subject)}: {escape(finding.text)}", highlight=False, soft_wrap=True)
     if any(finding.level == "fault" for finding in findings):
         raise typer.Exit(1)
 
 
 def _home(home: Path | None) -> Path:
     return (home or home_from_environment()).resolve()
+
+
+def _home_option(home: Path | None) -> str:
+    """` --home DIR`, as a shell reads it, where the caller named one; SHIFT_HOME and the default go without saying."""
+    if home is None or os.environ.get("SHIFT_HOME") == str(home):
+        return ""
+    return f" --home {shlex.quote(str(home))}"
+
+
+def _check_order(first: datetime | None, last: datetime | None) -> None:
+    if first and last and last < first:
+        raise ConfigError(f"--to {last.date()} lies before --from {first.date()}")
 
 
 def _today(timezone: str) -> date:
@@ -433,8 +513,8 @@ def _run(folder: Path, first: date, last: date, segment: str | None, as_json: bo
         report = run_range(platform, first, last, segments, say)
     if not report.success:
         for message in report.errors:
-            err.print(f"[bold red]failed[/] {message}", highlight=False, soft_wrap=True)
-        err.print(f"look at the run: shift-assets ui --home '{folder}'", highlight=False, soft_wrap=True)
+            _complain("failed", message)
+        err.print(f"look at the run: shift-assets ui --home {shlex.quote(str(folder))}", markup=False, soft_wrap=True)
         raise typer.Exit(1)
     summary = summarise(platform, first, last, segments)
     if as_json:
@@ -472,7 +552,8 @@ def _print_summary(platform: Any, summary: Any) -> None:
     table.add_row("Alarms opened", f"{sum(summary.alarms_opened.values()):,}  ({by_kind})")
     for example in summary.examples:
         table.add_row(
-            "  for example", f"{example['day']} {example['segment']} {example['kind']}: {example['explanation']}"
+            "  for example",
+            escape(f"{example['day']} {example['segment']} {example['kind']}: {example['explanation']}"),
         )
     table.add_row("Recommendations", f"{summary.recommendations:,} for {summary.users_with_recommendations:,} users")
     if summary.recall_at_k is not None:
@@ -487,11 +568,11 @@ def _print_summary(platform: Any, summary: Any) -> None:
             f"{summary.alarms_confirmed_share:.0%} of {summary.alarms_judged:,} that the days after could judge",
         )
     settings = platform.settings
-    table.add_row("Tables", f"{settings.lake_root}  (Delta, one folder per table)")
-    table.add_row("BI files", f"{settings.bi / 'bi_public.duckdb'}, bi_activation.duckdb")
-    table.add_row("Look at it", f"shift-assets ui --home '{settings.home}'   → http://127.0.0.1:3000")
     out.print()
     out.print(table, soft_wrap=False)
+    _say(f"Tables               {settings.lake_root}  (Delta, one folder per table)")
+    _say(f"BI files             {settings.bi / 'bi_public.duckdb'}, bi_activation.duckdb")
+    _say(f"Look at it           shift-assets ui --home {shlex.quote(str(settings.home))}   → http://127.0.0.1:3000")
 
 
 def _print_json(content: Any) -> None:
@@ -507,7 +588,7 @@ def _status(message: str, quiet: bool) -> Iterator[Callable[[str], None]]:
     with err.status(message) as status:
 
         def say(line: str) -> None:
-            err.print(line, highlight=False)
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
             status.update(line.strip())
 
         yield say

@@ -83,6 +83,8 @@ def describe(
     messages = []
     for problem in error.errors(include_url=False):
         path: KeyPath = problem["loc"]
+        is_key = path[-1:] == ("[key]",)
+        path = path[:-1] if is_key else path
         dotted = ".".join(str(part) for part in path) or "(file)"
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
@@ -91,6 +93,8 @@ def describe(
             text = (
                 f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known here: {', '.join(known)}"
             )
+        elif is_key and problem["type"] == "literal_error":
+            text = f"unknown key; known here: {problem['ctx']['expected']}"
         elif problem["type"] == "missing":
             text = "missing; add this key"
         messages.append(f"{elsewhere(path) or f'{where}:{lines.of(path)}'}: {dotted}: {text}")

@@ -15,7 +15,7 @@ from shift_assets.ingest.files import UnreadableFileError, open_delivered, table
 from shift_assets.ingest.identifiers import Pseudonyms, checked_ids
 from shift_assets.ingest.parse import read_rows
 from shift_assets.ingest.rows import Rows
-from shift_assets.ingest.source import Source, TableFile
+from shift_assets.ingest.source import Items, Source, TableFile, Users
 from shift_assets.ingest.values import as_text, blank_to_null, to_double
 from shift_assets.privacy.erase import erased_pseudonyms
 from shift_assets.privacy.pseudonym import load_key
@@ -90,6 +90,21 @@ def read_users(landing: Path, source: Source, key: bytes) -> pa.Table | None:
     return _last_of_each(pa.concat_tables(parts), "user_id")
 
 
+def count_rows(file: Path, form: Items | Users) -> tuple[int, int]:
+    """Rows of a table before it is landed, and how many of them have an id.
+
+    Raises UnreadableFileError where the file is damaged, not in the source's format, or lacks a mapped column.
+    """
+    file = file.resolve()
+    rows = named = 0
+    key = form.map["item_id"] if isinstance(form, Items) else form.map["user_id"]
+    with open_delivered(file.parent, file.name) as opened:
+        for part in read_rows(opened, form, tuple(dict.fromkeys(form.map.values()))):
+            rows += len(part)
+            named += len(part) - _checked(part, key).null_count
+    return rows, named
+
+
 def _table_rows(landing: Path, table: str, form: TableFile, wanted: tuple[str, ...]) -> Iterator[Rows]:
     for file in table_files(landing, table):
         try:
@@ -101,13 +116,17 @@ def _table_rows(landing: Path, table: str, form: TableFile, wanted: tuple[str, .
 
 def _ids(rows: Rows, column: str) -> tuple[pa.Array, pa.Array]:
     """Ids and which rows have one."""
-    texts, kinds = rows.columns[column], rows.kinds.get(column)
-    if kinds is None:
-        texts, kinds = as_text(texts)
-    ids, _ = checked_ids(texts, kinds)
+    ids = _checked(rows, column)
     if ids.null_count:
         _logger.warning("%d rows without a valid %s are left out", ids.null_count, column)
     return ids, pc.is_valid(ids)
+
+
+def _checked(rows: Rows, column: str) -> pa.Array:
+    texts, kinds = rows.columns[column], rows.kinds.get(column)
+    if kinds is None:
+        texts, kinds = as_text(texts)
+    return checked_ids(texts, kinds)[0]
 
 
 def _last_of_each(rows: pa.Table, key: str) -> pa.Table:

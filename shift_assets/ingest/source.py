@@ -172,7 +172,13 @@ class Events(TableFile):
         """Bind every expression against text columns, as CSV and JSON deliver them."""
         types = dict.fromkeys(self.delivered_columns, "varchar") | TYPED
         for expression in (*self.derivations.values(), *(rule for _, rule in self.rules)):
-            check_binds(expression.sql, {alias: types[name] for alias, name in expression.columns.items()})
+            try:
+                check_binds(expression.sql, {alias: types[name] for alias, name in expression.columns.items()})
+            except ExpressionError as error:
+                cast = (
+                    f"; columns of {self.format} are text: write `cast(name as double)`" if "cast" in str(error) else ""
+                )
+                raise ValueError(f"`{expression.text}`: {error}{cast}") from error
 
     @cached_property
     def derivations(self) -> dict[str, Expression]:
