@@ -17,6 +17,7 @@ from itertools import product
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS, Partition
@@ -193,10 +194,10 @@ class _Run:
             clean_rows, rejected_rows = self._settle(partitions)
         else:
             clean_rows, rejected_rows = CLEAN_EVENTS.empty(), REJECTED_EVENTS.empty()
-        for (path,), rows in _counts(clean_rows, ["source_file"]):
-            self.accounts[path].clean += rows
-        for (path, reason), rows in _counts(rejected_rows, ["source_file", "reason"]):
-            self.accounts[path].rejected[reason] += rows
+        for file in pc.value_counts(clean_rows["source_file"]).to_pylist():
+            self.accounts[file["values"]].clean += file["counts"]
+        for row in rejected_rows.select(["source_file", "reason"]).to_pylist():
+            self.accounts[row["source_file"]].rejected[row["reason"]] += 1
         finished = tuple(self.accounts[file.path].close() for file in chunk.files if file not in needed_later)
         self._release(needed_later)
         logger.info(
@@ -287,9 +288,3 @@ class _Run:
             if files.isdisjoint(needed_later):
                 shutil.rmtree(folder)
                 del self.parsed[folder]
-
-
-def _counts(rows: pa.Table, keys: list[str]) -> Iterator[tuple[tuple[str, ...], int]]:
-    counted = rows.select(keys).group_by(keys).aggregate([([], "count_all")])
-    for row in counted.to_pylist():
-        yield tuple(row[key] for key in keys), row["count_all"]

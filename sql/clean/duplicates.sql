@@ -1,11 +1,8 @@
--- Every event but its first delivery. Few events repeat, so only those are put in order.
+-- Every event but its first delivery. Few ids repeat, so only their rows are compared and put in order.
 with repeated as (
-    select
-        day,
-        segment,
-        event_id
+    select event_id
     from accepted
-    group by day, segment, event_id
+    group by event_id
     having count(*) > 1
 ),
 
@@ -28,10 +25,7 @@ numbered as (
         ) as first_row
     from accepted
     inner join repeated
-        on
-            accepted.day = repeated.day
-            and accepted.segment = repeated.segment
-            and accepted.event_id = repeated.event_id
+        on accepted.event_id = repeated.event_id
 )
 
 select

@@ -26,6 +26,12 @@ POOL_FROM_BYTES = 8 * 1024 * 1024
 """Delivered bytes below which parsing here is over before two children have imported what they need (1.5 s)."""
 REPEATING_COLUMNS = ["folder_day", "source_file", "day", "segment", "segment_known", "category", "behavior", "reason"]
 """Columns worth a dictionary; the others rarely repeat within a batch."""
+PARSED_FILE = {
+    "use_dictionary": REPEATING_COLUMNS,
+    "compression": {name: "lz4" if name == "raw" else "none" for name in PARSED.names},
+    "write_statistics": ["day", "segment"],
+}
+"""How parsed rows lie in staging: they are read back within minutes, so that only the bulk of raw bytes is packed."""
 
 
 class EmbeddedEngine:
@@ -88,7 +94,7 @@ class EmbeddedEngine:
 def parse_to_parquet(context: ParseContext, file: Delivered, target: Path) -> FileTally:
     """Write the PARSED rows of one delivered file to the Parquet file `target`."""
     tally = FileTally()
-    with pq.ParquetWriter(target, PARSED, compression="lz4", use_dictionary=REPEATING_COLUMNS) as writer:
+    with pq.ParquetWriter(target, PARSED, **PARSED_FILE) as writer:
         for batch in parse_file(context, file, tally):
             writer.write_batch(batch)
     return tally

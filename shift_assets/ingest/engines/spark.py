@@ -14,8 +14,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 import sqlglot
 
 from shift_assets.ingest.context import ParseContext
@@ -87,8 +87,15 @@ class SparkEngine:
         self.open(name, [self._answer(sql)])
 
     def rows(self, sql: str) -> pa.Table:
-        parts = sorted(self._answer(sql).glob("*.parquet"))
-        return pa.concat_tables(pq.ParquetFile(part).read() for part in parts)
+        query = sqlglot.parse_one(sql, read="duckdb")
+        ordered = query.args.get("order")
+        order = [key.this.name for key in ordered.expressions] if ordered else []
+        query.set("order", None)  # Spark would run the query twice, once to find out how to cut its answer in ranges
+        parts = [str(part) for part in self._answer(query.sql("duckdb")).glob("*.parquet")]
+        with duckdb.connect(config={"temp_directory": str(self._workspace / "spill")}) as connection:
+            connection.execute("set TimeZone = 'UTC'; set enable_progress_bar = false")
+            answer = connection.read_parquet(parts)
+            return (answer.order(", ".join(order)) if order else answer).to_arrow_table()
 
     def _query(self, sql: str) -> DataFrame:
         return self._session.sql(sqlglot.transpile(sql, read="duckdb", write="spark")[0])
