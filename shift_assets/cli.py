@@ -122,7 +122,12 @@ def init(
 
 @app.command()
 def land(
-    file: Annotated[Path, typer.Argument(help="A bulk export: JSON lines, CSV or Parquet; plain, gzip or zstd.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A bulk export: JSON lines, CSV or Parquet; plain, gzip or zstd.", exists=True, dir_okay=False
+        ),
+    ],
     home: HomeOption = None,
     table: Annotated[str, typer.Option(help="What the file holds: events, items or users.")] = "events",
     as_json: JsonOption = False,

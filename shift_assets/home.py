@@ -77,13 +77,13 @@ def cover(platform: Platform, first: date, last: date, today: date) -> Platform:
     """The platform with a calendar that holds `first` … `last`.
 
     A calendar that was never set becomes that range; it stays open at the end when `last` is recent (within 30
-    days of `today`), so that a live shop's calendar grows by itself. A set calendar grows at its end only: an
+    days before `today`), so that a live shop's calendar grows by itself. A set calendar grows at its end only: an
     earlier first day would leave the state chain without its beginning, so a person sets it.
     """
     calendar = platform.settings.calendar
     settings_file = platform.settings.home / "settings.yaml"
     if calendar.first_day is None:
-        live = (today - last).days <= 30
+        live = 0 <= (today - last).days <= 30
         _write_calendar(settings_file, first, None if live else last)
     elif calendar.last_day is not None and last > calendar.last_day:
         _write_calendar(settings_file, None, last)

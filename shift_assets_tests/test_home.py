@@ -54,12 +54,14 @@ def test_a_folder_that_is_no_installation_is_told_with_the_command_that_makes_on
 
 
 def test_an_unset_calendar_becomes_the_landed_days(tmp_path: Path) -> None:
-    """Old deliveries close the calendar; recent ones leave it open, so that a live shop's grows by itself."""
-    old, live = (homes.create(tmp_path / name, "online_retail_ii") for name in ("old", "live"))
+    """Deliveries that are old, or ahead of the clock, close the calendar; recent ones leave it open to grow."""
+    old, live, ahead = (homes.create(tmp_path / name, "online_retail_ii") for name in ("old", "live", "ahead"))
     closed = homes.cover(old, FIRST_DAY, LAST_DAY, today=LAST_DAY + timedelta(days=31)).settings.calendar
     assert (closed.first_day, closed.last_day) == (FIRST_DAY, LAST_DAY)
     grows = homes.cover(live, FIRST_DAY, LAST_DAY, today=LAST_DAY + timedelta(days=30)).settings.calendar
     assert (grows.first_day, grows.last_day) == (FIRST_DAY, None)
+    fixed = homes.cover(ahead, FIRST_DAY, LAST_DAY, today=LAST_DAY - timedelta(days=1)).settings.calendar
+    assert fixed.last_day == LAST_DAY
 
 
 def test_a_set_calendar_grows_at_its_end_only(tmp_path: Path) -> None:
