@@ -17,6 +17,7 @@ from shift_assets.assets.publishing import (
     code_version,
     declared,
     emitted,
+    inputs_of,
     report,
 )
 from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS, Partition, Table
@@ -110,6 +111,7 @@ def _clean_and_publish(context: dg.AssetExecutionContext, platform: Platform) ->
 
     asked = keys.requested(context)
     engine = platform.engine()
+    inputs = inputs_of(context, CLEAN)
     claims = {table.name: platform.lake.claim(table, asked, context.run_id) for table in _TABLES}
     parts = clean(
         platform.parse_context,
@@ -128,7 +130,8 @@ def _clean_and_publish(context: dg.AssetExecutionContext, platform: Platform) ->
             published = platform.lake.publish(table, rows, claim)
             if table in _ASSETS:
                 picture = rejections_by_reason(rows) if table is REJECTED_EVENTS else None
-                report(context, table.name, rows, published, picture=picture, more=_told(chunk, done, engine))
+                more = _told(chunk, done, engine)
+                report(context, table.name, rows, published, inputs, picture=picture, more=more)
         judge_and_store(platform, CLEAN_EVENTS, done, context.run_id)
         context.log.info(
             f"{done[0].day} to {done[-1].day} on {engine}: {chunk.delivered.num_rows} files, "

@@ -19,6 +19,7 @@ from shift_assets.assets.publishing import (
     code_version,
     declared,
     emitted,
+    inputs_of,
     report,
 )
 from shift_assets.automation.conditions import content_changed
@@ -123,6 +124,7 @@ def _advance_and_publish(context: dg.AssetExecutionContext, platform: Platform) 
     asked = keys.requested(context)
     days = days_of(asked)
     keep_from = days[-1] - timedelta(days=platform.settings.state.keep_days)
+    inputs = inputs_of(context, STATE)
     claim = platform.lake.claim(INTEREST_STATE, [p for p in asked if p.day >= keep_from], context.run_id)
     published: dict[Partition, Published] = {}
     newest: list[pa.Table] = []
@@ -140,7 +142,7 @@ def _advance_and_publish(context: dg.AssetExecutionContext, platform: Platform) 
                 published |= platform.lake.publish(INTEREST_STATE, rows, claim.narrowed(waiting))
                 waiting = {}
         newest.append(state)
-    report(context, STATE, pa.concat_tables(newest), dict(sorted(published.items())))
+    report(context, STATE, pa.concat_tables(newest), dict(sorted(published.items())), inputs)
 
 
 def _advanced(platform: Platform, days: list[date], segment: str) -> Iterator[tuple[date, pa.Table]]:

@@ -14,16 +14,28 @@ if TYPE_CHECKING:
 from shift_assets.resources.platform import Platform
 
 _CATEGORIES_SHOWN = 8
+_USERS_THAT_TELL = 20
+"""The recall of a handful of users jumps between 0 and 1 and hides the other lines."""
+_COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#72b7b2", "#eeca3b", "#ff9da6", "#9d755d")
+_OTHER = "#d9d9d9"
 
 
 def rejections_by_reason(rejected: pa.Table) -> bytes | None:
     """Rejected rows by day, stacked by reason."""
-    return _stacked_by_day(rejected, "reason", None, "rejected rows", bars=True)
+    return _stacked_by_day(rejected, "reason", None, "Rejected rows by reason", bars=True)
+
+
+def alarms_by_day(_: Platform, alerts: pa.Table) -> bytes | None:
+    """Alarms that opened, by day, stacked by kind."""
+    opened = alerts.filter(pc.equal(alerts["status"], "opened"))
+    return _stacked_by_day(opened, "kind", None, "Alarms opened, by kind", bars=True)
 
 
 def interest_share(_: Platform, series: pa.Table) -> bytes | None:
     """Share of the interest score by day, of the largest categories."""
-    return _stacked_by_day(series, "category", "score", "share of interest", share=True)
+    return _stacked_by_day(
+        series, "category", "score", f"Share of interest, the {_CATEGORIES_SHOWN} largest categories", share=True
+    )
 
 
 def signal_distribution(platform: Platform, signals: pa.Table) -> bytes | None:
@@ -41,15 +53,16 @@ def signal_distribution(platform: Platform, signals: pa.Table) -> bytes | None:
     figure, axes = _figure(len(panels))
     for axis, (name, (_, line)) in zip(axes, panels.items(), strict=True):
         axis.hist(values[name], bins=np.linspace(0, 1, 41).tolist(), color="#4c78a8")
-        axis.axvline(line, color="#e45756", linestyle="--", label=f"line {line:g}")
-        axis.set_title(name, fontsize=9)
+        axis.axvline(line, color="#e45756", linestyle="--", label=f"alarm line {line:g}")
+        axis.set_title(f"{name.replace('_', ' ').capitalize()}, users and days", fontsize=9)
         axis.legend(fontsize=7, frameon=False)
     return _png(figure)
 
 
 def recall_by_day(_: Platform, outcomes: pa.Table) -> bytes | None:
-    """recall@k by day with its 95 % interval, one line per segment and policy."""
-    rows = [row for row in outcomes.to_pylist() if row["recall_at_k"] is not None]
+    """recall@k by day with its 95 % interval, one line per segment and policy that has users enough to tell."""
+    judged = [row for row in outcomes.to_pylist() if row["recall_at_k"] is not None]
+    rows = [row for row in judged if row["users"] >= _USERS_THAT_TELL]
     if not rows:
         return None
     figure, (axis,) = _figure(1)
@@ -62,8 +75,12 @@ def recall_by_day(_: Platform, outcomes: pa.Table) -> bytes | None:
         days, middle, low, high = zip(*line, strict=True)
         axis.plot(days, middle, marker=".", label=" · ".join(name))
         axis.fill_between(days, low, high, alpha=0.15)
-    axis.set_title("recall@k of the lists judged on the day", fontsize=9)
-    axis.legend(fontsize=7, frameon=False)
+    axis.set_ylim(bottom=0)
+    axis.set_title(
+        f"recall@{rows[0]['k']} of the lists judged on the day, where {_USERS_THAT_TELL} users or more", fontsize=9
+    )
+    _days_axis(axis)
+    _legend(axis)
     return _png(figure)
 
 
@@ -88,17 +105,37 @@ def _stacked_by_day(
     if share:
         grid /= np.maximum(grid.sum(axis=0), 1e-12)
     labels = [*shown, "other"] if len(order) > len(shown) else shown
+    colours = [*_COLOURS[: len(shown)], _OTHER]
     figure, (axis,) = _figure(1)
     if bars or len(days) == 1:
         bottom = np.zeros(len(days))
-        for label, line in zip(labels, grid, strict=False):
-            axis.bar(days, line, bottom=bottom, label=label)
+        for label, line, colour in zip(labels, grid, colours, strict=False):
+            axis.bar(days, line, bottom=bottom, label=label, color=colour)
             bottom += line
     else:
-        axis.stackplot(days, *grid[: len(labels)], labels=labels)
+        axis.stackplot(days, *grid[: len(labels)], labels=labels, colors=colours)
+        axis.margins(x=0)
+    if share:
+        axis.yaxis.set_major_formatter("{x:.0%}")
+        axis.set_ylim(0, 1)
+    else:
+        axis.yaxis.get_major_locator().set_params(integer=True)
     axis.set_title(title, fontsize=9)
-    axis.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _days_axis(axis)
+    _legend(axis)
     return _png(figure)
+
+
+def _days_axis(axis: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, DateFormatter
+
+    axis.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=8, interval_multiples=False))
+    axis.xaxis.set_major_formatter(DateFormatter("%d %b %y"))
+
+
+def _legend(axis: Axes) -> None:
+    """Beside the picture, in the order in which the parts are stacked."""
+    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
 
 
 def _figure(panels: int) -> tuple[object, list[Axes]]:
@@ -110,7 +147,9 @@ def _figure(panels: int) -> tuple[object, list[Axes]]:
     axes = [figure.add_subplot(1, panels, panel + 1) for panel in range(panels)]
     for axis in axes:
         axis.tick_params(labelsize=7)
-    figure.autofmt_xdate() if panels == 1 else None
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color="#eeeeee")
+        axis.set_axisbelow(True)
     return figure, axes
 
 

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 ROWS = 10
-_HIDDEN = {"raw", "raw_sha256", "text"}
+_HIDDEN = {"raw", "raw_sha256", "text", "embedding"}
 _MASKED = {"user_id"}
+_IDENTIFIERS = {"event_id", "alert_id", "message_id", "file_sha256", "data_version", "digest"}
+"""Long hexadecimal names, of which the first eight characters tell them apart."""
+_SENTENCES = {"explanation", "detail", "observed"}
+_LISTED = 3
 _WIDEST = 60
 
 
 def preview(rows: pa.Table) -> dg.MetadataValue:
-    """The first rows as a Markdown table."""
-    names = [name for name in rows.column_names if name not in _HIDDEN]
+    """The first rows as a Markdown table; the columns that say the same of all shown rows stand above it.
+
+    A partition page is narrow: day, segment and columns that are empty would take the room of those that tell.
+    """
     if not rows.num_rows:
         return dg.MetadataValue.md("no rows")
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    for row in rows.slice(0, ROWS).select(names).to_pylist():
-        lines.append("| " + " | ".join(_cell(name, value) for name, value in row.items()) + " |")
-    return dg.MetadataValue.md("\n".join(lines))
+    shown = rows.slice(0, ROWS)
+    values = {
+        name: [_cell(name, value) for value in shown[name].to_pylist()]
+        for name in rows.column_names
+        if name not in _HIDDEN
+    }
+    if rows.num_rows == 1:
+        return dg.MetadataValue.md(_table(["column", "value"], [(name, cells[0]) for name, cells in values.items()]))
+    same = [name for name in values if len(set(values[name])) == 1]
+    told = [name for name in values if name not in same]
+    title = f"{shown.num_rows} of {rows.num_rows:,} rows"
+    if same:
+        title += "; in each of them " + ", ".join(f"{name} {values[name][0] or 'null'}" for name in same)
+    return dg.MetadataValue.md(f"{title}\n\n{_table(told, zip(*(values[name] for name in told), strict=True))}")
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (names, ["---"] * len(names), *rows))
 
 
 def _cell(name: str, value: Any) -> str:
@@ -29,7 +50,22 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if name in _MASKED:
         return f"{value[:4]}…"
+    if name in _IDENTIFIERS:
+        return f"{value[:8]}…"
+    if name == "payload":
+        return f"{len(value)} characters of JSON"
+    text = _words(value).replace("|", "\\|").replace("\n", " ")
+    return text if len(text) <= _WIDEST or name in _SENTENCES else text[: _WIDEST - 1] + "…"
+
+
+def _words(value: Any) -> str:
+    """A value for a person: short numbers, records as their values, lists by their first members."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = str(value).replace("|", "\\|").replace("\n", " ")
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+    if isinstance(value, dict):
+        inner = [value[name] for name in value if value[name] is not None]
+        return " ".join(f"{part:.2g}" if isinstance(part, float) else _words(part) for part in inner)
+    if isinstance(value, list):
+        more = f" … {len(value)} in all" if len(value) > _LISTED else ""
+        return ", ".join(_words(inner) for inner in value[:_LISTED]) + more
+    return str(value)

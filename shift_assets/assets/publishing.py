@@ -87,11 +87,12 @@ def build(asset: TableAsset, partitions: dg.PartitionsDefinition, settings: Sett
     ) -> Iterator[dg.MaterializeResult]:
         for chunk in chunks(requested(context), asset.chunk_days):
             with final_unless_transient():
+                inputs = inputs_of(context, asset.key)
                 claim = platform.lake.claim(asset.table, chunk, context.run_id)
                 rows = asset.table.conform(asset.compute(platform, chunk))
                 published = platform.lake.publish(asset.table, rows, claim)
                 picture = asset.picture(platform, rows)
-            report(context, asset.key, rows, published, metrics=asset.metrics, picture=picture)
+            report(context, asset.key, rows, published, inputs, metrics=asset.metrics, picture=picture)
             context.log.info(f"{asset.key}: {rows.num_rows:,} rows in {len(chunk)} partitions")
         yield emitted(asset.key)
 
@@ -170,11 +171,34 @@ def by_partition(rows: pa.Table, partitions: Iterable[Partition]) -> dict[Partit
     return {partition: rows.slice(0, 0) for partition in partitions} | dict(runs_of_partitions(rows))
 
 
+def inputs_of(context: dg.AssetExecutionContext, asset: str) -> dict[str, str]:
+    """The tags that tell how far into the history of its inputs an asset has seen; ask before reading them.
+
+    Dagster shows a partition as unsynced when an input got other content after that. Without the tags of a step that
+    emits its own events every partition would look unsynced from the start. Of a partitioned input only the pointer
+    counts, a window of partitions has no version of its own.
+    """
+    tags: dict[str, str] = {}
+    for key in sorted(context.assets_def.asset_deps[dg.AssetKey(asset)]):
+        tags[f"dagster/input_data_version/{key.to_user_string()}"] = "partitioned"
+        tags[_POINTER + key.to_user_string()] = _newest_event(context, key)
+    return tags
+
+
+_POINTER = "dagster/input_event_pointer/"
+
+
+def _newest_event(context: dg.AssetExecutionContext, key: dg.AssetKey) -> str:
+    newest = context.instance.fetch_materializations(key, limit=1).records
+    return str(newest[0].storage_id) if newest else "NULL"
+
+
 def report(
     context: dg.AssetExecutionContext,
     asset: str,
     rows: pa.Table,
     published: Mapping[Partition, Published],
+    inputs: Mapping[str, str],
     *,
     metrics: Callable[[pa.Table], Mapping[str, float]] = lambda _: {},
     picture: bytes | None = None,
@@ -182,13 +206,18 @@ def report(
 ) -> None:
     """One materialisation event per partition, with its own data version, row count and metrics.
 
+    `inputs` is what `inputs_of` told before they were read.
     The newest day's partitions also carry a masked preview and the picture of the run.
     """
     parts = by_partition(rows, published)
     newest = max(partition.day for partition in published)
     version = context.assets_def.code_versions_by_key[dg.AssetKey(asset)]
+    reported: date | None = None
     for partition, found in published.items():
         key = key_of(partition)
+        if _POINTER + asset in inputs and partition.day != reported:  # it reads its own day before, told just now
+            inputs = {**inputs, _POINTER + asset: _newest_event(context, dg.AssetKey(asset))}
+            reported = partition.day
         metadata: dict[str, Any] = {
             "dagster/row_count": found.rows,
             "file": found.path,
@@ -209,6 +238,7 @@ def report(
                     "dagster/data_version": found.digest,
                     "dagster/data_version_is_user_provided": "true",
                     "dagster/code_version": version or "",
+                    **inputs,
                 },
             )
         )

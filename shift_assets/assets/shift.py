@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from shift_assets import partitions as keys
 from shift_assets.assets.intake import CLEAN
 from shift_assets.assets.interest import SERIES, STATE
-from shift_assets.assets.pictures import signal_distribution
+from shift_assets.assets.pictures import alarms_by_day, signal_distribution
 from shift_assets.assets.publishing import TableAsset, build
 from shift_assets.contracts import (
     CLEAN_EVENTS,
@@ -62,6 +62,7 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 f"alarms_{status}": float(pc.sum(pc.equal(rows["status"], status)).as_py() or 0)
                 for status in ("opened", "continued", "closed")
             },
+            picture=alarms_by_day,
             chunk_days=CHUNK_DAYS,
         ),
         TableAsset(
