@@ -372,7 +372,7 @@ def erase(
     from shift_assets.erasure import erase_user
 
     platform = homes.open_platform(_home(home))
-    erasure = erase_user(platform.settings, platform.lake, user)
+    erasure = erase_user(platform, user)
     report = {"rows": erasure.rows, "days": list(erasure.days), "models_to_retrain": list(erasure.models)}
     if as_json:
         _print_json(report)

@@ -29,13 +29,12 @@ from shift_assets.ingest.source import MAPPED, TYPED
 from shift_assets.ingest.values import TimestampReader, as_text, blank_to_null, nulls_mask, to_double, truth
 from shift_assets.ingest.verdicts import Verdicts, shown
 from shift_assets.ingest.zones import local_calendar
+from shift_assets.privacy.erase import ERASED_DETAIL, ERASED_REASON, NOTHING_SHA256
 
 EPOCH = date(1970, 1, 1)
 _NUMERIC = ("quantity", "price", "rating")
 _NO_STRING = pa.scalar(None, pa.string())
 _OF_EVENT = tuple(part.name for part in PARSED if part.nullable and part.name not in ("reason", "detail", "raw_sha256"))
-_NOTHING_SHA256 = hashlib.sha256().hexdigest()
-ERASED_REASON, ERASED_DETAIL = "missing_user", "the user was erased on request"
 
 Mask = NDArray[np.bool_]
 
@@ -300,7 +299,7 @@ def _forget(arrays: dict[str, pa.Array], erased: pa.Array) -> None:
     for name in _OF_EVENT:
         arrays[name] = pc.if_else(erased, pa.scalar(None, arrays[name].type), arrays[name])
     arrays["raw"] = pc.if_else(erased, pa.scalar(b"", pa.binary()), arrays["raw"])
-    arrays["raw_sha256"] = pc.if_else(erased, pa.scalar(_NOTHING_SHA256), arrays["raw_sha256"])
+    arrays["raw_sha256"] = pc.if_else(erased, pa.scalar(NOTHING_SHA256), arrays["raw_sha256"])
 
 
 def _capped(rows: Rows, rejected: Mask) -> tuple[pa.Array, pa.Array]:

@@ -93,7 +93,8 @@ def read_users(landing: Path, source: Source, key: bytes) -> pa.Table | None:
 def count_rows(file: Path, form: Items | Users) -> tuple[int, int]:
     """Rows of a table before it is landed, and how many of them have an id.
 
-    Raises UnreadableFileError where the file is damaged, not in the source's format, or lacks a mapped column.
+    Raises UnreadableFileError where the file is damaged, not in the source's format, lacks a mapped column, or
+    where no row has an id.
     """
     file = file.resolve()
     rows = named = 0
@@ -102,6 +103,8 @@ def count_rows(file: Path, form: Items | Users) -> tuple[int, int]:
         for part in read_rows(opened, form, tuple(dict.fromkeys(form.map.values()))):
             rows += len(part)
             named += len(part) - _checked(part, key).null_count
+    if rows and not named:
+        raise UnreadableFileError(f"none of its {rows:,} rows has an id in {key!r}; is it of format {form.format}?")
     return rows, named
 
 

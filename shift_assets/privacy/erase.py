@@ -1,8 +1,9 @@
 """Erasing users from the lake, so that neither their rows nor the bytes of them remain.
 
 Landing files are never changed; a list of erased pseudonyms (`erased.txt`) keeps the cleaning from taking the
-users in again. Rejected rows carry no user id: those whose delivered bytes hold the delivered id as a word are
-emptied, and stay as rows, so that rows delivered still equal rows clean and rejected of what remains. Aggregates
+users in again. Rows delivered still equal rows clean and rejected: a clean event of the users becomes a rejected row
+that only says that there was one, and rejected rows, which carry no user id, are emptied where their delivered bytes
+hold the delivered id as a word. Aggregates
 of a day keep the user's share until the days are run again, and models until they are trained again: the report
 names both. Nothing else may be running; an attempt that is running is fenced out and must be started again.
 """
@@ -42,6 +43,8 @@ from shift_assets.contracts import (
 
 ERASED_FILE = "erased.txt"
 AUDIT_FILE = "erasures.jsonl"
+ERASED_REASON, ERASED_DETAIL = "missing_user", "the user was erased on request"
+NOTHING_SHA256 = hashlib.sha256().hexdigest()
 
 _ALERT_TABLES = (ALERT_OUTBOX, ALERT_OUTCOMES)
 _USER_TABLES = (
@@ -97,6 +100,7 @@ def erase(
     days = tuple(sorted({p.day for p in _holding(lake, CLEAN_EVENTS, "user_id", users)}))
     models = _trained_on(lake, days)
     alerts = _alerts_of(lake, users)
+    _reject_events(lake, users)
     rows = {REJECTED_EVENTS.name: _empty_rejected(lake, pseudonyms, delivered_ids)}
     for table in _ALERT_TABLES:
         rows[table.name] = _remove(lake, table, "alert_id", alerts)
@@ -166,6 +170,29 @@ def _remove(lake: ErasableLake, table: Table, column: str, values: pa.Array) -> 
     return removed
 
 
+def _reject_events(lake: ErasableLake, users: pa.Array) -> None:
+    """Puts a row without content into rejected_events for each clean event of the users; again changes nothing."""
+    for partition in _holding(lake, CLEAN_EVENTS, "user_id", users):
+        events = _rows(lake, CLEAN_EVENTS, partition)
+        events = events.filter(pc.is_in(events["user_id"], users)).to_pylist()
+        rows = {_place(row): row for row in _rows(lake, REJECTED_EVENTS, partition).to_pylist()}
+        for event in events:
+            rows[_place(event)] = {
+                **{name: event[name] for name in ("day", "segment", "source_file", "source_row")},
+                "segment_known": False,
+                "reason": ERASED_REASON,
+                "detail": ERASED_DETAIL,
+                "raw": b"",
+                "raw_sha256": NOTHING_SHA256,
+            }
+        made = pa.Table.from_pylist([rows[place] for place in sorted(rows)], schema=REJECTED_EVENTS.schema)
+        lake.publish(REJECTED_EVENTS, made, lake.claim(REJECTED_EVENTS, [partition], "erase"))
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["source_file"], row["source_row"]
+
+
 def _empty_rejected(lake: ErasableLake, pseudonyms: Collection[str], delivered_ids: Collection[str]) -> int:
     fenced_at = _fence_out(lake, REJECTED_EVENTS)
     pattern = _word_pattern([*pseudonyms, *delivered_ids])
@@ -177,7 +204,7 @@ def _empty_rejected(lake: ErasableLake, pseudonyms: Collection[str], delivered_i
         rows = _rows(lake, REJECTED_EVENTS, partition).to_pylist()
         subjects = [row for row in rows if _tells(pattern, row)]
         for row in subjects:
-            row |= {"raw": b"", "raw_sha256": hashlib.sha256().hexdigest(), "detail": "erased"}
+            row |= {"raw": b"", "raw_sha256": NOTHING_SHA256, "detail": "erased"}
         claim = lake.claim(REJECTED_EVENTS, [partition], "erase")
         lake.publish(REJECTED_EVENTS, pa.Table.from_pylist(rows, schema=REJECTED_EVENTS.schema), claim)
         emptied += len(subjects)

@@ -20,10 +20,12 @@ from shift_assets.contracts import (
     TABLES,
 )
 from shift_assets.erasure import erase_user
+from shift_assets.ingest.source import load_source
 from shift_assets.privacy.erase import AUDIT_FILE, ERASED_FILE, erase, erased_pseudonyms
 from shift_assets.privacy.pseudonym import load_key, pseudonym
 from shift_assets.resources.fence import FencedOut
 from shift_assets.resources.lake import Lake
+from shift_assets.resources.platform import Platform
 from shift_assets.settings import load_settings
 from shift_assets_tests import lakes
 from shift_assets_tests.lakes import fill, new_lake, partitions, rows_of
@@ -46,7 +48,10 @@ def lake(tmp_path: Path) -> Lake:
     fill(made, partitions(2), rows=30, tables=[name for name in TABLES if name != REJECTED_EVENTS.name])
     here = partitions(1)[0]
     rejected = rows_of(REJECTED_EVENTS, here, len(RAWS)).to_pylist()
-    rows = [row | {"raw": raw} for row, raw in zip(rejected, RAWS, strict=True)]
+    rows = [
+        row | {"raw": raw, "source_row": 1000 + number}
+        for number, (row, raw) in enumerate(zip(rejected, RAWS, strict=True))
+    ]
     rejected_rows = pa.Table.from_pylist(rows, schema=REJECTED_EVENTS.schema)
     made.publish(REJECTED_EVENTS, rejected_rows, made.claim(REJECTED_EVENTS, [here], "test"))
     return made
@@ -75,7 +80,7 @@ def test_no_byte_of_the_lake_names_the_user(lake: Lake, tmp_path: Path) -> None:
     assert holds(lake.root, USER.encode())
     erasure = erase(lake, tmp_path / "privacy", [USER], [DELIVERED_ID])
     assert holds(lake.root, USER.encode()) == []
-    assert holds(lake.root, DELIVERED_ID.encode()) == list(lake.files(REJECTED_EVENTS).values())  # zoë-170
+    assert holds(lake.root, DELIVERED_ID.encode()) == [lake.files(REJECTED_EVENTS)[partitions(1)[0]]]  # zoë-170
     assert {"clean_events", "interest_series", "shift_alerts", "recommendations"} <= set(erasure.rows)
 
 
@@ -93,15 +98,32 @@ def test_everybody_else_is_as_before(lake: Lake, tmp_path: Path) -> None:
         elif name in (ALERT_OUTCOMES.name, ALERT_OUTBOX.name):
             gone = before[name].num_rows - rows.num_rows
             assert not pc.any(pc.is_in(rows["alert_id"], alerts)).as_py()
+        elif name == REJECTED_EVENTS.name:
+            assert set(map(str, before[name].to_pylist())) <= set(map(str, rows.to_pylist()))
         else:
             assert rows.equals(before[name]), name
         assert erasure.rows.get(name, 0) == gone
 
 
+def test_rows_delivered_still_equal_rows_clean_and_rejected(lake: Lake, tmp_path: Path) -> None:
+    """A clean event of the user becomes a rejected row, in the same partition, that only says that there was one."""
+    events = lake.read(CLEAN_EVENTS)
+    gone = events.filter(pc.equal(events["user_id"], USER)).select(["day", "segment", "source_file", "source_row"])
+    before = lake.read(REJECTED_EVENTS).num_rows
+    erase(lake, tmp_path / "privacy", [USER])
+    rejected = lake.read(REJECTED_EVENTS)
+    made = rejected.filter(pc.equal(rejected["detail"], "the user was erased on request"))
+    assert rejected.num_rows == before + gone.num_rows
+    assert {tuple(row.values()) for row in made.select(gone.column_names).to_pylist()} == {
+        tuple(row.values()) for row in gone.to_pylist()
+    }
+    assert set(made["raw"].to_pylist()) == {b""}
+
+
 def test_rejected_rows_of_the_user_are_emptied_and_stay(lake: Lake, tmp_path: Path) -> None:
     before = lake.read(REJECTED_EVENTS).to_pylist()
     erasure = erase(lake, tmp_path / "privacy", [USER], [DELIVERED_ID])
-    after = lake.read(REJECTED_EVENTS).to_pylist()
+    after = [row for row in lake.read(REJECTED_EVENTS).to_pylist() if row["detail"] != "the user was erased on request"]
     assert erasure.rows[REJECTED_EVENTS.name] == 3
     assert len(after) == len(before)
     for old, new in zip(before, after, strict=True):
@@ -159,9 +181,9 @@ def test_an_attempt_that_was_running_is_refused_and_its_files_go(lake: Lake, tmp
 
 
 def test_a_whole_installation_forgets_the_user(tmp_path: Path) -> None:
-    settings = load_settings(tmp_path)
+    platform = Platform(load_settings(tmp_path), load_source("userbehavior"))
+    settings, made = platform.settings, platform.lake
     identity = pseudonym(load_key(settings.privacy), DELIVERED_ID)
-    made = new_lake(tmp_path)
     for table in (INTEREST_SERIES, SHIFT_ALERTS):
         rows = rows_of(table, partitions(1)[0], 20).to_pylist()
         rows[0] |= {"user_id": identity}
@@ -175,7 +197,7 @@ def test_a_whole_installation_forgets_the_user(tmp_path: Path) -> None:
     warehouse.load(made)
     publish(warehouse, settings.bi, 2)
     assert holds(settings.bi, identity.encode())
-    erase_user(settings, made, DELIVERED_ID)
+    erase_user(platform, DELIVERED_ID)
     assert holds(settings.bi, identity.encode()) == []
     assert holds(made.root, identity.encode()) == []
     assert generations(settings.bi, ACTIVATION_FILE) == {}
