@@ -30,7 +30,7 @@ STOP_WORDS = frozenset(ENGLISH_STOP_WORDS) | frozenset(f"{_COLOURS} {_SIZES} {_M
 _WORD = re.compile(r"[^\W\d_]+")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _MARKS = re.compile(r"['’\u0300-\u036f]")
-_SIBILANT_PLURAL = re.compile(r".{2}(ss|sh|ch|x)es")
+_SIBILANT_PLURAL = re.compile(r"\w+(ss|sh|ch|x)es")
 MINIMUM_LETTERS = 3
 
 
@@ -53,7 +53,7 @@ def term(word: str) -> str:
     """`word` with the English plural taken off: `candles` and `candle` are one term."""
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
-    if _SIBILANT_PLURAL.fullmatch(word[-5:]) and len(word) > 4:
+    if _SIBILANT_PLURAL.fullmatch(word):
         return word[:-2]
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is", "as")):
         return word[:-1]
