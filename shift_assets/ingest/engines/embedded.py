@@ -85,7 +85,7 @@ class EmbeddedEngine:
         if self._pool is None:
             self._pool = self._stack.enter_context(
                 ProcessPoolExecutor(
-                    os.cpu_count(), multiprocessing.get_context("spawn"), initializer=_end_with_the_parent
+                    os.cpu_count(), multiprocessing.get_context("spawn"), initializer=end_with_the_parent
                 )
             )
         return self._pool
@@ -100,7 +100,7 @@ def parse_to_parquet(context: ParseContext, file: Delivered, target: Path) -> Fi
     return tally
 
 
-def _end_with_the_parent() -> None:
+def end_with_the_parent() -> None:
     """A killed run leaves no parser behind: a child otherwise waits for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
