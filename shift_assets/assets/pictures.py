@@ -88,6 +88,7 @@ def _stacked_by_day(
     rows: pa.Table, by: str, weight: str | None, title: str, *, share: bool = False, bars: bool = False
 ) -> bytes | None:
     import numpy as np
+    from matplotlib.ticker import MaxNLocator
 
     if not rows.num_rows:
         return None
@@ -119,7 +120,7 @@ def _stacked_by_day(
         axis.yaxis.set_major_formatter("{x:.0%}")
         axis.set_ylim(0, 1)
     else:
-        axis.yaxis.get_major_locator().set_params(integer=True)
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_title(title, fontsize=9)
     _days_axis(axis)
     _legend(axis)

@@ -1,0 +1,82 @@
+"""Laws of the main job: the shipped real log, shortened, from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from shift_assets import cli
+from shift_assets.contracts import CLEAN_EVENTS, REJECTED_EVENTS, SHIFT_ALERTS
+from shift_assets.home import open_platform
+
+DAYS, HISTORY_DAYS = 5, 50
+"""The lists of five days are judged after three; weeks of history let some alarms open."""
+ENVIRONMENT = {
+    "SHIFT_ENGINE": "embedded",
+    "SHIFT_OUTCOMES__HORIZON_DAYS": "3",
+    "SHIFT_STATE__RECENT_ACTIVE_DAYS": "3",
+    "SHIFT_STATE__REFERENCE_ACTIVE_DAYS": "9",
+    "SHIFT_SIGNALS__MINIMUM_ACTIVE_DAYS": "4",
+    "SHIFT_ALERTS__MINIMUM_ACTIVE_DAYS": "4",
+    "SHIFT_MODEL__MAXIMUM_STEPS": "10",
+    "SHIFT_MODEL__WARM_STEPS": "2",
+    "SHIFT_MODEL__DIMENSIONS": "16",
+    "SHIFT_RECOMMENDATIONS__LOOK_BACK_DAYS": "21",
+    "SHIFT_RECOMMENDATIONS__ACTIVE_WITHIN_DAYS": "14",
+}
+
+
+def test_the_main_job_reports_numbers_that_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`demo --json`: delivered is clean plus rejected, as in the tables; alarms have sentences; recall is a rate."""
+    monkeypatch.setattr(cli, "DEMO_DAYS", DAYS)
+    monkeypatch.setattr(cli, "DEMO_HISTORY_DAYS", HISTORY_DAYS)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(cli.app, ["demo", "--home", str(tmp_path / "home"), "--json"])
+    assert result.exit_code == 0, result.output
+    told: dict[str, Any] = json.loads(result.stdout)
+    lake = open_platform(tmp_path / "home").lake
+    span = {"first_day": cli.DEMO_LAST_DAY.replace(day=cli.DEMO_LAST_DAY.day - DAYS + 1)}
+    assert told["rows_clean"] == lake.read(CLEAN_EVENTS, **span).num_rows > 0
+    assert sum(told["rows_rejected"].values()) == lake.read(REJECTED_EVENTS, **span).num_rows > 0
+    assert told["rows_delivered"] == told["rows_clean"] + sum(told["rows_rejected"].values())
+    assert not [line for line in told["failed_expectations"] if line.startswith("ERROR")]
+    assert 0 < told["recall_at_k"] < 1
+    assert told["users_watched"] > 1_000
+    opened = [row for row in lake.read(SHIFT_ALERTS, **span).to_pylist() if row["status"] == "opened"]
+    assert sum(told["alarms_opened"].values()) == len(opened) > 0
+    sentences = {row["explanation"] for row in opened}
+    assert told["examples"]
+    assert {example["explanation"] for example in told["examples"]} <= sentences
+
+
+def test_the_main_job_speaks_plainly_from_a_folder_with_a_space(tmp_path: Path) -> None:
+    """As text in a process of its own: exit code 0, no traceback, the folder quoted in the next command."""
+    home = tmp_path / "my shop"
+    short = f"from shift_assets import cli; cli.DEMO_DAYS, cli.DEMO_HISTORY_DAYS = {DAYS - 1}, 7; cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", short, "demo", "--home", str(home)],
+        env={**os.environ, **ENVIRONMENT, "COLUMNS": "200"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    rows = re.search(r"Rows delivered\s+([\d,]+)\s+clean\s+([\d,]+)\s+rejected\s+([\d,]+)", done.stdout)
+    assert rows, done.stdout
+    delivered, clean, rejected = (int(number.replace(",", "")) for number in rows.groups())
+    assert delivered == clean + rejected
+    assert re.search(r"recall@20\s+0\.\d+ on the 3 days after", done.stdout), done.stdout
+    assert f"shift-assets ui --home '{home}'" in " ".join(done.stdout.split())
+    assert (home / "bi" / "bi_public.duckdb").exists()

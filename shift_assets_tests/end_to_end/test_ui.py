@@ -1,0 +1,201 @@
+"""Laws of the Dagster UI, seen through a browser: what a person opens after a run is there and can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shift_assets.contracts import INTEREST_SERIES, Partition
+from shift_assets_tests.end_to_end.homes import LAST_DAY, Shop
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SECONDS = 60
+"""How long an element may take on a busy machine; a quiet one shows it in two."""
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM and not os.environ.get("SHIFT_REQUIRE_BROWSER"), reason="no chromium on the PATH to look with"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Webserver:
+    """A running Dagster UI on an installation."""
+
+    address: str
+    segment: str
+
+    def graphql(self, query: str) -> dict[str, Any]:
+        body = json.dumps({"query": query}).encode()
+        request = urllib.request.Request(  # noqa: S310 - our own address
+            f"{self.address}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+            found: dict[str, Any] = json.load(answer)
+        assert "errors" not in found, found
+        return dict(found["data"])
+
+    def partition_page(self, asset: str) -> str:
+        return f"{self.address}/assets/{asset}?view=partitions&partition={LAST_DAY}%7C{self.segment}"
+
+
+@pytest.fixture(scope="module")
+def webserver(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webserver]:
+    """`dagster-webserver` on the shared installation, until it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    log = tmp_path_factory.mktemp("webserver") / "log"
+    command = [str(Path(sys.executable).with_name("dagster-webserver")), "-m", "shift_assets.definitions"]
+    environment = {**os.environ, "SHIFT_HOME": str(shop.home), "DAGSTER_HOME": str(shop.home / "dagster")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "-h", "127.0.0.1", "-p", str(port)],
+            env=environment,
+            cwd=shop.home,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_for(address, process, log)
+        yield Webserver(address, shop.segments[0])
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 2 * SECONDS
+    while time.monotonic() < until:
+        assert process.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(f"{address}/server_info", timeout=5):  # noqa: S310 - our own address
+                return
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.5)
+    pytest.fail(f"no answer from {address}: {log.read_text()}")
+
+
+@dataclass
+class Tab:
+    """A page of the browser, and what its console said."""
+
+    page: Any
+    screenshots: Path
+    errors: list[str]
+
+    def see(self, text: str, *, exact: bool = True) -> Any:
+        """The first visible element with the text; fails when it does not come."""
+        found = self.page.get_by_text(text, exact=exact).locator("visible=true").first
+        found.wait_for(timeout=SECONDS * 1000)
+        return found
+
+    def keep(self, name: str) -> Path:
+        path = self.screenshots / f"{name}.png"
+        self.page.screenshot(path=path)
+        return path
+
+
+@pytest.fixture
+def tab(tmp_path: Path) -> Iterator[Tab]:
+    """A fresh browser; its console must have shown no error when the law is over."""
+    from playwright.sync_api import sync_playwright
+
+    screenshots = Path(os.environ.get("SHIFT_SCREENSHOTS") or tmp_path)
+    screenshots.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        errors: list[str] = []
+        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield Tab(page, screenshots, errors)
+        browser.close()
+    assert errors == []
+
+
+def test_the_lineage_page_shows_every_group_and_asset(webserver: Webserver, tab: Tab) -> None:
+    """The whole graph opens: seven groups, which unfold to every asset by name."""
+    nodes = webserver.graphql("{ assetNodes { assetKey { path } groupName } }")["assetNodes"]
+    groups = sorted({node["groupName"] for node in nodes})
+    assert groups == ["intake", "interest", "models", "outcomes", "recommendations", "serving", "shift"]
+    tab.page.set_viewport_size({"width": 2000, "height": 1500})
+    tab.page.goto(f"{webserver.address}/asset-groups")
+    for group in groups:
+        tab.see(group)
+    unfolded = "%2C".join(f"global%40global%3A{group}" for group in groups)
+    tab.page.goto(f"{webserver.address}/asset-groups?expanded={unfolded}")
+    for node in nodes:  # a long name is shortened in the middle; the page keeps it whole beside that
+        name = tab.page.get_by_text(node["assetKey"]["path"][-1], exact=True).first
+        name.wait_for(state="attached", timeout=SECONDS * 1000)
+    tab.keep("asset_graph")
+
+
+def test_a_partition_page_shows_rows_preview_and_picture(webserver: Webserver, shop: Shop, tab: Tab) -> None:
+    """Metadata of one day and segment: the row count of the lake, a masked preview, and a picture that is drawn."""
+    tab.page.goto(webserver.partition_page("interest_series"))
+    tab.see(f"{LAST_DAY}|{webserver.segment}")
+    tab.see("Materialized")
+    rows = shop.platform.lake.published(INTEREST_SERIES)[Partition(LAST_DAY, webserver.segment)].rows
+    metadata = tab.page.locator("table", has_text="dagster/row_count").first
+    metadata.wait_for(timeout=SECONDS * 1000)
+    assert str(rows) in metadata.locator("tr", has_text="dagster/row_count").inner_text()
+    tab.keep("interest_series_partition")
+    assert tab.page.get_by_text("Unsynced").count() == 0
+
+    preview = metadata.locator("tr", has_text="preview").first
+    assert "user_id" in preview.inner_text()
+    day = {"first_day": LAST_DAY, "segments": [webserver.segment]}
+    users = shop.platform.lake.read(INTEREST_SERIES, **day)["user_id"].to_pylist()
+    assert not [user for user in users if user in tab.page.inner_text("body")]
+
+    metadata.locator("tr", has_text="picture").get_by_text("[Show Markdown]").click()
+    picture = tab.page.locator("img[alt=picture]")
+    picture.wait_for(timeout=SECONDS * 1000)
+    assert picture.evaluate("image => image.complete && image.naturalWidth") > 300
+    tab.keep("interest_series_picture")
+
+
+def test_the_verdict_of_a_check_can_be_read(webserver: Webserver, tab: Tab) -> None:
+    """The checks page tells the expectation as a sentence, that it passed, and how many partitions were judged."""
+    tab.page.goto(f"{webserver.address}/assets/clean_events?view=checks")
+    tab.see("no_event_id_occurs_twice").click()
+    tab.see("no event_id occurs twice")
+    tab.see("Passed")
+    tab.see("partitions_judged")
+    tab.keep("clean_events_checks")
+
+
+def test_no_partition_is_out_of_sync_after_a_run(webserver: Webserver) -> None:
+    """Right after the range run Dagster sees no partition of it as stale: nothing asks a person to run it again."""
+    key = f"{LAST_DAY}|{webserver.segment}"
+    causes = f'staleCauses(partition: "{key}") {{ reason dependency {{ path }} }}'
+    nodes = webserver.graphql(f"{{ assetNodes {{ assetKey {{ path }} {causes} }} }}")["assetNodes"]
+    assert len(nodes) > 15
+    assert {node["assetKey"]["path"][-1]: node["staleCauses"] for node in nodes if node["staleCauses"]} == {}
