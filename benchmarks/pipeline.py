@@ -57,10 +57,9 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     steps = sum(seconds.values())
     segments = len(simulation.segments) + 1
-    print(
-        f"{written.counts.events:,} events, {asked.days} days x {segments} segments, engine {asked.engine}: {wall:.0f} s"
-    )
-    print(f"\n| stage | seconds | share |\n|---|---|---|")
+    size = f"{written.counts.events:,} events, {asked.days} days x {segments} segments"
+    print(f"{size}, engine {asked.engine}: {wall:.0f} s")
+    print("\n| stage | seconds | share |\n|---|---|---|")
     for name, spent in sorted(seconds.items(), key=lambda item: -item[1]):
         print(f"| {name} | {spent:.1f} | {spent / wall:.0%} |")
     print(f"| outside steps: start, plan, events | {wall - steps:.1f} | {(wall - steps) / wall:.0%} |")
