@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = DEFAULT_HOME
-    lake: str | None = Field(None, description="Folder or s3:// address of the lake; null: `lake/` in the home")
+    lake: str | None = Field(None, description="Folder of the lake; null: `lake/` in the home")
     seed: int = 20260101
     calendar: CalendarSettings = CalendarSettings()
     lateness_days: int = Field(3, ge=0, le=31, description="Days that an event may arrive late")
@@ -210,6 +210,19 @@ class Settings(BaseSettings):
     outcomes: OutcomeSettings = OutcomeSettings()
     public: PublicSettings = PublicSettings()
     notify: NotifySettings = NotifySettings()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Settings:
+        if self.lake is not None and "://" in self.lake:
+            raise ValueError(f"lake {self.lake}: only folders are supported so far; name a mounted folder")
+        held = self.state.recent_active_days + self.state.reference_active_days
+        needed = max(self.signals.minimum_active_days, self.alerts.minimum_active_days)
+        if needed > held:
+            raise ValueError(
+                f"minimum_active_days {needed} is more than the {held} active days that the state holds "
+                "(state.recent_active_days + state.reference_active_days): no alarm could ever open"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -33,6 +33,11 @@ MISTAKES = {
         r"settings\.yaml:1: calendar: last_day 2026-03-01 lies before first_day 2026-03-05",
     ),
     "unknown behaviour": ("interest:\n  weights: {veiw: 1}\n", r"unknown behaviours \['veiw'\]; known: view"),
+    "a lake that is no folder": ("lake: s3://bucket/lake\n", r"only folders are supported"),
+    "an alarm that could never open": (
+        "state: {recent_active_days: 3, reference_active_days: 5}\n",
+        r"minimum_active_days 12 is more than the 8 active days",
+    ),
     "no YAML": ("lateness_days: '[\n", r"settings\.yaml:2: not valid YAML"),
     "no mapping": ("- a\n", r"settings\.yaml:1: expected `key: value` lines"),
 }

@@ -16,12 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shift_assets.ingest.context import ParseContext
+from shift_assets.ingest.engines.bounded import bounded_connection
 from shift_assets.ingest.files import Delivered
 from shift_assets.ingest.parse import FileTally, parse_file
 from shift_assets.ingest.parsed import PARSED
 
-MEMORY_LIMIT = "1GB"
-"""DuckDB spills beyond it; with two parsers and a chunk's Arrow tables a run stays below 4 GiB."""
 POOL_FROM_BYTES = 8 * 1024 * 1024
 """Delivered bytes below which parsing here is over before two children have imported what they need (1.5 s)."""
 REPEATING_COLUMNS = ["folder_day", "source_file", "day", "segment", "segment_known", "category", "behavior", "reason"]
@@ -47,11 +46,7 @@ class EmbeddedEngine:
     def start(cls, workspace: Path) -> Iterator[EmbeddedEngine]:
         """An engine that spills into `workspace`."""
         with ExitStack() as stack:
-            connection = duckdb.connect(
-                config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(workspace / "spill")}
-            )
-            stack.callback(connection.close)
-            connection.execute("set TimeZone = 'UTC'; set enable_progress_bar = false")
+            connection = stack.enter_context(bounded_connection(workspace))
             yield cls(connection, stack)
 
     def parse(self, context: ParseContext, files: Sequence[Delivered], folder: Path) -> list[FileTally]:

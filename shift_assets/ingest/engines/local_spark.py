@@ -14,6 +14,7 @@ DRIVER_MEMORY = "1g"
 """Heap of the local server: rows pass through it in batches, so it does not grow with the data."""
 SERVER_CONFIGURATION = {
     "spark.driver.memory": DRIVER_MEMORY,
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",  # a small heap needs no collector with threads of its own
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",

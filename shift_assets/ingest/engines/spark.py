@@ -14,12 +14,12 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 import sqlglot
 
 from shift_assets.ingest.context import ParseContext
 from shift_assets.ingest.engines import EngineError
+from shift_assets.ingest.engines.bounded import bounded_connection
 from shift_assets.ingest.files import Delivered
 from shift_assets.ingest.parse import FileTally, parse_file
 from shift_assets.ingest.parsed import PARSED
@@ -92,8 +92,7 @@ class SparkEngine:
         order = [key.this.name for key in ordered.expressions] if ordered else []
         query.set("order", None)  # Spark would run the query twice, once to find out how to cut its answer in ranges
         parts = [str(part) for part in self._answer(query.sql("duckdb")).glob("*.parquet")]
-        with duckdb.connect(config={"temp_directory": str(self._workspace / "spill")}) as connection:
-            connection.execute("set TimeZone = 'UTC'; set enable_progress_bar = false")
+        with bounded_connection(self._workspace) as connection:
             answer = connection.read_parquet(parts)
             return (answer.order(", ".join(order)) if order else answer).to_arrow_table()
 
