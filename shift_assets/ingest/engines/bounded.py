@@ -1,0 +1,22 @@
+"""DuckDB within bounds, for either engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+MEMORY_LIMIT = "1GB"
+"""DuckDB spills beyond it; with two parsers and a chunk's Arrow tables a run stays below 4 GiB."""
+
+
+@contextmanager
+def bounded_connection(workspace: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in UTC that takes at most MEMORY_LIMIT and spills into the folder `workspace`."""
+    with duckdb.connect(
+        config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(workspace / "spill")}
+    ) as connection:
+        connection.execute("set TimeZone = 'UTC'; set enable_progress_bar = false")
+        yield connection
