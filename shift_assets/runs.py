@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 
 import dagster as dg
-from dagster import DagsterEventType, EventLogEntry
+from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry
+from filelock import FileLock, Timeout
 
 from shift_assets.automation.jobs import CATEGORIES, DAILY, HISTORY
 from shift_assets.contracts import Partition
@@ -19,6 +22,8 @@ from shift_assets.resources.platform import Platform
 
 Progress = Callable[[str], None]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+BY_COMMAND = {"shift/started_by": "command"}
+"""Tag of the runs that a command executes in its own process."""
 
 
 @dataclass
@@ -53,6 +58,8 @@ def run_range(
     definitions = build_definitions(platform)
     report = RunReport(first, last)
     with open_instance(platform) as instance:
+        for run_id in release_killed_runs(instance, platform.settings.dagster_home):
+            progress(f"run {run_id} was killed; it is closed as failed, and its slots are free again")
         start = first_day(platform.settings)
         fit_key = start.isoformat()
         if fit_key not in instance.get_materialized_partitions(dg.AssetKey("category_model")):
@@ -70,6 +77,32 @@ def run_range(
             tags = range_tags(span, platform.source.segment_keys)
             _execute(definitions, DAILY, instance, report, progress, tags=tags)
     return report
+
+
+def release_killed_runs(instance: dg.DagsterInstance, dagster_home: Path) -> list[str]:
+    """Closes runs whose command was killed; returns their ids.
+
+    Such a run stays started for ever, and so do the pool slots that it held: the next run would wait for them
+    without end. A living command holds a lock of its run, which the system takes from it however it ends.
+    """
+    started = dg.RunsFilter(statuses=[DagsterRunStatus.STARTING, DagsterRunStatus.STARTED], tags=BY_COMMAND)
+    killed = []
+    for run in instance.get_runs(filters=started):
+        with suppress(Timeout), _alive(dagster_home, run.run_id):
+            instance.report_run_failed(run, "the command that executed this run was killed")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            killed.append(run.run_id)
+    return killed
+
+
+@contextmanager
+def _alive(dagster_home: Path, run_id: str) -> Iterator[None]:
+    """Holds the lock of a run; raises Timeout where a living process holds it."""
+    path = dagster_home / "alive" / f"{run_id}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path, timeout=0):
+        yield
+        path.unlink(missing_ok=True)
 
 
 def _missing_history(instance: dg.DagsterInstance, start: date, first: date, segments: Sequence[str]) -> list[date]:
@@ -98,14 +131,15 @@ def _execute(
             progress(f"  {happened.step_key} {happened.step_success_data.duration_ms / 1000:.1f} s")
 
     instance.add_event_listener(run_id, tell)
-    result = definitions.resolve_job_def(job).execute_in_process(
-        instance=instance,
-        tags=tags,
-        partition_key=partition_key,
-        raise_on_error=False,
-        run_config=QUIET,
-        run_id=run_id,
-    )
+    with _alive(Path(instance.root_directory), run_id):
+        result = definitions.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            tags={**(tags or {}), **BY_COMMAND},
+            partition_key=partition_key,
+            raise_on_error=False,
+            run_config=QUIET,
+            run_id=run_id,
+        )
     for event in result.all_events:
         if event.event_type == DagsterEventType.STEP_SUCCESS and event.step_key:
             report.seconds[f"{job}: {event.step_key}"] = event.step_success_data.duration_ms / 1000
