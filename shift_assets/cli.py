@@ -386,7 +386,7 @@ def erase(
         _say("aggregates of the user's days and models hold a share of the user until these days are run again:")
         _say(f"shift-assets run {days}{_home_option(home)}")
     if erasure.models:
-        _say(f"models trained with the user: {', '.join(erasure.models)}")
+        _say(f"{len(erasure.models)} models were trained with the user; --json lists them")
 
 
 @quarantine.command("ls")
