@@ -53,7 +53,7 @@ def _english(story: Story) -> str:
         direction = "more" if story.kind == "surge" else "less"
         return (
             f"{beginning} {direction} active: {story.events_after:.3g} events per active day, "
-            f"before {story.events_before:.3g}; interests changed little."
+            f"before {story.events_before:.3g}."
         )
     verb = "back to" if story.kind == "return" else ("mostly" if _leads(story) else "more")
     risen = " and ".join(
@@ -77,7 +77,7 @@ def _chinese(story: Story) -> str:
         direction = "更活跃" if story.kind == "surge" else "活跃度下降"
         return (
             f"{beginning}{direction}:每个活跃日 {story.events_after:.3g} 次行为,"
-            f"此前 {story.events_before:.3g} 次;兴趣变化不大。"
+            f"此前 {story.events_before:.3g} 次。"
         )
     verb = "重新关注" if story.kind == "return" else ("主要关注" if _leads(story) else "更多关注")
     risen = "、".join(

@@ -85,7 +85,7 @@ def test_more_of_the_same_is_a_surge_and_less_a_fade():
     assert {row["kind"] for row in surge} == {"surge"}
     assert {row["kind"] for row in fade} == {"fade"}
     assert surge[0]["onset_day"] == fade[0]["onset_day"] == day(20)
-    assert "more active: 60 events per active day, before 6;" in surge[0]["explanation"]
+    assert "more active: 60 events per active day, before 6." in surge[0]["explanation"]
 
 
 def test_an_old_love_is_a_return():
