@@ -1,4 +1,4 @@
-"""What a person may see of a table's rows in the Dagster UI: ten rows, users masked, no delivered bytes."""
+"""What a person may see of a table's rows in the Dagster UI: up to ten, users masked, no delivered bytes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import dagster as dg
 import pyarrow as pa
 
 ROWS = 10
+FEWEST_ROWS = 3
+INLINE_CHARACTERS = 999
+"""Dagster 1.13 shows longer Markdown behind a link only: fewer rows are better than none at first sight."""
 _HIDDEN = {"raw", "raw_sha256", "text", "embedding"}
 _MASKED = {"user_id"}
 _IDENTIFIERS = {"event_id", "alert_id", "message_id", "file_sha256", "data_version", "digest"}
 """Long hexadecimal names, of which the first eight characters tell them apart."""
 _SENTENCES = {"explanation", "detail", "observed"}
+_TOLD_IN_WORDS = {"rising", "falling"}
+"""An alarm's explanation names them."""
 _LISTED = 3
 _WIDEST = 60
 
@@ -25,24 +30,36 @@ def preview(rows: pa.Table) -> dg.MetadataValue:
     """
     if not rows.num_rows:
         return dg.MetadataValue.md("no rows")
-    shown = rows.slice(0, ROWS)
+    texts = (_text(rows, count) for count in range(ROWS, FEWEST_ROWS - 1, -1))
+    return dg.MetadataValue.md(next((text for text in texts if len(text) <= INLINE_CHARACTERS), _text(rows, ROWS)))
+
+
+def _text(rows: pa.Table, count: int) -> str:
+    shown = rows.slice(0, count)
     values = {
         name: [_cell(name, value) for value in shown[name].to_pylist()]
         for name in rows.column_names
-        if name not in _HIDDEN
+        if name not in _HIDDEN and not (name in _TOLD_IN_WORDS and "explanation" in rows.column_names)
     }
     if rows.num_rows == 1:
-        return dg.MetadataValue.md(_table(["column", "value"], [(name, cells[0]) for name, cells in values.items()]))
+        return _table(["column", "value"], [(name, cells[0]) for name, cells in values.items()])
     same = [name for name in values if len(set(values[name])) == 1]
     told = [name for name in values if name not in same]
     title = f"{shown.num_rows} of {rows.num_rows:,} rows"
-    if same:
-        title += "; in each of them " + ", ".join(f"{name} {values[name][0] or 'null'}" for name in same)
-    return dg.MetadataValue.md(f"{title}\n\n{_table(told, zip(*(values[name] for name in told), strict=True))}")
+    if equal := [f"{name} {values[name][0]}" for name in same if values[name][0]]:
+        title += f"; in each of them {', '.join(equal)}"
+    if empty := [name for name in same if not values[name][0]]:
+        title += f"; null: {', '.join(empty)}"
+    sentences = values.pop("explanation", [])  # too long for a cell of a narrow page
+    told = [name for name in told if name in values]
+    parts = [title, _table(told, zip(*(values[name] for name in told), strict=True))]
+    if sentences:
+        parts.append("\n".join(f"{number}. {sentence}" for number, sentence in enumerate(sentences, 1)))
+    return "\n\n".join(parts)
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in (names, ["---"] * len(names), *rows))
+    return "\n".join("|" + "|".join(line) + "|" for line in (names, ["---"] * len(names), *rows))
 
 
 def _cell(name: str, value: Any) -> str:
