@@ -16,6 +16,8 @@ from shift_assets.resources.platform import Platform
 from shift_assets.settings import load_settings
 
 POSTGRES_URL = "SHIFT_DAGSTER_POSTGRES_URL"
+POSTGRES_SCHEME = "postgresql+psycopg2://"
+"""With the driver that the extra `postgres` installs: without it SQLAlchemy 2.1 looks for another one."""
 
 _SETTINGS_HEAD = """\
 # Settings of this installation. Every key and its default: shift_assets/settings.py.
@@ -110,10 +112,14 @@ def write_instance_file(home: Path) -> None:
     """`dagster/dagster.yaml` of the home: the shipped one, and where events are stored.
 
     That is Postgres where the environment names it, else SQLite files in the home. In a checkout
-    `shift_assets/dagster.yaml` is a link to the file at the top; a wheel carries it as a file.
+    `shift_assets/dagster.yaml` is a link to the file at the top; a wheel carries it as a file. Raises ConfigError
+    where the address of Postgres has another scheme than POSTGRES_SCHEME.
     """
+    address = os.environ.get(POSTGRES_URL)
+    if address and not address.startswith(POSTGRES_SCHEME):
+        raise ConfigError(f"environment: {POSTGRES_URL}: write {POSTGRES_SCHEME}USER:PASSWORD@HOST/DATABASE")
     text = files("shift_assets").joinpath("dagster.yaml").read_text(encoding="utf-8")
-    if os.environ.get(POSTGRES_URL):
+    if address:
         storage: dict[str, object] = {"storage": {"postgres": {"postgres_url": {"env": POSTGRES_URL}}}}
     else:
         storage = {

@@ -119,10 +119,18 @@ def test_unknown_keys_of_the_instance_file_are_refused(tmp_path: Path) -> None:
 
 def test_the_environment_moves_the_instance_to_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With SHIFT_DAGSTER_POSTGRES_URL the file names the variable, never the address with its password."""
-    monkeypatch.setenv("SHIFT_DAGSTER_POSTGRES_URL", "postgresql://user:secret@host/dagster")
+    monkeypatch.setenv("SHIFT_DAGSTER_POSTGRES_URL", "postgresql+psycopg2://user:secret@host/dagster")
     home = new_installation(tmp_path).settings.home
     text = (home / "dagster" / "dagster.yaml").read_text()
     assert "secret" not in text
     content = yaml.safe_load(text)
     assert content["storage"] == {"postgres": {"postgres_url": {"env": "SHIFT_DAGSTER_POSTGRES_URL"}}}
     assert "event_log_storage" not in content
+
+
+def test_an_address_of_postgres_without_its_driver_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what to write and does not repeat the password."""
+    monkeypatch.setenv("SHIFT_DAGSTER_POSTGRES_URL", "postgresql://user:secret@host/dagster")
+    with pytest.raises(ConfigError, match=r"write postgresql\+psycopg2://") as refused:
+        new_installation(tmp_path)
+    assert "secret" not in str(refused.value)
