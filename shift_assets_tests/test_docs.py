@@ -1,0 +1,25 @@
+"""Laws of the how-tos: what a stranger copies from them works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from shift_assets.ingest.source import load_source
+
+DOCS = Path(__file__).parents[1] / "docs"
+FENCE = re.compile(r"^( *)```yaml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_sources_in_the_how_to_can_be_loaded(number: int, tmp_path: Path) -> None:
+    found = [
+        re.sub(rf"(?m)^{indent}", "", text)
+        for indent, text in FENCE.findall((DOCS / "bring_your_own_log.md").read_text(encoding="utf-8"))
+    ]
+    assert len(found) == 2
+    file = tmp_path / "source.yaml"
+    file.write_text(found[number], encoding="utf-8")
+    assert load_source(file).segment_keys
