@@ -17,7 +17,7 @@ from shift_assets import cli
 from shift_assets.contracts import CLEAN_EVENTS, REJECTED_EVENTS, SHIFT_ALERTS
 from shift_assets.home import open_platform
 
-DAYS, HISTORY_DAYS = 5, 50
+DAYS, HISTORY_DAYS = 5, 40
 """The lists of five days are judged after three; weeks of history let some alarms open."""
 ENVIRONMENT = {
     "SHIFT_ENGINE": "embedded",
