@@ -75,10 +75,7 @@ def _chinese(story: Story) -> str:
     beginning = f"现已结束:自{onset}起" if story.status == "closed" else f"自{onset}起"
     if story.kind in ("surge", "fade"):
         direction = "更活跃" if story.kind == "surge" else "活跃度下降"
-        return (
-            f"{beginning}{direction}:每个活跃日 {story.events_after:.3g} 次行为,"
-            f"此前 {story.events_before:.3g} 次。"
-        )
+        return f"{beginning}{direction}:每个活跃日 {story.events_after:.3g} 次行为,此前 {story.events_before:.3g} 次。"
     verb = "重新关注" if story.kind == "return" else ("主要关注" if _leads(story) else "更多关注")
     risen = "、".join(
         f"{change.category}({unit}{_percent(change.share_after)},此前 {_percent(change.share_before)})"
