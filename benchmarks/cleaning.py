@@ -2,9 +2,9 @@
 
 Plain DuckDB does the least that a pipeline could do: `read_json`, `distinct`, a Parquet file per day. It parses
 leniently, rejects nothing, keeps no raw bytes, makes no pseudonym and accounts for nothing. The engines write the
-same Parquet files after cleaning. Every measurement is a process of its own; memory (largest sum of resident bytes)
-and processor time are those of the process, its children and, for Spark, the server and its workers. Processor time
-is what compares where others use the machine too.
+same Parquet files after cleaning. Every measurement is a process of its own; memory (largest sum of resident bytes,
+shared pages divided among those who share them) and processor time are those of the process, its children and, for
+Spark, the server and its workers. Processor time is what compares where others use the machine too.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def write(rows: duckdb.DuckDBPyRelation, day: str, folder: Path) -> None:
 
 
 class Tree(NamedTuple):
-    """What some processes and all below them hold and have used."""
+    """What some processes and all below them hold (shared pages in proportion) and have used."""
 
     resident_bytes: int
     cpu_seconds: float
@@ -152,11 +152,11 @@ def server_pid() -> int:
 
 @contextmanager
 def watched(roots: list[int]) -> Iterator[Callable[[], int]]:
-    """Samples the resident bytes of process trees ten times a second; the answer is the largest sum."""
+    """Samples the resident bytes of process trees five times a second; the answer is the largest sum."""
     done, largest = Event(), [0]
 
     def watch() -> None:
-        while not done.wait(0.1):
+        while not done.wait(0.2):
             largest[0] = max(largest[0], tree(roots).resident_bytes)
 
     watcher = Thread(target=watch, daemon=True)
@@ -170,7 +170,7 @@ def watched(roots: list[int]) -> Iterator[Callable[[], int]]:
 
 def tree(roots: list[int]) -> Tree:
     parents: dict[int, int] = {}
-    found: dict[int, Tree] = {}
+    seconds: dict[int, float] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
@@ -178,13 +178,19 @@ def tree(roots: list[int]) -> Tree:
             except OSError:
                 continue
             parents[int(folder.name)] = int(fields[1])
-            ticks = sum(int(field) for field in fields[11:15])
-            found[int(folder.name)] = Tree(int(fields[21]) * 4096, ticks / os.sysconf("SC_CLK_TCK"))
+            seconds[int(folder.name)] = sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
     family = set(roots)
     while more := {pid for pid, parent in parents.items() if parent in family} - family:
         family |= more
-    members = [found[pid] for pid in family if pid in found]
-    return Tree(sum(m.resident_bytes for m in members), sum(m.cpu_seconds for m in members))
+    return Tree(sum(proportional_bytes(pid) for pid in family), sum(seconds.get(pid, 0) for pid in family))
+
+
+def proportional_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 if __name__ == "__main__":
