@@ -5,7 +5,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from shift_assets.ingest import clean as cleaning
 from shift_assets.ingest.categories import fit_categories
 from shift_assets.ingest.engines import EngineError, java_version, resolve_engine
-from shift_assets.ingest.engines.local_spark import stop_local_server
+from shift_assets.ingest.engines.local_spark import server_folder, stop_local_server
 from shift_assets.ingest.fitwindow import fit_landed_categories
 from shift_assets.settings import Settings
 from shift_assets_tests.ingest.cleaning import cleaned
@@ -40,11 +39,11 @@ needs_java = pytest.mark.skipif((java_version() or 0) < 17, reason="Spark needs 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Spark server of these tests alone, which ends with them: another run's server is not theirs to stop."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("server")))
-        yield
+def server() -> Iterator[None]:
+    """A server that these tests started ends with them; one that ran before stays."""
+    running = (server_folder() / "server.json").exists()
+    yield
+    if not running:
         stop_local_server()
 
 
