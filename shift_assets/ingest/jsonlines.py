@@ -176,7 +176,8 @@ class _Tokens:
         length = int(lengths[0])
         same: NDArray[np.bool_] = lengths == length
         for done in range(0, length, 8):
-            words = self.words[starts + done]
+            # A shorter last line may end before `done`; its length already tells it apart.
+            words = self.words[np.minimum(starts + done, len(self.words) - 1)]
             unused = 8 * max(0, 8 - (length - done))
             same &= ((words ^ words[0]) << np.uint64(unused)) == 0
         return same
