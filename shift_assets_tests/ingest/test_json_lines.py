@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shift_assets.ingest.jsonlines import read_json_lines
@@ -34,7 +34,16 @@ def rows_as_lists(content: bytes, size: int, *, fast: bool) -> list[tuple]:
     return rows
 
 
+SHORT_AFTER_SPACED = (
+    b'{"user":null,"item":12,"action":{},"t":null}\n'
+    b'{"user"  : "ann" , "item"  : "i1" , "action"  : "pv" , "t"  : 1774440000 , "price"  : "" , "other"  : "" , '
+    b'"title"  : ""}\n{"user":[],"item":"i1","action":"pv","t":1774440000,"price":[]}\n'
+)
+"""A last line that ends before the place where the first line's next key begins."""
+
+
 @given(json_line_files(), st.sampled_from([7, 100, 10**6]))
+@example(SHORT_AFTER_SPACED, 10**6)
 @settings(max_examples=300, deadline=None)
 def test_the_fast_way_reads_what_the_strict_way_reads(content: bytes, size: int) -> None:
     """On any dirt, in pieces of any size, both ways give the same rows, values, kinds and faults."""
