@@ -1,0 +1,25 @@
+"""Detectors of interest shifts: one file per family, one interface, so that all are judged alike.
+
+The product's own alarms come from `shift.evidence`; the others are kept because a claim to be better needs them.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from shift_assets.shift.histories import Histories
+from shift_assets.shift.rings import Floats
+
+
+class Detector(Protocol):
+    """Scores every active day of every user by what was known at its end."""
+
+    name: str
+
+    def score(self, histories: Histories) -> Floats:
+        """Suspicion of a recent shift, [entry], larger is more suspicious; nan where the detector is silent.
+
+        `histories` holds all users of a segment, or a sample: a detector may learn the day's platform-wide move
+        from them, but must not look at any entry of a later day.
+        """
+        ...
