@@ -1,0 +1,84 @@
+"""Sums over windows of each user's active days, one window per entry: what the window detectors share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numba import njit
+
+from shift_assets.settings import StateSettings
+from shift_assets.shift.rings import Floats, Ints, Rings, sum_by
+from shift_assets.shift.windows import window_lengths
+
+RECENT, REFERENCE = 7, 28
+"""Active days of the windows that the classic rule compares."""
+MINIMUM = 12
+"""Active days up to the scored one below which a detector is silent."""
+_CELLS_AT_ONCE = 4_000_000
+"""Cells of a dense block, 32 MB: what a detector holds of them does not grow with the log."""
+
+
+class WindowSettings(Protocol):
+    """What the detectors of two windows have in common."""
+
+    recent_active_days: int
+    reference_active_days: int
+    minimum_active_days: int
+
+
+class Windows(NamedTuple):
+    """The two windows of some entries; entry e is the newest day of its recent window."""
+
+    entries: Ints  # [row], ascending
+    reference: Floats  # [row, category], sum of the mass
+    recent: Floats  # [row, category]
+
+
+def shares(rings: Rings) -> Floats:
+    """Share of its day's score, [score]; 0 on a day without any score."""
+    total = sum_by(rings.score_entry, rings.score, len(rings.day))[rings.score_entry]
+    return np.asarray(np.divide(rings.score, total, out=np.zeros_like(rings.score), where=total > 0))
+
+
+def event_counts(rings: Rings) -> Floats:
+    """Events of a day and category, [score]: the day's events, split by its score shares."""
+    return np.asarray(shares(rings) * rings.counts.sum(axis=1)[rings.score_entry])
+
+
+def windows(rings: Rings, mass: Floats, n_categories: int, settings: WindowSettings) -> Iterator[Windows]:
+    """`mass` [score] summed over both windows of every entry that has `minimum_active_days` up to its day.
+
+    In blocks of entries; the windows are those of `window_lengths` at the end of the entry's day.
+    """
+    active_days = 1 + np.arange(len(rings.day)) - np.repeat(rings.start[:-1], rings.n_days)
+    entries = np.flatnonzero(active_days >= settings.minimum_active_days)
+    lengths = StateSettings(
+        recent_active_days=settings.recent_active_days, reference_active_days=settings.reference_active_days
+    )
+    n_recent, n_reference = window_lengths(active_days[entries], lengths)
+    end = entries + 1
+    middle = end - n_recent
+    size = max(1, _CELLS_AT_ONCE // max(n_categories, 1))
+    for first in range(0, len(entries), size):
+        block = slice(first, first + size)
+        yield Windows(
+            entries[block],
+            window_sums(rings, mass, (middle - n_reference)[block], middle[block], n_categories),
+            window_sums(rings, mass, middle[block], end[block], n_categories),
+        )
+
+
+def window_sums(rings: Rings, mass: Floats, begin: Ints, end: Ints, n_categories: int) -> Floats:
+    """Sum of `mass` [score] over the entries `begin[row] <= e < end[row]`, [row, category]."""
+    out = np.zeros((len(begin), n_categories))
+    _add_windows(rings.score_start, rings.category, mass, begin, end, out)
+    return out
+
+
+@njit(cache=True)
+def _add_windows(score_start, category, mass, begin, end, out):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    for row in range(len(begin)):
+        for cell in range(score_start[begin[row]], score_start[end[row]]):
+            out[row, category[cell]] += mass[cell]
