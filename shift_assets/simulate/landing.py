@@ -26,7 +26,7 @@ from shift_assets.simulate.population import (
     Block,
     build_block,
     labels_table,
-    promotion_labels,
+    platform_labels,
     user_ids,
     users_table,
 )
@@ -258,7 +258,7 @@ def _write_tables(simulation: Simulation, world: World, target: Path) -> dict[st
         pyarrow.parquet.ParquetWriter(users / "users.parquet", first.schema) as users_file,
         pyarrow.parquet.ParquetWriter(target / "labels.parquet", LABELS) as labels_file,
     ):
-        labels_file.write_table(promotion_labels(simulation, world))
+        labels_file.write_table(platform_labels(simulation, world))
         for number in range(simulation.blocks):
             block = build_block(simulation, world, number)
             users_file.write_table(users_table(simulation, block))

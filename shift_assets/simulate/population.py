@@ -17,7 +17,7 @@ from shift_assets.simulate.world import World, generator, promotion_days
 
 KINDS = ("none", "abrupt", "partial", "gradual", "seasonal_return", "surge", "fade", "churn", "gift", "volume")
 MUST_ALARM = frozenset({"abrupt", "partial", "gradual", "seasonal_return", "surge", "fade", "churn"})
-PROMOTION = "promotion"
+PROMOTION, NEW_SEASON = "promotion", "new_season"
 
 NEVER = np.iinfo(np.int32).max
 _CODE = {kind: code for code, kind in enumerate(KINDS)}
@@ -164,19 +164,23 @@ def labels_table(simulation: Simulation, world: World, block: Block) -> pa.Table
     return pa.table(columns).cast(LABELS)
 
 
-def promotion_labels(simulation: Simulation, world: World) -> pa.Table:
-    """One row per promotion day, without a user: it moves everybody, and must not alarm."""
+def platform_labels(simulation: Simulation, world: World) -> pa.Table:
+    """One row per promotion day and one for a new season, without a user: they move everybody, and must not alarm."""
+    moves = [
+        (PROMOTION, day, day, world.promotion_tilt[index])
+        for day, index in zip(promotion_days(simulation, world), sorted(world.promotion_tilt), strict=True)
+    ]
+    if simulation.new_season:
+        moves.append((NEW_SEASON, simulation.new_season, simulation.last_day, world.new_season))
     rows = []
-    for day, tilt in zip(
-        promotion_days(simulation, world), (world.promotion_tilt[k] for k in sorted(world.promotion_tilt)), strict=True
-    ):
+    for kind, first, last, tilt in moves:
         order = np.argsort(tilt)
         rows.append(
             {
                 "user_id": None,
-                "kind": PROMOTION,
-                "start_day": day,
-                "end_day": day,
+                "kind": kind,
+                "start_day": first,
+                "end_day": last,
                 "from_categories": [world.categories[k] for k in order[:3] if tilt[k] < 0],
                 "to_categories": [world.categories[k] for k in order[::-1][:3] if tilt[k] > 0],
                 "must_alarm": False,

@@ -86,8 +86,17 @@ class Simulation(_Section):
         default=None, ge=0, description="Promotion days at random dates, which move everybody; null: one in 13 days"
     )
     promotion_dates: tuple[date, ...] = Field(default=(), description="Promotion days by date, instead of random ones")
+    new_season: date | None = Field(
+        default=None, description="Day from which every category's demand is another one, for good; null: never"
+    )
+    session_focus: float = Field(
+        default=4.0, gt=0, description="How close a session's mix is to its user's: 1 gives sessions of one interest"
+    )
     season_days: int = Field(default=180, ge=2, description="Period of the seasonal swing of category demand")
     season_strength: float = Field(default=0.2, ge=0, le=2, description="Log amplitude of the seasonal swing")
+    trend_strength: float = Field(
+        default=0.15, ge=0, le=2, description="Standard deviation of a category's log demand gained over the whole log"
+    )
     dirt_share: float = Field(
         default=0, ge=0, le=0.5, description="Malformed, duplicate and late rows per event, a third each"
     )
@@ -112,6 +121,8 @@ class Simulation(_Section):
         outside = [day.isoformat() for day in self.promotion_dates if not self.first_day <= day <= self.last_day]
         if outside:
             raise ValueError(f"promotion days outside {self.first_day} to {self.last_day}: {', '.join(outside)}")
+        if self.new_season and not self.first_day <= self.new_season <= self.last_day:
+            raise ValueError(f"the new season {self.new_season} lies outside {self.first_day} to {self.last_day}")
         if self.promotions and self.promotions > self.days:
             raise ValueError(f"{self.promotions} promotion days in {self.days} days; ask for fewer")
         if self.categories > self.items:

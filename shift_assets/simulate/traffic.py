@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from shift_assets.simulate.population import Block, build_block
 from shift_assets.simulate.scenario import Simulation
-from shift_assets.simulate.world import World, activity, demand_factor, generator
+from shift_assets.simulate.world import World, activity, demand_factor, generator, platform_tilt
 
 _EXTRA_SESSIONS = 0.5
-_FOCUS = 4.0
-"""Concentration of a session's own category mix around the user's: small means focused sessions."""
 _BURST_SHAPE = 1.5
 _DEEPER = 0.35
 """Probability that the next event goes one step deeper on the same item."""
@@ -128,6 +126,7 @@ def block_traffic(
     heads = np.flatnonzero(~deeper)
     category[heads] = _categories(
         random,
+        focus=simulation.session_focus,
         heads=heads,
         position=position[heads],
         session=session[heads],
@@ -174,15 +173,16 @@ def _shares(
     """Cumulative category shares [active user, category] on a day; the last column is 1."""
     shares = block.profile[active]
     if simulation.organic_drift:
-        # Everybody slides slowly towards somebody else, which needs no state from day to day.
-        other = block.profile[(active + 7919) % len(block.kind)]
-        shares += np.float32(min(1.0, simulation.organic_drift * day)) * (other - shares)
+        # Everybody slides slowly to somebody else, then on to the next: that needs no state from day to day.
+        whole, part = divmod(simulation.organic_drift * day, 1.0)
+        shares, other = (block.profile[(active + 7919 * (int(whole) + k)) % len(block.kind)] for k in (0, 1))
+        shares += np.float32(part) * (other - shares)
     row = block.new_row[active]
     moved = np.flatnonzero(row >= 0)
     weight = (block.ceiling[active[moved]] * block.change(active[moved], day)).astype(np.float32)[:, None]
     shares[moved] += weight * (block.new_profile[row[moved]] - shares[moved])
     shares *= demand_factor(simulation, world, day).astype(np.float32)
-    tilt = world.promotion_tilt.get(day)
+    tilt = platform_tilt(simulation, world, day)
     if tilt is not None:
         shares *= np.exp(np.outer(block.response[active], tilt)).astype(np.float32)
     np.cumsum(shares, axis=1, out=shares)
@@ -193,6 +193,7 @@ def _shares(
 def _categories(
     random: np.random.Generator,
     *,
+    focus: float,
     heads: NDArray[np.int64],
     position: NDArray[np.int64],
     session: NDArray[np.int64],
@@ -200,13 +201,13 @@ def _categories(
     cumulative: NDArray[np.float32],
     head: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Category [head]: each session has its own mix ~ Dirichlet(_FOCUS x the user's), drawn as a Polya urn.
+    """Category [head]: each session has its own mix ~ Dirichlet(focus x the user's), drawn as a Polya urn.
 
-    The event at position j copies an earlier event of its session with probability j / (j + _FOCUS), else it
+    The event at position j copies an earlier event of its session with probability j / (j + focus), else it
     draws from the user's shares; that is the same law without a mix per session.
     """
     n = len(heads)
-    copies = random.random(n) * (position + _FOCUS) < position
+    copies = random.random(n) * (position + focus) < position
     copied = heads - 1 - (random.random(n) * position).astype(np.int64)
     place = np.cumsum(np.bincount(heads, minlength=len(head))) - 1  # of a head among the heads, by event
     source = np.where(copies, place[head[np.where(copies, copied, 0)]], np.arange(n)) if n else heads

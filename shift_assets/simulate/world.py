@@ -40,6 +40,7 @@ class World:
     season_phase: NDArray[np.float64]  # [category], 0..1
     trend: NDArray[np.float64]  # [category], log demand gained over the whole log
     promotion_tilt: dict[int, NDArray[np.float64]]  # day index: log demand multiplier [category]
+    new_season: NDArray[np.float64]  # [category], log demand multiplier from the new season on
 
 
 def build_world(simulation: Simulation) -> World:
@@ -69,8 +70,9 @@ def build_world(simulation: Simulation) -> World:
         segment_mix=segment_mix,
         country_weight=random.dirichlet(np.full(n_countries, 8.0)),
         season_phase=random.random(count),
-        trend=random.normal(0, 0.15, count),
+        trend=random.normal(0, simulation.trend_strength, count),
         promotion_tilt=_promotions(simulation, random),
+        new_season=generator(simulation, 3).normal(0, 1, count),
     )
 
 
@@ -87,6 +89,14 @@ def demand_factor(simulation: Simulation, world: World, day_index: int) -> NDArr
         simulation.season_strength * season + world.trend * day_index / simulation.days
     )
     return factor
+
+
+def platform_tilt(simulation: Simulation, world: World, day_index: int) -> NDArray[np.float64] | None:
+    """Log demand multiplier [category] that a day puts on everybody, each by the own response; None on a plain day."""
+    tilt = world.promotion_tilt.get(day_index)
+    if simulation.new_season is None or day_index < (simulation.new_season - simulation.first_day).days:
+        return tilt
+    return world.new_season if tilt is None else world.new_season + tilt
 
 
 def promotion_days(simulation: Simulation, world: World) -> list[date]:

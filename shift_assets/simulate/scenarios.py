@@ -1,0 +1,68 @@
+"""The worlds in which detectors of interest shifts are judged: a base, and what stresses it."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any, Literal, get_args
+
+from shift_assets.simulate.scenario import PlantedShares, Simulation
+
+Scenario = Literal["base", "calm", "bursty", "drifting", "new_season", "few_shifts"]
+SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
+
+_FIRST_DAY = date(2026, 1, 1)
+_NEW_SEASON = _FIRST_DAY + timedelta(days=95)
+
+
+def scenario(name: Scenario, users: int = 8_000, seed: int = 1) -> Simulation:
+    """The simulation `name`, 150 days long.
+
+    15 % of the users shift from day 60 on: 35 % of them from one day to the next, 25 % for a part, 25 % little by
+    little and 15 % to come back. Gifts (10 %), churn (5 %) and changed volume (5 %) must not alarm as shifts.
+
+    - `base`: seven promotions, slow trends and seasons, 0.2 % of every profile wandering off per day;
+    - `calm`: no promotion, trend, season or drift;
+    - `bursty`: a session is about one interest, so that its events say little more than one of them;
+    - `drifting`: everybody wanders five times as fast;
+    - `new_season`: on one day every category's demand changes for good, each user responding in the own way;
+    - `few_shifts`: 3 % of the users shift.
+    """
+    changed: dict[Scenario, dict[str, Any]] = {
+        "base": {},
+        "calm": {"promotions": 0, "trend_strength": 0.0, "season_strength": 0.0, "organic_drift": 0.0},
+        "bursty": {"session_focus": 1.0},
+        "drifting": {"organic_drift": 0.01},
+        "new_season": {"new_season": _NEW_SEASON},
+        "few_shifts": {"planted": _planted(0.03)},
+    }
+    settings: dict[str, Any] = {
+        "users": users,
+        "seed": seed,
+        "days": 150,
+        "first_day": _FIRST_DAY,
+        "segments": {
+            "uk": ("United Kingdom",),
+            "germany": ("Germany",),
+            "france": ("France",),
+            "spain": ("Spain",),
+        },
+        "other_countries": ("Netherlands",),
+        "promotions": 7,
+        "organic_drift": 0.002,
+        "planted": _planted(0.15),
+    }
+    return Simulation(**(settings | changed[name]))
+
+
+def _planted(shifting: float) -> PlantedShares:
+    return PlantedShares(
+        abrupt=0.35 * shifting,
+        partial=0.25 * shifting,
+        gradual=0.25 * shifting,
+        seasonal_return=0.15 * shifting,
+        surge=0.0,
+        fade=0.0,
+        gift=0.10,
+        churn=0.05,
+        volume=0.05,
+    )
