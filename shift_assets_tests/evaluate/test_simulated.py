@@ -1,0 +1,247 @@
+"""Every rule by which alarms are judged against planted shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from shift_assets.contracts import BEHAVIORS
+from shift_assets.evaluate.alarms import Alarms, alarms_from_alerts, alarms_from_scores
+from shift_assets.evaluate.simulated import (
+    Rate,
+    ShiftScore,
+    Truth,
+    best_threshold,
+    recall_at,
+    score_alarms,
+    share_over_line,
+    sweep,
+    truth_of,
+)
+from shift_assets.shift.detectors.split_gain import SplitGain
+from shift_assets.shift.histories import Histories, histories
+from shift_assets.shift.rings import CategoryCodes, Rings
+from shift_assets.simulate import PlantedShares, Simulation, simulated_series
+
+FIRST = date(2026, 1, 1)
+DAYS = 150
+ZERO = (FIRST - date(1970, 1, 1)).days
+START = 80
+"""First day of every planted change, days after FIRST."""
+
+
+def log_of(active: Mapping[str, Sequence[int]], category: Mapping[str, Sequence[int]] | None = None) -> Histories:
+    """Users active on these days after FIRST, with one event a day, in category 0 unless told otherwise."""
+    day = np.concatenate([np.asarray(days, np.int64) for days in active.values()]) + ZERO
+    counts = np.zeros((len(day), len(BEHAVIORS)), np.int32)
+    counts[:, 0] = 1
+    met = np.concatenate([(category or {}).get(user, [0] * len(days)) for user, days in active.items()])
+    return Histories(
+        pa.array(list(active)),
+        CategoryCodes(pa.array(["c0", "c1", "c2", "c3"])),
+        Rings(
+            start=np.concatenate([[0], np.cumsum([len(days) for days in active.values()])]),
+            day=day,
+            score_start=np.arange(len(day) + 1),
+            category=met.astype(np.int64),
+            score=np.ones(len(day)),
+            counts=counts,
+        ),
+    )
+
+
+def labels_of(kinds: Mapping[str, str], promotions: Sequence[int] = ()) -> pa.Table:
+    rows = [(user, kind, START, ["c1", "c2"]) for user, kind in kinds.items() if kind != "none"]
+    rows += [(None, "promotion", day, ["c3"]) for day in promotions]  # type: ignore[list-item]
+    return pa.Table.from_pylist(
+        [
+            {"user_id": user, "kind": kind, "start_day": FIRST + timedelta(days=day), "to_categories": to}
+            for user, kind, day, to in rows
+        ]
+    )
+
+
+def alarms_of(*alarms: tuple[int, int], onset: int = START, rising: Sequence[str] = (), kind: str = "switch") -> Alarms:
+    """Alarms (user, day after FIRST), all alike."""
+    user, day = np.array(alarms, np.int64).reshape(-1, 2).T
+    n = len(alarms)
+    return Alarms(user, day + ZERO, np.full(n, onset + ZERO), [rising] * n, [kind] * n)
+
+
+def judged(
+    kinds: Mapping[str, str], alarms: Alarms, active: Sequence[int] = range(0, DAYS, 2), promotions: Sequence[int] = ()
+) -> ShiftScore:
+    log = log_of(dict.fromkeys(kinds, active))
+    return score_alarms(alarms, truth_for(kinds, log, promotions), log)
+
+
+def truth_for(kinds: Mapping[str, str], log: Histories, promotions: Sequence[int] = ()) -> Truth:
+    labels = labels_of(kinds, promotions) if set(kinds.values()) != {"none"} or promotions else labels_of({"x": "gift"})
+    return truth_of(labels, log, FIRST, FIRST + timedelta(days=DAYS - 1))
+
+
+def verdict(score: ShiftScore) -> tuple[int, int, int]:
+    """True, false and late alarms."""
+    true = int(score.precision.some)
+    return true, int(score.precision.of) - true, score.late
+
+
+@pytest.mark.parametrize(("kind", "last"), [("abrupt", 30), ("partial", 30), ("gradual", 42), ("seasonal_return", 58)])
+def test_a_shift_is_found_from_its_first_day_until_its_kinds_last(kind: str, last: int) -> None:
+    """Before it an alarm is false; after it, late, which is neither true nor false."""
+    assert verdict(judged({"a": kind}, alarms_of((0, START - 1)))) == (0, 1, 0)
+    assert verdict(judged({"a": kind}, alarms_of((0, START)))) == (1, 0, 0)
+    assert verdict(judged({"a": kind}, alarms_of((0, START + last)))) == (1, 0, 0)
+    assert verdict(judged({"a": kind}, alarms_of((0, START + last + 1)))) == (0, 0, 1)
+
+
+def test_a_shift_counts_once_and_what_follows_is_late() -> None:
+    assert verdict(judged({"a": "gradual"}, alarms_of((0, 120), (0, 82), (0, 100)))) == (1, 0, 2)
+
+
+def test_alarms_within_14_days_of_the_one_before_are_one_alarm() -> None:
+    """Also in a chain, and whatever their order; another user's alarm is another alarm."""
+    assert verdict(judged({"a": "none"}, alarms_of((0, 84), (0, 70), (0, 98)))) == (0, 1, 0)
+    assert verdict(judged({"a": "none"}, alarms_of((0, 70), (0, 85)))) == (0, 2, 0)
+    assert verdict(judged({"a": "none", "b": "none"}, alarms_of((0, 70), (1, 71)))) == (0, 2, 0)
+
+
+def test_alarms_of_the_first_60_days_are_ignored() -> None:
+    assert verdict(judged({"a": "none"}, alarms_of((0, 59)))) == (0, 0, 0)
+    assert verdict(judged({"a": "none"}, alarms_of((0, 60)))) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("kind", ["none", "gift", "volume", "churn", "surge", "fade"])
+def test_an_alarm_without_a_shift_is_false_and_counted_by_kind(kind: str) -> None:
+    score = judged({"a": kind, "b": "none"}, alarms_of((0, 90)))
+    assert verdict(score) == (0, 1, 0)
+    assert score.false_by_kind[kind].some == 1
+    assert score.false_by_kind[kind].of == (1 + (kind == "none")) * (DAYS - 60)
+
+
+@pytest.mark.parametrize(("planted", "kind"), [("surge", "surge"), ("fade", "fade"), ("churn", "churn_risk")])
+def test_an_alarm_that_names_what_was_planted_is_not_false(planted: str, kind: str) -> None:
+    assert verdict(judged({"a": planted}, alarms_of((0, 90), kind=kind))) == (0, 0, 1)
+    assert verdict(judged({"a": planted}, alarms_of((0, 79), kind=kind))) == (0, 1, 0)
+    assert verdict(judged({"a": "none"}, alarms_of((0, 90), kind=kind))) == (0, 1, 0)
+
+
+def test_false_alarms_are_per_user_day_and_per_active_day() -> None:
+    score = judged({"a": "none", "b": "none", "c": "abrupt"}, alarms_of((0, 90), (1, 100)), promotions=[30, 100])
+    assert score.false_user_days == Rate(2, 3 * 90)
+    assert score.false_active_days == Rate(2, 3 * 45)
+    assert score.false_on_promotions == Rate(1, 3)
+    assert score.false_user_days.per_thousand == pytest.approx(2000 / 270)
+
+
+@pytest.mark.parametrize(("before", "after", "detectable"), [(8, 5, 1), (7, 5, 0), (8, 4, 0)])
+def test_a_shift_is_detectable_with_eight_active_days_before_and_five_after(before: int, after: int, detectable: int):
+    active = [*range(before), *range(START, START + after), 140]
+    score = judged({"a": "abrupt"}, alarms_of(), active)
+    assert score.recall == Rate(0, 1)
+    assert score.recall_detectable == Rate(0, detectable)
+    assert score.recall_by_kind == {"abrupt": Rate(0, detectable)}
+
+
+def test_recall_counts_planted_users_who_never_came() -> None:
+    log = log_of({"a": range(0, DAYS, 2)})
+    truth = truth_of(labels_of({"a": "abrupt", "never": "partial"}), log, FIRST, FIRST + timedelta(days=DAYS - 1))
+    score = score_alarms(alarms_of((0, 85)), truth, log)
+    assert score.recall == Rate(1, 2)
+    assert score.f1 == 1.0
+
+
+def test_delay_and_onset_error_are_counted_in_days_and_active_days() -> None:
+    """Active every second day: an alarm ten days late comes on the sixth active day of the shift."""
+    score = judged({"a": "abrupt"}, alarms_of((0, 90), onset=START + 6))
+    assert score.delay_days.tolist() == [10]
+    assert score.delay_active_days.tolist() == [6]
+    assert score.onset_error.tolist() == [3]
+    assert score.onset_right == Rate(0, 1)
+    assert judged({"a": "abrupt"}, alarms_of((0, 90), onset=START - 4)).onset_right == Rate(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("rising", "first", "overlap"),
+    [(["c1", "c2", "c3"], 1, 1.0), (["c3", "c2", "c0", "c1"], 0, 0.5), ([], 0, 0.0), (["c2"], 1, 0.5)],
+)
+def test_risen_categories_are_right_when_the_planted_ones_lead(rising: list[str], first: int, overlap: float) -> None:
+    score = judged({"a": "abrupt"}, alarms_of((0, 90), rising=rising))
+    assert score.first_risen == Rate(first, 1)
+    assert score.risen_overlap == overlap
+
+
+def test_scores_become_one_alarm_an_episode_with_the_break_before_it() -> None:
+    """The user leaves category 0 for 1 (mostly) and 2 on day 90; days over the line 14 days apart are one alarm."""
+    active = list(range(0, 120, 2))
+    met = [0] * 45 + [1, 1, 2] * 5
+    log = log_of({"a": active, "b": active}, {"a": met})
+    scores = np.full(120, np.nan)
+    scores[[50, 57, 59]] = 3.0
+    scores[60 + 5] = 2.9
+    alarms = alarms_from_scores(log, scores, 3.0)
+    assert alarms.user.tolist() == [0]
+    assert alarms.day.tolist() == [ZERO + 100]
+    assert alarms.onset_day.tolist() == [ZERO + 90]
+    assert alarms.rising == [["c1", "c2"]]
+    assert len(alarms_from_scores(log, scores, 2.9)) == 2
+
+
+def test_alerts_are_taken_when_they_open() -> None:
+    log = log_of({"a": range(100), "b": range(100)})
+    moved = [{"category": "c1", "share_before": 0.1, "share_after": 0.6}]
+    day, onset = FIRST + timedelta(days=90), FIRST + timedelta(days=85)
+    row = {"user_id": "b", "day": day, "onset_day": onset, "rising": moved, "kind": "switch"}
+    alarms = alarms_from_alerts(
+        pa.Table.from_pylist([row | {"status": status} for status in ("opened", "continued", "closed")]), log
+    )
+    assert (alarms.user.tolist(), alarms.day.tolist(), alarms.onset_day.tolist()) == ([1], [ZERO + 90], [ZERO + 85])
+    assert (alarms.rising, alarms.kind) == ([["c1"]], ["switch"])
+
+
+@pytest.fixture(scope="module")
+def simulated() -> tuple[Histories, Truth, pa.Table, np.ndarray]:
+    simulation = Simulation(users=400, days=120, seed=8, planted=PlantedShares(abrupt=0.15, gradual=0.1))
+    made = simulated_series(simulation)
+    log = histories(made.series)
+    truth = truth_of(made.labels, log, simulation.first_day, simulation.last_day)
+    return log, truth, made.labels, SplitGain().score(log)
+
+
+def test_the_truth_is_what_the_labels_say(simulated: tuple[Histories, Truth, pa.Table, np.ndarray]) -> None:
+    log, truth, labels, _ = simulated
+    rows = {row["user_id"]: row for row in labels.to_pylist()}
+    for user, name in enumerate(log.users.to_pylist()):
+        row = rows.get(name)
+        assert truth.kind[user] == (row["kind"] if row else "none")
+        if row:
+            assert date(1970, 1, 1) + timedelta(days=int(truth.start[user])) == row["start_day"]
+            assert bool(truth.is_shift[user]) == (row["kind"] in ("abrupt", "partial", "gradual", "seasonal_return"))
+
+
+def test_every_point_of_a_sweep_is_the_score_at_its_threshold(simulated) -> None:
+    log, truth, _, scores = simulated
+    points = sweep(log, scores, truth, points=12)
+    assert [point.threshold for point in points] == sorted({point.threshold for point in points})
+    for point in points:
+        score = score_alarms(alarms_from_scores(log, scores, point.threshold), truth, log)
+        assert point.recall == pytest.approx(score.recall_detectable.share)
+        assert point.f1 == pytest.approx(score.f1)
+        assert point.false_per_thousand == pytest.approx(score.false_user_days.per_thousand)
+    best = best_threshold(points)
+    assert max(point.f1 for point in points) == next(point.f1 for point in points if point.threshold == best) > 0
+    assert recall_at(points, np.inf) == max(point.recall for point in points)
+    assert recall_at(points, -1.0) == 0
+
+
+def test_the_share_over_the_line_is_of_users_without_any_plan_only() -> None:
+    log = log_of({"a": range(58, 64), "b": range(58, 64)})
+    truth = truth_for({"a": "none", "b": "gift"}, log)
+    scores = np.array([9.0, 9.0, 9.0, 8.0, np.nan, 1.0, *[9.0] * 6])
+    assert share_over_line(log, scores, truth, 9.0) == Rate(1, 4)
+    assert share_over_line(log, scores, replace(truth, kind=["none", "none"]), 9.0) == Rate(5, 8)
