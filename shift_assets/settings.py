@@ -83,6 +83,31 @@ class SignalSettings(_Section):
     minimum_active_days: int = Field(6, ge=2, description="Users with fewer active days get no indicator")
 
 
+class EvidenceSettings(_Section):
+    """The e-value and the posterior of a shift; `shift.evidence` says what they are."""
+
+    starts: int = Field(12, ge=4, le=32, description="Possible starts of a new regime: the last scored days of a user")
+    posterior_window: int = Field(8, ge=2, description="A regime as young as so many scored days counts as a shift")
+    hazard: float = Field(0.001, gt=0, lt=0.5, description="Prior probability per scored day that a regime begins")
+    half_life_active_days: float = Field(46, gt=0, description="Scored days after which a day's weight has halved")
+    prior_days: float = Field(3.0, gt=0, description="Weight of the segment's mix in a user's profile, in days")
+    null_learning: float = Field(
+        0.5, ge=0, le=1, description="How far the days since a possible start count for the old profile: 1 in full"
+    )
+    day_cap: float = Field(4.0, gt=1, description="Most that one day may multiply the evidence by")
+    minimum_days_before: int = Field(4, ge=1, description="Scored days that must lie before a start")
+    platform_prior_users: float = Field(20.0, ge=0, description="Active users whose weight holds the day's tilt at one")
+    promotion_guard: float = Field(
+        0.0, ge=0, description="Evidence of a day counts less by so much per unit of the segment's own move; 0: off"
+    )
+    promotion_guard_from: float = Field(0.1, ge=0, le=1, description="Total variation above which the guard works")
+
+    @property
+    def decay(self) -> float:
+        """Weight of a day after one more scored day."""
+        return float(2.0 ** (-1.0 / self.half_life_active_days))
+
+
 class AlertSettings(_Section):
     """Lines on the classic indicators; an alarm opens when gap and distance cross, or the change rate does."""
 
@@ -106,6 +131,52 @@ class AlertSettings(_Section):
         description="|log2(1 + change rate)| from which a surge or fade is medium, and from which it is high",
     )
     language: Literal["en", "zh"] = "en"
+
+
+class ChurnSettings(_Section):
+    """Warnings that a user will not come back; churn is no visit in the following 28 days."""
+
+    line: float = Field(0.8, gt=0, lt=1, description="A warning opens when the churn probability rises to this")
+    close_below: float = Field(0.6, gt=0, lt=1, description="It closes at a visit, or below this probability")
+    minimum_active_days: int = Field(4, ge=2, description="Users with fewer visit days get no warning")
+    severity_visits: tuple[float, float] = Field(
+        (1.0, 4.0), description="Visits in 28 days, by the user's rhythm, whose loss is medium, and high"
+    )
+    fit_users: int = Field(5_000, ge=30, description="Users of a segment that its parameters are fitted on")
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> ChurnSettings:
+        if self.close_below > self.line:
+            raise ValueError(f"close_below {self.close_below} lies above the line {self.line}")
+        return self
+
+
+class ForecastSettings(_Section):
+    """Forecasts, a week ahead, of the share that each category has of a user's interest."""
+
+    model: Literal["linear", "forest", "lstm", "four_week_mean", "last_week"] = Field(
+        "linear", description="Member of the family that makes the daily forecasts"
+    )
+    refit_weekday: int = Field(6, ge=0, le=6, description="Weekday of the weekly refit and report; 0: Monday")
+    history_weeks: int = Field(12, ge=5, description="Weeks before the forecast week that features are made of")
+    training_weeks: int = Field(8, ge=5, description="Weeks learned from; the newest only sizes the band")
+    ewma_half_life_weeks: float | None = Field(2, gt=0, description="Half-life of the smoothed share; null: left out")
+    coverage: float = Field(0.9, gt=0, lt=1, description="Share of the users' weeks that the bands shall hold")
+    least_share: float = Field(0.01, ge=0, lt=1, description="Forecasts below this share are not stored")
+    maximum_pairs: int = Field(10_000, ge=1, description="User-category pairs that the daily model learns from")
+    quality_pairs: int = Field(3_000, ge=1, description="The same for the weekly comparison of all members")
+    folds: int = Field(3, ge=2, le=6, description="Newest weeks on which members are compared, each out of time")
+
+    @property
+    def window_days(self) -> int:
+        """Days that the forecasts of a day read: the weeks up to the last refit, which may lie six days back."""
+        return 7 * (self.history_weeks + self.training_weeks) + 6
+
+    @model_validator(mode="after")
+    def _weeks_left_to_learn_from(self) -> ForecastSettings:
+        if self.folds > self.training_weeks - 2:
+            raise ValueError(f"folds {self.folds} leave no two of {self.training_weeks} training_weeks to learn from")
+        return self
 
 
 class ModelSettings(_Section):
@@ -204,7 +275,10 @@ class Settings(BaseSettings):
     features: FeatureSettings = FeatureSettings()
     state: StateSettings = StateSettings()
     signals: SignalSettings = SignalSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     alerts: AlertSettings = AlertSettings()
+    churn: ChurnSettings = ChurnSettings()
+    forecast: ForecastSettings = ForecastSettings()
     model: ModelSettings = ModelSettings()
     recommendations: RecommendationSettings = RecommendationSettings()
     outcomes: OutcomeSettings = OutcomeSettings()
