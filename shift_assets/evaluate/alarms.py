@@ -33,15 +33,18 @@ class Alarms:
         return len(self.day)
 
 
-def alarms_from_scores(histories: Histories, scores: Floats, threshold: float) -> Alarms:
-    """The alarms of a detector that says no more than a score: `scores` [entry] at or above `threshold`.
+def alarms_from_scores(
+    histories: Histories, scores: Floats, threshold: float, onset_entry: Ints | None = None
+) -> Alarms:
+    """The alarms of a detector: `scores` [entry] at or above `threshold`.
 
-    The onset is where the last active days split best into two category mixes; the categories are those whose mean
-    daily share rose most from there on.
+    `onset_entry` [entry] is the entry with which the new interest began, as the detector says at the end of a day.
+    Where it says nothing, that is where the last active days split best into two category mixes. The categories are
+    those whose mean daily share rose most from there on.
     """
     entries = opening_entries(histories, scores, threshold)
-    onset, rising = _explained(histories, entries)
     rings = histories.rings
+    onset, rising = _explained(histories, entries, None if onset_entry is None else onset_entry[entries])
     return Alarms(rings.user[entries], rings.day[entries], onset, rising, ["switch"] * len(entries))
 
 
@@ -71,7 +74,7 @@ def opening_entries(histories: Histories, scores: Floats, threshold: float) -> I
     return over[episode_starts(histories.rings.user[over], histories.rings.day[over])]
 
 
-def _explained(histories: Histories, entries: Ints) -> tuple[Ints, list[list[str]]]:
+def _explained(histories: Histories, entries: Ints, onset_entries: Ints | None) -> tuple[Ints, list[list[str]]]:
     """Onset day and risen categories at the end of each entry's day, [entry]."""
     rings = histories.rings
     user = rings.user
@@ -85,12 +88,8 @@ def _explained(histories: Histories, entries: Ints) -> tuple[Ints, list[list[str
         scores = np.zeros((entry + 1 - oldest, len(names)))
         scores[day, rings.category[cells]] = rings.score[cells]
         scores /= np.maximum(scores.sum(axis=1, keepdims=True), 1e-12)
-        gain = mix_split_gain(scores)
-        if not len(gain) or np.isneginf(gain.max()):
-            rising.append([])
-            continue
-        first = int(gain.argmax())
+        first = int(mix_split_gain(scores).argmax()) if onset_entries is None else int(onset_entries[row]) - oldest
         onset[row] = rings.day[oldest + first]
-        move = scores[first:].mean(axis=0) - scores[:first].mean(axis=0)
+        move = scores[first:].mean(axis=0) - scores[: max(first, 1)].mean(axis=0)
         rising.append([names[k] for k in np.argsort(-move, kind="stable") if move[k] > 0])
     return onset, rising

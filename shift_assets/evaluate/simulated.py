@@ -12,9 +12,9 @@ before it and `ACTIVE_AFTER` in the days in which it may be found.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -91,14 +91,12 @@ class ShiftScore:
     delay_active_days: Floats  # [true alarm], active days from the shift's first to the alarm's, both counted
     onset_error: Floats  # [true alarm], active days by which the claimed start lies after (> 0) the true one
     first_risen: Rate  # true alarms whose most risen category is one of the planted top three
-    risen_overlap: float  # mean share of the planted top three among the three most risen of a true alarm
+    risen_overlap: Floats  # [true alarm], share of the planted top three that are among its three most risen
 
     @property
     def f1(self) -> float:
         """Harmonic mean of the precision and the recall of detectable shifts; 0 without any true alarm."""
-        if not self.recall_detectable.some:
-            return 0.0
-        return 2.0 / (1.0 / self.precision.share + 1.0 / self.recall_detectable.share)
+        return _f1(self.precision, self.recall_detectable)
 
     @property
     def onset_right(self) -> Rate:
@@ -194,48 +192,80 @@ def score_alarms(alarms: Alarms, truth: Truth, histories: Histories) -> ShiftSco
             sum(bool(set(hit) & set(truth.rising[u])) for hit, u in zip(hits, user.tolist(), strict=True)),
             sum(bool(truth.rising[u]) for u in user.tolist()),
         ),
-        risen_overlap=float(np.mean(overlaps)) if overlaps else float("nan"),
+        risen_overlap=np.array(overlaps, dtype=np.float64),
     )
 
 
-class Point(NamedTuple):
-    """What a threshold gives."""
+def pool(scores: Sequence[ShiftScore]) -> ShiftScore:
+    """The score of several logs as if they were one."""
+
+    def together(values: Sequence[Any]) -> Any:
+        if isinstance(values[0], Rate):
+            return Rate(*map(sum, zip(*values, strict=True)))
+        if isinstance(values[0], dict):
+            return {k: together([v[k] for v in values if k in v]) for k in dict.fromkeys(k for v in values for k in v)}
+        return np.concatenate(values) if isinstance(values[0], np.ndarray) else sum(values)
+
+    return ShiftScore(
+        **{field.name: together([getattr(s, field.name) for s in scores]) for field in fields(ShiftScore)}
+    )
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a threshold gives, in one log or several."""
 
     threshold: float
-    precision: float
-    recall: float  # of the detectable shifts
-    false_per_thousand: float  # false alarms per 1000 user-days
+    precision: Rate
+    recall: Rate  # of the detectable shifts
+    false_user_days: Rate
 
     @property
     def f1(self) -> float:
-        both = self.precision + self.recall
-        return 2.0 * self.precision * self.recall / both if self.recall else 0.0
+        return _f1(self.precision, self.recall)
 
 
-def sweep(histories: Histories, scores: Floats, truth: Truth, points: int = 80) -> list[Point]:
-    """At most `points` thresholds on `scores` [entry]: from one judged day over the line to a tenth of them."""
+def thresholds_of(scores: Floats, n: int = 80) -> Floats:
+    """At most `n` thresholds, ascending: from a tenth of the `scores` at or above them to one."""
+    known = np.sort(scores[~np.isnan(scores)])
+    over = np.unique(np.geomspace(1, max(len(known) // 10, 1), n).astype(np.int64))
+    return np.asarray(np.unique(known[len(known) - over[: len(known)]]))
+
+
+def sweep(histories: Histories, scores: Floats, truth: Truth, thresholds: Floats) -> list[Point]:
+    """What each threshold on `scores` [entry] gives."""
     rings = histories.rings
-    known = np.sort(scores[~np.isnan(scores) & (rings.day >= truth.first_day)])
-    if not len(known):
-        return []
-    over = np.unique(np.geomspace(1, max(len(known) // 10, 1), points).astype(np.int64))
     user_days = len(truth.kind) * (truth.last_day - truth.first_day + 1)
-    out = []
-    for threshold in np.unique(known[len(known) - over]):
+    points = []
+    for threshold in thresholds.tolist():
         entries = opening_entries(histories, scores, threshold)
         user = rings.user[entries]
         judged = _judge(user, rings.day[entries], truth, np.zeros(len(entries), dtype=bool))
         n_true, n_false = len(judged.true), len(judged.false)
-        found = truth.detectable[user[judged.true]].sum()
-        out.append(
+        found = int(truth.detectable[user[judged.true]].sum())
+        points.append(
             Point(
-                threshold=float(threshold),
-                precision=n_true / (n_true + n_false) if n_true else 0.0,
-                recall=float(found / max(truth.detectable.sum(), 1)),
-                false_per_thousand=1000.0 * n_false / user_days,
+                threshold,
+                Rate(n_true, n_true + n_false),
+                Rate(found, int(truth.detectable.sum())),
+                Rate(n_false, user_days),
             )
         )
-    return out
+    return points
+
+
+def pool_points(sweeps: Sequence[Sequence[Point]]) -> list[Point]:
+    """The points of several logs, swept over the same thresholds, as if they were one."""
+    return [
+        Point(
+            same[0].threshold,
+            *(
+                Rate(*map(sum, zip(*(getattr(point, name) for point in same), strict=True)))
+                for name in ("precision", "recall", "false_user_days")
+            ),
+        )
+        for same in zip(*sweeps, strict=True)
+    ]
 
 
 def best_threshold(points: Sequence[Point]) -> float:
@@ -245,7 +275,8 @@ def best_threshold(points: Sequence[Point]) -> float:
 
 def recall_at(points: Sequence[Point], false_per_thousand: float) -> float:
     """Largest recall of detectable shifts with at most so many false alarms per 1000 user-days; 0 if none has."""
-    return max((point.recall for point in points if point.false_per_thousand <= false_per_thousand), default=0.0)
+    allowed = [point.recall.share for point in points if point.false_user_days.per_thousand <= false_per_thousand]
+    return max(allowed, default=0.0)
 
 
 def share_over_line(histories: Histories, scores: Floats, truth: Truth, threshold: float) -> Rate:
@@ -257,6 +288,12 @@ def share_over_line(histories: Histories, scores: Floats, truth: Truth, threshol
     mine = truth.of_kind("none")[rings.user] & (rings.day >= truth.first_day) & (rings.day <= truth.last_day)
     with np.errstate(invalid="ignore"):
         return Rate(int((scores[mine] >= threshold).sum()), int(mine.sum()))
+
+
+def _f1(precision: Rate, recall: Rate) -> float:
+    if not recall.some:
+        return 0.0
+    return 2.0 / (1.0 / precision.share + 1.0 / recall.share)
 
 
 class _Verdict(NamedTuple):

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from shift_assets.contracts import BEHAVIORS
@@ -17,10 +18,13 @@ from shift_assets.evaluate.simulated import (
     ShiftScore,
     Truth,
     best_threshold,
+    pool,
+    pool_points,
     recall_at,
     score_alarms,
     share_over_line,
     sweep,
+    thresholds_of,
     truth_of,
 )
 from shift_assets.shift.detectors.split_gain import SplitGain
@@ -173,7 +177,7 @@ def test_delay_and_onset_error_are_counted_in_days_and_active_days() -> None:
 def test_risen_categories_are_right_when_the_planted_ones_lead(rising: list[str], first: int, overlap: float) -> None:
     score = judged({"a": "abrupt"}, alarms_of((0, 90), rising=rising))
     assert score.first_risen == Rate(first, 1)
-    assert score.risen_overlap == overlap
+    assert score.risen_overlap.tolist() == [overlap]
 
 
 def test_scores_become_one_alarm_an_episode_with_the_break_before_it() -> None:
@@ -226,17 +230,47 @@ def test_the_truth_is_what_the_labels_say(simulated: tuple[Histories, Truth, pa.
 
 def test_every_point_of_a_sweep_is_the_score_at_its_threshold(simulated) -> None:
     log, truth, _, scores = simulated
-    points = sweep(log, scores, truth, points=12)
-    assert [point.threshold for point in points] == sorted({point.threshold for point in points})
+    thresholds = thresholds_of(scores, 12)
+    points = sweep(log, scores, truth, thresholds)
+    assert [point.threshold for point in points] == thresholds.tolist() == sorted(set(thresholds.tolist()))
     for point in points:
         score = score_alarms(alarms_from_scores(log, scores, point.threshold), truth, log)
-        assert point.recall == pytest.approx(score.recall_detectable.share)
-        assert point.f1 == pytest.approx(score.f1)
-        assert point.false_per_thousand == pytest.approx(score.false_user_days.per_thousand)
+        assert point.precision == score.precision
+        assert point.recall == score.recall_detectable
+        assert point.false_user_days == score.false_user_days
+        assert point.f1 == score.f1
     best = best_threshold(points)
     assert max(point.f1 for point in points) == next(point.f1 for point in points if point.threshold == best) > 0
-    assert recall_at(points, np.inf) == max(point.recall for point in points)
+    assert recall_at(points, np.inf) == max(point.recall.share for point in points)
     assert recall_at(points, -1.0) == 0
+
+
+def test_two_logs_pool_as_one(simulated) -> None:
+    """The users of one log, judged in two halves and pooled, have the score and the sweep of the whole."""
+    log, truth, labels, scores = simulated
+    simulation_days = date(1970, 1, 1) + timedelta(days=truth.first_day - 60), FIRST + timedelta(days=119)
+    threshold = float(np.nanquantile(scores, 0.98))
+    halves, sweeps = [], []
+    for users in np.array_split(np.arange(len(log.users)), 2):
+        part = log.take_users(users)
+        mine = pc.is_in(labels["user_id"], value_set=part.users)
+        own = truth_of(labels.filter(pc.or_(mine, pc.is_null(labels["user_id"]))), part, *simulation_days)
+        part_scores = scores[log.rings.start[users[0]] : log.rings.start[users[-1] + 1]]
+        halves.append(score_alarms(alarms_from_scores(part, part_scores, threshold), own, part))
+        sweeps.append(sweep(part, part_scores, own, np.array([threshold])))
+    whole, pooled = score_alarms(alarms_from_scores(log, scores, threshold), truth, log), pool(halves)
+    assert pooled.f1 == whole.f1 > 0
+    assert pooled.false_by_kind == whole.false_by_kind
+    assert pooled.onset_error.tolist() == whole.onset_error.tolist()
+    assert pool_points(sweeps) == sweep(log, scores, truth, np.array([threshold]))
+
+
+def test_an_onset_of_the_detectors_own_is_kept() -> None:
+    log = log_of({"a": range(0, 120, 2)}, {"a": [0] * 45 + [1] * 15})
+    scores = np.where(np.arange(60) == 50, 1.0, 0.0)
+    alarms = alarms_from_scores(log, scores, 1.0, np.full(60, 47))
+    assert alarms.onset_day.tolist() == [ZERO + 94]
+    assert alarms.rising == [["c1"]]
 
 
 def test_the_share_over_the_line_is_of_users_without_any_plan_only() -> None:
