@@ -372,7 +372,88 @@ SHIFT_SIGNALS = Table(
         _share("model_shift_score", "Score of the learned shift detector", nullable=True),
         Column("evidence", _FLOAT, "Log Bayes factor or log e-value for a shift", unit="nats", nullable=True),
         _share("p_value", "p-value under no shift", nullable=True),
-        _share("churn_probability", "Probability that the user has left", nullable=True),
+        _share("churn_probability", "Probability that the user does not come in the following 28 days", nullable=True),
+    ),
+)
+
+INTEREST_FORECASTS = Table(
+    "interest_forecasts",
+    grain="one user and category met in the weeks before, and the seven days after the day",
+    key=("day", "user_id", "category"),
+    consumer="shift signals of seven days later, analysts",
+    own_columns=(
+        _USER,
+        _CATEGORY,
+        _share(
+            "share", "Forecast share of the category in the user's score of the next seven days, should the user come"
+        ),
+        Column("band", _FLOAT, "Half width of the conformal band around the share", unit="share", minimum=0),
+        Column(
+            "quantile",
+            _FLOAT,
+            "Conformal quantile of the day's model: the band is so many spreads of the forecast",
+            unit="spreads",
+            minimum=0,
+        ),
+    ),
+)
+
+FORECAST_QUALITY = Table(
+    "forecast_quality",
+    grain="one forecasting model, judged on the newest weeks up to the weekly refit day",
+    key=("day", "segment", "model"),
+    consumer="choice of the forecasting model, quality reports",
+    own_columns=(
+        Column("model", _STRING, "Member of the family: a baseline or a learned one"),
+        Column("is_serving", pa.bool_(), "The settings let this member make the daily forecasts"),
+        Column("parameters", _STRING, "JSON of the parameters that the search chose"),
+        Column("n_rows", _INT, "User-category weeks judged, all out of time", unit="count", minimum=1),
+        Column("mse", _FLOAT, "Mean squared error", unit="share^2", minimum=0),
+        Column("mae", _FLOAT, "Mean absolute error", unit="share", minimum=0),
+        Column("r2", _FLOAT, "1 - squared error over that of the mean share", maximum=1),
+        _share("coverage", "Part of the users' weeks with every category inside its band"),
+        Column("band", _FLOAT, "Mean half width of the conformal band", unit="share", minimum=0),
+        Column(
+            "features",
+            pa.list_(
+                pa.struct([("name", _STRING), ("anova_f", _FLOAT), ("lasso_weight", _FLOAT), ("importance", _FLOAT)])
+            ),
+            "Feature selection, the same for all members: F statistic, Lasso weight, forest importance",
+        ),
+    ),
+)
+
+CHURN_CALIBRATION = Table(
+    "churn_calibration",
+    grain="one segment: churn predictions made 28 days before, against what followed",
+    key=("day", "segment"),
+    consumer="trust in churn warnings, quality reports",
+    own_columns=(
+        _count("n_users", "Users with a prediction"),
+        _share("base_rate", "Share of the users without a visit in the 28 days"),
+        Column("brier", _FLOAT, "Mean squared error of the churn probability", minimum=0, maximum=1),
+        Column("brier_low", _FLOAT, "Lower end of its 95 % interval"),
+        Column("brier_high", _FLOAT, "Upper end of its 95 % interval"),
+        Column("brier_skill", _FLOAT, "1 - Brier score over that of the base rate", nullable=True, maximum=1),
+        Column("brier_skill_low", _FLOAT, "Lower end of its 95 % interval", nullable=True),
+        Column("brier_skill_high", _FLOAT, "Upper end of its 95 % interval", nullable=True),
+        Column(
+            "reliability",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("predicted_low", _FLOAT),
+                        ("predicted_high", _FLOAT),
+                        ("n_users", _INT),
+                        ("predicted", _FLOAT),
+                        ("observed", _FLOAT),
+                        ("observed_low", _FLOAT),
+                        ("observed_high", _FLOAT),
+                    ]
+                )
+            ),
+            "Ten bins of predicted probability: users, mean prediction, observed share and its 95 % Wilson interval",
+        ),
     ),
 )
 
@@ -560,11 +641,14 @@ TABLES: dict[str, Table] = {
         USER_FEATURES,
         ITEM_FEATURES,
         INTEREST_STATE,
+        INTEREST_FORECASTS,
+        FORECAST_QUALITY,
         SHIFT_SIGNALS,
         SHIFT_ALERTS,
         SEGMENT_SHIFTS,
         RECOMMENDATIONS,
         ALERT_OUTCOMES,
+        CHURN_CALIBRATION,
         RECOMMENDATION_OUTCOMES,
         MODEL_REGISTRY,
         QUALITY_VERDICTS,

@@ -108,6 +108,14 @@ class EvidenceSettings(_Section):
         return float(2.0 ** (-1.0 / self.half_life_active_days))
 
 
+class CalibrationSettings(_Section):
+    """The simulated log without shifts, from which p-values are read."""
+
+    users: int = Field(400, ge=50, description="Simulated users of a segment and day")
+    longest_history: int = Field(40, ge=5, description="Scored days simulated per user at most")
+    days_kept: int = Field(8, ge=1, description="Last days of each simulated user that enter the sample")
+
+
 class AlertSettings(_Section):
     """Lines on the classic indicators; an alarm opens when gap and distance cross, or the change rate does."""
 
@@ -276,6 +284,7 @@ class Settings(BaseSettings):
     state: StateSettings = StateSettings()
     signals: SignalSettings = SignalSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     alerts: AlertSettings = AlertSettings()
     churn: ChurnSettings = ChurnSettings()
     forecast: ForecastSettings = ForecastSettings()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
+from shift_assets.assets.churn import churn_assets
+from shift_assets.assets.forecasts import forecast_assets
 from shift_assets.assets.intake import CATEGORY_MODEL, CLEAN, REJECTED, intake_assets
 from shift_assets.assets.interest import SERIES, STATE, interest_assets
 from shift_assets.assets.models import model_assets
@@ -24,9 +26,11 @@ def all_assets(platform: Platform) -> list[dg.AssetsDefinition]:
     return [
         *intake_assets(platform),
         *interest_assets(platform),
+        *forecast_assets(platform),
         *shift_assets(platform),
         *model_assets(platform),
         *recommendation_assets(platform),
         *outcome_assets(platform),
+        *churn_assets(platform),
         *serving_assets(platform),
     ]

@@ -1,0 +1,110 @@
+"""How well the coming week of interest is foretold: every member against the baselines, out of time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.contracts import FORECAST_QUALITY
+from shift_assets.forecast.features import examples
+from shift_assets.forecast.forecasts import last_refit
+from shift_assets.forecast.selection import select_features
+from shift_assets.forecast.validation import Quality, compare
+from shift_assets.forecast.weeks import DAYS, Weeks, weeks
+from shift_assets.settings import ForecastSettings
+
+LOOKS = 6
+"""Refit days of a report, newest first; their judged weeks do not overlap."""
+
+
+def forecast_quality(series: pa.Table, day: date, segment: str, settings: ForecastSettings, seed: int) -> pa.Table:
+    """`forecast_quality` of one segment on a refit day; no rows on other days, or where too few weeks lie before.
+
+    series: `interest_series` of the segment with the `settings.window_days` days up to `day`.
+    """
+    if last_refit(day, settings) != day:
+        return FORECAST_QUALITY.empty()
+    sample = _sample(series, day, settings)
+    found = compare(sample, settings, seed)
+    if not found:
+        return FORECAST_QUALITY.empty()
+    learned = examples(sample, range(settings.history_weeks, sample.score.shape[1]), settings).known()
+    features = [
+        {
+            "name": one.name,
+            "anova_f": one.anova_f,
+            "lasso_weight": one.lasso_weight,
+            "importance": one.importance,
+        }
+        for one in select_features(learned, seed)
+    ]
+    rows = [
+        {
+            "day": day,
+            "segment": segment,
+            "model": quality.model,
+            "is_serving": quality.model == settings.model,
+            "parameters": json.dumps(quality.parameters, sort_keys=True),
+            **_measures(quality),
+            "features": features,
+        }
+        for quality in found
+    ]
+    return FORECAST_QUALITY.conform(pa.Table.from_pylist(rows, schema=FORECAST_QUALITY.schema))
+
+
+def forecast_report(series: pa.Table, settings: ForecastSettings, seed: int) -> list[dict[str, Any]]:
+    """Measures per segment and member over the newest refit days of a whole log; nothing where it is too short.
+
+    series: all `interest_series` of a log. Errors are means over all judged rows, R2 is that of all of them, coverage
+    and band are weighted by rows.
+    """
+    report = []
+    for segment in sorted(pc.unique(series["segment"]).to_pylist()):
+        own = series.filter(pc.equal(series["segment"], segment))
+        looks = [compare(_sample(own, day, settings), settings, seed) for day in _refit_days(own, settings)]
+        for of_member in zip(*(look for look in looks if look), strict=True):
+            report.append({"segment": segment, "model": of_member[0].model, **_pooled(of_member)})
+    return report
+
+
+def _refit_days(series: pa.Table, settings: ForecastSettings) -> Iterator[date]:
+    bounds = pc.min_max(series["day"]).as_py()
+    day = last_refit(bounds["max"], settings)
+    for _ in range(LOOKS):
+        if day - timedelta(days=DAYS * (settings.history_weeks + settings.training_weeks)) < bounds["min"]:
+            return
+        yield day
+        day -= timedelta(days=DAYS * settings.folds)
+
+
+def _sample(series: pa.Table, day: date, settings: ForecastSettings) -> Weeks:
+    return weeks(series, day, settings.history_weeks + settings.training_weeks).take_pairs(settings.quality_pairs)
+
+
+def _measures(quality: Quality) -> dict[str, float]:
+    names = ("n_rows", "mse", "mae", "r2", "coverage", "band")
+    return {name: getattr(quality, name) for name in names}
+
+
+def _pooled(looks: tuple[Quality, ...]) -> dict[str, float]:
+    n_rows = sum(look.n_rows for look in looks)
+
+    def mean(name: str) -> float:
+        return float(sum(getattr(look, name) * look.n_rows for look in looks) / n_rows)
+
+    variance = sum(look.n_rows * look.mse / (1 - look.r2) for look in looks) / n_rows
+    return {
+        "looks": len(looks),
+        "n_rows": n_rows,
+        "mse": mean("mse"),
+        "mae": mean("mae"),
+        "r2": 1 - mean("mse") / variance,
+        "coverage": mean("coverage"),
+        "band": mean("band"),
+    }

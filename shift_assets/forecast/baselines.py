@@ -1,0 +1,24 @@
+"""Forecasts that learn nothing: the floor under all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shift_assets.forecast import Parameters
+from shift_assets.forecast.features import Examples
+from shift_assets.shift.rings import Floats
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The forecast is one of the features."""
+
+    feature: str
+    grid: Sequence[Parameters] = ({},)
+
+    def fit(self, examples: Examples, parameters: Parameters, seed: int) -> Baseline:  # noqa: ARG002 - nothing to learn
+        return self
+
+    def predict(self, examples: Examples) -> Floats:
+        return examples.column(self.feature)

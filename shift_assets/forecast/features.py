@@ -1,0 +1,142 @@
+"""What a forecast is made from: lags, differences, moving averages and the calendar of every user and category."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+
+from shift_assets.forecast.weeks import DAYS, Weeks
+from shift_assets.settings import ForecastSettings
+from shift_assets.shift.rings import Floats, Ints
+
+LAGS = 4
+MEAN_WEEKS = 4
+SEASONS = ("spring", "summer", "autumn")
+"""Against winter, which begins with December."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """User and category pairs, each as it stood at the end of a week, and what the next week brought."""
+
+    names: tuple[str, ...]  # [feature]
+    features: Floats  # [row, feature]
+    history: Floats  # [row, week, channel]: share carried over weeks without a visit, visited, the segment's share
+    target: Floats  # [row], share of the next week; nan where it is not known, or the user did not come
+    pair: Ints  # [row], position in `Weeks`
+    week: Ints  # [row], the forecast week's position in `Weeks`
+
+    def __len__(self) -> int:
+        return len(self.pair)
+
+    def column(self, name: str) -> Floats:
+        """The feature called `name`, [row]."""
+        return np.asarray(self.features[:, self.names.index(name)])
+
+    def where(self, kept: np.ndarray) -> Examples:
+        """Only these rows."""
+        return Examples(
+            self.names,
+            self.features[kept],
+            self.history[kept],
+            self.target[kept],
+            self.pair[kept],
+            self.week[kept],
+        )
+
+    def known(self) -> Examples:
+        """Only the rows whose target is known."""
+        return self.where(~np.isnan(self.target))
+
+
+def join(parts: Sequence[Examples]) -> Examples:
+    """The rows of all parts."""
+    return Examples(
+        parts[0].names,
+        *(
+            np.concatenate([getattr(part, field) for part in parts])
+            for field in ("features", "history", "target", "pair", "week")
+        ),
+    )
+
+
+def examples(weeks: Weeks, targets: Iterable[int], settings: ForecastSettings) -> Examples:
+    """One row per pair and target week with a score of the pair in the `history_weeks` weeks before the target.
+
+    targets: positions of forecast weeks; the one after the last week stands for the future, where no target is
+    known. A share in a week without a visit is that of the last visit before it, or else of the first one after it
+    (within the history: nothing later than the history is looked at).
+    """
+    return join([_of_week(weeks, target, settings) for target in targets])
+
+
+def _of_week(weeks: Weeks, target: int, settings: ForecastSettings) -> Examples:
+    past = slice(target - settings.history_weeks, target)
+    pair = np.flatnonzero(weeks.score[:, past].any(axis=1))
+    user, category = weeks.user[pair], weeks.category[pair]
+    score, total = weeks.score[pair, past], weeks.total[user, past]
+    visited = total > 0
+    share = _carried(score, total, visited)
+    platform = weeks.segment[:, past]
+    platform = (platform / np.maximum(platform.sum(axis=0), np.finfo(float).tiny))[category]
+    columns = {
+        **{f"lag_{lag}": share[:, -lag] for lag in range(1, LAGS + 1)},
+        **{f"difference_{lag}": share[:, -lag] - share[:, -lag - 1] for lag in range(1, LAGS)},
+        f"mean_{MEAN_WEEKS}_weeks": share[:, -MEAN_WEEKS:].mean(axis=1),
+        f"mean_{settings.history_weeks}_weeks": share.mean(axis=1),
+        **_ewma(share, settings),
+        "profile_share": score.sum(axis=1) / total.sum(axis=1),
+        "weeks_since_met": np.argmax(score[:, ::-1] > 0, axis=1).astype(np.float64),
+        "visited_weeks": visited.mean(axis=1),
+        "segment_share": platform[:, -1],
+        "segment_difference": platform[:, -1] - platform[:, -2],
+        "weekend_share": weeks.weekend[user, past].sum(axis=1) / total.sum(axis=1),
+        **_calendar(weeks.last_day + timedelta(days=DAYS * (target + 1 - weeks.score.shape[1])), len(pair)),
+    }
+    if target < weeks.score.shape[1]:
+        with np.errstate(invalid="ignore"):
+            known = weeks.score[pair, target] / weeks.total[user, target]
+    else:
+        known = np.full(len(pair), np.nan)
+    return Examples(
+        tuple(columns),
+        np.stack(list(columns.values()), axis=1),
+        np.stack([share, visited, platform], axis=2),
+        known,
+        pair,
+        np.full(len(pair), target, dtype=np.int64),
+    )
+
+
+def _carried(score: Floats, total: Floats, visited: np.ndarray) -> Floats:
+    """Shares [row, week]; those of weeks without a visit are carried forward, before the first visit backward."""
+    n_rows, n_weeks = score.shape
+    week = np.where(visited, np.arange(n_weeks), -1)
+    source = np.maximum.accumulate(week, axis=1)
+    source = np.where(source < 0, np.argmax(visited, axis=1)[:, None], source)
+    row = np.arange(n_rows)[:, None]
+    return np.asarray(score[row, source] / total[row, source])
+
+
+def _ewma(share: Floats, settings: ForecastSettings) -> dict[str, Floats]:
+    """Exponentially weighted mean of the shares; absent where the settings switch it off."""
+    if settings.ewma_half_life_weeks is None:
+        return {}
+    weight = 2.0 ** (-np.arange(share.shape[1])[::-1] / settings.ewma_half_life_weeks)
+    return {"ewma": share @ (weight / weight.sum())}
+
+
+def _calendar(last_day: date, n_rows: int) -> dict[str, Floats]:
+    """Month and season of the middle of the week that ends on `last_day`; the same for every row."""
+    middle = last_day - timedelta(days=DAYS // 2)
+    turn = 2 * np.pi * (middle.month - 1) / 12
+    season = middle.month % 12 // 3 - 1
+    values = {
+        "month_sine": np.sin(turn),
+        "month_cosine": np.cos(turn),
+        **{f"season_{name}": float(number == season) for number, name in enumerate(SEASONS)},
+    }
+    return {name: np.full(n_rows, value, dtype=np.float64) for name, value in values.items()}

@@ -1,0 +1,45 @@
+"""Random forest (Breiman 2001)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shift_assets.forecast import Parameters
+from shift_assets.forecast.features import Examples
+from shift_assets.shift.rings import Floats
+
+TREES = 50
+
+
+@dataclass(frozen=True)
+class ForestPredictor:
+    forest: Any
+
+    def predict(self, examples: Examples) -> Floats:
+        return np.asarray(self.forest.predict(examples.features), dtype=np.float64)
+
+    @property
+    def importances(self) -> Floats:
+        """Mean decrease of the squared error, adding up to 1, [feature]."""
+        return np.asarray(self.forest.feature_importances_, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Forest:
+    grid: Sequence[Parameters] = ({"rows_in_leaf": 20}, {"rows_in_leaf": 60})
+
+    def fit(self, examples: Examples, parameters: Parameters, seed: int) -> ForestPredictor:
+        from sklearn.ensemble import RandomForestRegressor
+
+        forest = RandomForestRegressor(
+            n_estimators=TREES,
+            min_samples_leaf=int(parameters["rows_in_leaf"]),
+            max_features=1 / 3,
+            max_samples=0.5,
+            random_state=seed % 2**32,
+        )
+        return ForestPredictor(forest.fit(examples.features, examples.target))

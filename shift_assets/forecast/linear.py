@@ -1,0 +1,46 @@
+"""Linear regression on the features that an F test selects, with the ridge penalty that lags and differences need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shift_assets.forecast import Parameters
+from shift_assets.forecast.features import Examples
+from shift_assets.shift.rings import Floats
+
+SIGNIFICANCE = 0.001
+"""Level of the F test. A calendar feature that does not pass would be a line through a few weeks, drawn on."""
+
+
+@dataclass(frozen=True)
+class LinearPredictor:
+    weights: Floats  # [feature]
+    intercept: float
+
+    def predict(self, examples: Examples) -> Floats:
+        return np.asarray(examples.features @ self.weights + self.intercept)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """`penalty` is that of ridge regression, per row (Hoerl & Kennard 1970)."""
+
+    grid: Sequence[Parameters] = ({"penalty": 1e-3}, {"penalty": 1e-2}, {"penalty": 1e-1})
+
+    def fit(self, examples: Examples, parameters: Parameters, seed: int) -> LinearPredictor:  # noqa: ARG002 - exact
+        from sklearn.feature_selection import f_regression
+
+        moves = np.flatnonzero(np.ptp(examples.features, axis=0) > 0)
+        _, p_value = f_regression(examples.features[:, moves], examples.target)
+        kept = moves[p_value < SIGNIFICANCE]
+        features, average = examples.features[:, kept], float(examples.target.mean())
+        mean, scale = features.mean(axis=0), features.std(axis=0)
+        standard = (features - mean) / scale
+        penalised = standard.T @ standard / len(examples) + parameters["penalty"] * np.eye(len(kept))
+        moment = standard.T @ (examples.target - average) / len(examples)
+        weights = np.zeros(len(examples.names))
+        weights[kept] = np.linalg.solve(penalised, moment) / scale
+        return LinearPredictor(weights, average - float(mean @ weights[kept]))

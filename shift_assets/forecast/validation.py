@@ -1,0 +1,109 @@
+"""The members side by side on weeks they have not seen, each with parameters searched on a week before those."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shift_assets.forecast import Forecaster, Parameters, Predictor
+from shift_assets.forecast.conformal import conformal_quantile, spread, user_residuals
+from shift_assets.forecast.features import Examples, examples
+from shift_assets.forecast.registry import FORECASTERS
+from shift_assets.forecast.weeks import Weeks
+from shift_assets.settings import ForecastSettings
+from shift_assets.shift.rings import Floats
+
+LEAST_ROWS = 30
+"""Known rows below which a week can neither teach, size a band nor judge."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a member came to on the out-of-time weeks."""
+
+    model: str
+    parameters: Parameters
+    n_rows: int
+    mse: float
+    mae: float
+    r2: float  # against the mean share of the same rows
+    coverage: float  # share of user-weeks with every category inside its band
+    band: float  # mean half width
+
+
+def bounded(predictor: Predictor, rows: Examples) -> Floats:
+    """Forecast share of every row, within 0..1."""
+    return np.clip(predictor.predict(rows), 0.0, 1.0)
+
+
+def stored(share: Floats, settings: ForecastSettings) -> Floats:
+    """Forecasts as they are kept: those below `least_share` are 0."""
+    return np.where(share < settings.least_share, 0.0, share)
+
+
+def compare(weeks: Weeks, settings: ForecastSettings, seed: int) -> list[Quality]:
+    """Every member on the newest `folds` weeks of `weeks`, in the order of the registry; none where rows are too few.
+
+    As in service, what forecasts a week has learned from the weeks up to two before it, and the week between sizes
+    the band. The parameters are those of the grid with the least squared error on the week before the first of the
+    compared ones, learned from the weeks before that.
+    """
+    end = weeks.score.shape[1]
+    rows = examples(weeks, range(settings.history_weeks, end), settings).known()
+    folds = range(end - settings.folds, end)
+    parts = [rows.week < folds[0] - 1, *(rows.week == week for week in range(folds[0] - 1, end))]
+    if min(int(part.sum()) for part in parts) < LEAST_ROWS:
+        return []
+    return [
+        _quality(name, member, weeks, rows, folds=folds, settings=settings, seed=seed)
+        for name, member in FORECASTERS.items()
+    ]
+
+
+def calibrated(weeks: Weeks, rows: Examples, predictor: Predictor, settings: ForecastSettings) -> float:
+    """The conformal quantile that the rows of one week give; their features come from `weeks`."""
+    return conformal_quantile(
+        user_residuals(weeks, rows, stored(bounded(predictor, rows), settings)), settings.coverage
+    )
+
+
+def _quality(
+    name: str,
+    member: Forecaster,
+    weeks: Weeks,
+    rows: Examples,
+    *,
+    folds: range,
+    settings: ForecastSettings,
+    seed: int,
+) -> Quality:
+    parameters, first = _search(member, rows, folds[0] - 1, seed)
+    residual, inside, width = [], [], []
+    for week in folds:
+        predictor = first if week == folds[0] else member.fit(rows.where(rows.week < week - 1), parameters, seed)
+        quantile = calibrated(weeks, rows.where(rows.week == week - 1), predictor, settings)
+        judged = rows.where(rows.week == week)
+        forecast = bounded(predictor, judged)
+        residual.append(judged.target - forecast)
+        inside.append(user_residuals(weeks, judged, stored(forecast, settings)) <= quantile)
+        width.append(quantile * spread(forecast))
+    errors = np.concatenate(residual)
+    mse = float(np.mean(errors**2))
+    return Quality(
+        name,
+        parameters,
+        len(errors),
+        mse,
+        float(np.mean(np.abs(errors))),
+        1.0 - mse / float(np.var(rows.target[rows.week >= folds[0]])),
+        float(np.mean(np.concatenate(inside))),
+        float(np.mean(np.concatenate(width))),
+    )
+
+
+def _search(member: Forecaster, rows: Examples, week: int, seed: int) -> tuple[Parameters, Predictor]:
+    """The parameters with the least squared error on `week`, and what they learned from the weeks before it."""
+    learned, judged = rows.where(rows.week < week), rows.where(rows.week == week)
+    fits = [(parameters, member.fit(learned, parameters, seed)) for parameters in member.grid]
+    return min(fits, key=lambda fit: float(np.mean((judged.target - bounded(fit[1], judged)) ** 2)))

@@ -1,0 +1,86 @@
+"""Interest series by weeks: scores of every user and category, the newest week ending on a chosen day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.shift.rings import CategoryCodes, Floats, Ints, sum_by
+
+EPOCH = date(1970, 1, 1)
+DAYS = 7
+SATURDAY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Weeks:
+    """Weekly scores of pairs of a user and a category; the last week ends on `last_day`."""
+
+    last_day: date
+    users: pa.Array  # [user], sorted
+    codes: CategoryCodes
+    user: Ints  # [pair], ascending
+    category: Ints  # [pair], ascending within a user
+    score: Floats  # [pair, week]
+    weekend: Floats  # [user, week], score of Saturdays and Sundays
+    total: Floats  # [user, week], score of all categories
+    segment: Floats  # [category, week], score of all users
+
+    def take_pairs(self, maximum: int) -> Weeks:
+        """Only the first users with no more than `maximum` pairs together; the segment's scores stay those of all.
+
+        Pseudonyms are keyed digests, so the first of them are a random sample, and the same one every time.
+        """
+        n_users = int(np.searchsorted(np.cumsum(np.bincount(self.user, minlength=len(self.users))), maximum, "right"))
+        n_pairs = int(np.searchsorted(self.user, n_users))
+        return Weeks(
+            self.last_day,
+            self.users.slice(0, n_users),
+            self.codes,
+            self.user[:n_pairs],
+            self.category[:n_pairs],
+            self.score[:n_pairs],
+            self.weekend[:n_users],
+            self.total[:n_users],
+            self.segment,
+        )
+
+
+def weeks(series: pa.Table, last_day: date, n_weeks: int) -> Weeks:
+    """The `n_weeks` weeks of `interest_series` of one segment that end on `last_day`; other days are not looked at.
+
+    Pairs are those with a score above 0.
+    """
+    age = (last_day - EPOCH).days - series["day"].cast(pa.int32()).to_numpy().astype(np.int64)
+    score = series["score"].to_numpy()
+    inside = (age >= 0) & (age < n_weeks * DAYS) & (score > 0)
+    rows = series.select(["user_id", "category"]).filter(pa.array(inside))
+    age, score = age[inside], score[inside]
+    week = n_weeks - 1 - age // DAYS
+    users = pc.unique(rows["user_id"])
+    users = users.take(pc.sort_indices(users))
+    codes = CategoryCodes(rows["category"])
+    n_users, n_codes = len(users), max(len(codes), 1)
+    user = pc.index_in(rows["user_id"], value_set=users).to_numpy().astype(np.int64)
+    category = codes.encode(rows["category"])
+    pair_key, pair = np.unique(user * n_codes + category, return_inverse=True)
+    weekday = (last_day.weekday() - age) % DAYS
+
+    def by_week(row: Ints, value: Floats, n_rows: int) -> Floats:
+        return sum_by(row * n_weeks + week, value, n_rows * n_weeks).reshape(n_rows, n_weeks)
+
+    return Weeks(
+        last_day,
+        users,
+        codes,
+        pair_key // n_codes,
+        pair_key % n_codes,
+        by_week(pair, score, len(pair_key)),
+        by_week(user, np.where(weekday >= SATURDAY, score, 0.0), n_users),
+        by_week(user, score, n_users),
+        by_week(category, score, len(codes)),
+    )

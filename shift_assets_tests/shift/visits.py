@@ -1,0 +1,64 @@
+"""Users as lists of visit days: the columns of the interest state that tell of visits, and BG/NBD's own users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from shift_assets.contracts import BEHAVIORS
+from shift_assets.shift.churn import ChurnParameters
+from shift_assets.shift.rings import CategoryCodes, Rings, offsets, write_rings
+
+DAY = date(2025, 6, 1)
+RING = 35
+_EPOCH = date(1970, 1, 1)
+
+
+def state_of(visits: Sequence[Sequence[date]], day: date) -> pa.Table:
+    """The users' visits as the interest state of `day` holds them, one row each, in
+    their order; those not seen yet are left out."""
+    known = [sorted(days) for days in visits if days and min(days) <= day]
+    gaps = [np.diff([visit.toordinal() for visit in days]) for days in known]
+    rings = [days[-RING:] for days in known]
+    numbers = np.array([(visit - _EPOCH).days for ring in rings for visit in ring], dtype=np.int64)
+    codes = CategoryCodes(pa.array(["garden"]))
+    flat = Rings(
+        start=offsets(np.array([len(ring) for ring in rings], dtype=np.int64)),
+        day=numbers,
+        score_start=np.arange(len(numbers) + 1),
+        category=np.zeros(len(numbers), dtype=np.int64),
+        score=np.ones(len(numbers)),
+        counts=np.zeros((len(numbers), len(BEHAVIORS)), dtype=np.int32),
+    )
+    users = [f"{number:032x}" for number in range(len(known))]
+    return pa.table(
+        {
+            "user_id": pa.array(users, pa.string()),
+            "last_active_day": pa.array([days[-1] for days in known], pa.date32()),
+            "active_days": pa.array([len(days) for days in known], pa.int64()),
+            "gap_count": pa.array([len(gap) for gap in gaps], pa.int64()),
+            "gap_mean_days": pa.array([float(gap.mean()) if len(gap) else None for gap in gaps], pa.float64()),
+            "recent_days": write_rings(flat, codes),
+        }
+    )
+
+
+def simulated(parameters: ChurnParameters, n_users: int, days: int, seed: int) -> list[list[date]]:
+    """Visits up to `DAY` of users as BG/NBD has them, who first came in the first half of `days` days."""
+    random = np.random.default_rng(seed)
+    log = []
+    for _ in range(n_users):
+        rate = random.gamma(parameters.r, 1 / parameters.alpha)
+        leaving = random.beta(parameters.a, parameters.b)
+        time = random.uniform(0, days / 2)
+        visits = []
+        while time < days:
+            visits.append(DAY - timedelta(days=days - 1 - int(time)))
+            if len(visits) > 1 and random.random() < leaving:
+                break
+            time += random.exponential(1 / rate)
+        log.append(sorted(set(visits)))
+    return log
