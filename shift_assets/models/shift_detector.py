@@ -1,0 +1,222 @@
+"""The learned shift detector: gradient boosting that was taught by histories spliced of two users of one segment.
+
+What belongs here: teaching, scoring and the stored form. How splices are made stands in `shift.splices`, what the
+model looks at in `models.shift_features`. The stored model is arrays in safetensors: no pickle, no class of a
+library, and the same score to the bit after a reload.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from shift_assets.models.shift_features import FEATURES, Metric, aligned_shares, features, fit_metric
+from shift_assets.shift.histories import Histories
+from shift_assets.shift.rings import CategoryCodes, Floats, Ints, Rings
+from shift_assets.shift.splices import CONSTRUCTIONS, construct, cut_histories
+
+SHIFT_DETECTOR = "shift_detector"
+TREES = 150
+DEPTH = 4
+LEARNING_RATE = 0.06
+ROWS_PER_TREE = 0.3
+FEATURES_PER_SPLIT = 0.3
+MINIMUM_LEAF = 40
+"""Small steps on random thirds of rows and features: the rows of one user are alike, and single trees learn them."""
+CALIBRATION_FOLDS = 4
+"""One in so many users under test teaches no tree, but what a margin means as a probability."""
+MINIMUM_USERS = 12
+"""Users under test below which nothing is taught: with 34 it was still better than any statistic
+(benchmarks/RESULTS.md), with fewer than 3 in the calibration nothing can be said."""
+_HEADER = "shift_assets"
+
+
+class Trees(NamedTuple):
+    """Regression trees, their nodes one after the other; a leaf has no children (-1)."""
+
+    root: NDArray[np.int32]  # [tree]
+    left: NDArray[np.int32]  # [node]
+    right: NDArray[np.int32]  # [node]
+    feature: NDArray[np.int32]  # [node]
+    threshold: Floats  # [node], to the left up to and with it
+    value: Floats  # [node]
+
+
+@dataclass(frozen=True)
+class ShiftModel:
+    """A taught detector of one segment."""
+
+    categories: tuple[str, ...]
+    metric: Metric  # its last category stands for all others
+    trees: Trees
+    slope: float
+    intercept: float
+
+    def probability(self, histories: Histories, entries: Ints) -> Floats:
+        """Probability [row] that the user's interest shifted within the last eight or so days up to each entry.
+
+        Stated for a world in which as many users shift as do not: what ranks, not how many shifts there are.
+        """
+        seen = features(histories, entries, self.categories, self.metric).astype(np.float32)
+        return _probability(self.slope * _margin(seen, *self.trees) + self.intercept)
+
+    def to_bytes(self) -> bytes:
+        """Safetensors; the same model gives the same bytes."""
+        from safetensors.numpy import save
+
+        header = {"categories": self.categories, "features": FEATURES}
+        tensors = {
+            **{f"trees.{name}": part for name, part in self.trees._asdict().items()},
+            **{f"metric.{name}": getattr(self.metric, name) for name in Metric.__slots__},
+            "calibration": np.array([self.slope, self.intercept]),
+        }
+        content: bytes = save(
+            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
+            metadata={_HEADER: json.dumps(header, ensure_ascii=False, separators=(",", ":"))},
+        )
+        return content
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> ShiftModel:
+        """Raises ValueError for what is no model of this version's features."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            tensors = load(content)
+            end = 8 + int.from_bytes(content[:8], "little")
+            header = json.loads(json.loads(content[8:end])["__metadata__"][_HEADER])
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"no shift detector of this program ({error})") from error
+        if tuple(header["features"]) != FEATURES:
+            raise ValueError("the shift detector was taught with other features; run its self-check again")
+        slope, intercept = tensors["calibration"].tolist()
+        return cls(
+            tuple(header["categories"]),
+            Metric(**{name: tensors[f"metric.{name}"] for name in Metric.__slots__}),
+            Trees(**{name: tensors[f"trees.{name}"] for name in Trees._fields}),
+            slope,
+            intercept,
+        )
+
+
+@dataclass
+class LearnedDetector:
+    """The learned detector behind the interface that all detectors share."""
+
+    model: ShiftModel
+    name: str = "learned"
+
+    def score(self, histories: Histories) -> Floats:
+        return self.model.probability(histories, np.arange(len(histories.rings.day), dtype=np.int64))
+
+
+def score_active(model: ShiftModel, rings: Rings, codes: CategoryCodes) -> Floats:
+    """Probability of a recent shift [user] of users whose rings end with the day that is scored.
+
+    The rings hold at least the last `shift_features.RECENT_DAYS` active days, or all there are.
+    """
+    import pyarrow as pa
+
+    if not rings.n_users:
+        return np.zeros(0)
+    nameless = pa.nulls(rings.n_users, pa.string())
+    return model.probability(Histories(nameless, codes, rings), rings.start[1:] - 1)
+
+
+def fit(
+    histories: Histories, active_days: int, seed: int, *, maximum_users: int | None = None, cuts_per_user: int = 2
+) -> ShiftModel | None:
+    """A model taught on the splices of these histories; None where fewer than MINIMUM_USERS can be cut.
+
+    Every user under test is cut `cuts_per_user` times and stands in each construction of `shift.splices`: shifts of
+    all donors, whole and partial, on one side; whole, rearranged and gift histories on the other. All first
+    `active_days` days after a cut teach, so that a shift is known after one day or after eight.
+    """
+    categories = tuple(histories.codes.names.to_pylist())
+    metric = fit_metric(aligned_shares(histories, categories), histories.rings.user)
+    seen, is_shift, is_held_out = [], [], []
+    for repeat in range(cuts_per_user):
+        own_seed = seed + repeat
+        cuts = cut_histories(histories, active_days, own_seed, folds=CALIBRATION_FOLDS, maximum_users=maximum_users)
+        if len(cuts.user) < MINIMUM_USERS:
+            return None
+        cuts = replace(cuts, fold=np.minimum(cuts.fold, 1))
+        for construction in CONSTRUCTIONS:
+            cases = construct(histories, cuts, construction, own_seed)
+            entries = cases.first_days(active_days)
+            case, day = np.nonzero(entries >= 0)
+            seen.append(features(cases.histories, entries[case, day], categories, metric).astype(np.float32))
+            is_shift.append(np.full(len(case), construction.is_shift))
+            is_held_out.append(cases.fold[case] == 0)
+    x, y, held_out = np.concatenate(seen), np.concatenate(is_shift), np.concatenate(is_held_out)
+    trees = _boosted(x[~held_out], y[~held_out], seed)
+    slope, intercept = _calibrated(_margin(x[held_out], *trees), y[held_out])
+    return ShiftModel(categories, metric, trees, slope, intercept)
+
+
+def _boosted(x: NDArray[np.float32], y: NDArray[np.bool_], seed: int) -> Trees:
+    """Friedman's stochastic gradient boosting (2002) of the log-odds, both classes of equal weight."""
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    model = GradientBoostingClassifier(
+        n_estimators=TREES,
+        max_depth=DEPTH,
+        learning_rate=LEARNING_RATE,
+        subsample=ROWS_PER_TREE,
+        max_features=FEATURES_PER_SPLIT,
+        min_samples_leaf=MINIMUM_LEAF,
+        random_state=seed % 2**32,
+    ).fit(x, y, _even(y))
+    parts = [estimator.tree_ for estimator in model.estimators_[:, 0]]
+    root = np.concatenate([[0], np.cumsum([part.node_count for part in parts])])
+
+    def children(name: str) -> NDArray[np.int32]:
+        found = [
+            np.where(getattr(part, name) >= 0, getattr(part, name) + first, -1)
+            for part, first in zip(parts, root, strict=False)
+        ]
+        return np.concatenate(found).astype(np.int32)
+
+    return Trees(
+        root[:-1].astype(np.int32),
+        children("children_left"),
+        children("children_right"),
+        np.concatenate([part.feature for part in parts]).astype(np.int32),
+        np.concatenate([part.threshold for part in parts]),
+        LEARNING_RATE * np.concatenate([part.value[:, 0, 0] for part in parts]),
+    )
+
+
+def _calibrated(margin: Floats, y: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and intercept of the log-odds (Platt 1999), both classes of equal weight."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=1e6).fit(margin[:, None], y, _even(y))
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
+
+
+def _even(y: NDArray[np.bool_]) -> Floats:
+    return np.asarray(np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean())))
+
+
+def _probability(log_odds: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -500, 500))))
+
+
+@njit(cache=True)
+def _margin(x, root, left, right, feature, threshold, value):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Sum of the trees' leaves, [row]."""
+    out = np.zeros(len(x))
+    for row in range(len(x)):
+        for tree in root:
+            node = tree
+            while left[node] >= 0:
+                node = left[node] if x[row, feature[node]] <= threshold[node] else right[node]
+            out[row] += value[node]
+    return out
