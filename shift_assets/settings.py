@@ -71,7 +71,6 @@ class FeatureSettings(_Section):
 class StateSettings(_Section):
     """The state that a user carries from day to day."""
 
-    half_life_active_days: float = Field(14, gt=0, description="Active days after which a day's weight has halved")
     recent_active_days: int = Field(7, ge=1, description="Recent window, in the user's active days")
     reference_active_days: int = Field(28, ge=1, description="Reference window before it, in active days")
     keep_days: int = Field(35, ge=2, description="Daily state snapshots kept before the newest")
@@ -96,6 +95,9 @@ class EvidenceSettings(_Section):
     )
     day_cap: float = Field(4.0, gt=1, description="Most that one day may multiply the evidence by")
     minimum_days_before: int = Field(4, ge=1, description="Scored days that must lie before a start")
+    least_share: float = Field(
+        0.002, ge=0, lt=1, description="Categories below this share of the segment's profiles are watched as one"
+    )
     platform_prior_users: float = Field(20.0, ge=0, description="Active users whose weight holds the day's tilt at one")
     promotion_guard: float = Field(
         0.0, ge=0, description="Evidence of a day counts less by so much per unit of the segment's own move; 0: off"
@@ -109,24 +111,36 @@ class EvidenceSettings(_Section):
 
 
 class CalibrationSettings(_Section):
-    """The simulated log without shifts, from which p-values are read."""
+    """The log without order, from which p-values are read; `shift.calibration` says how."""
 
-    users: int = Field(400, ge=50, description="Simulated users of a segment and day")
-    longest_history: int = Field(40, ge=5, description="Scored days simulated per user at most")
-    days_kept: int = Field(8, ge=1, description="Last days of each simulated user that enter the sample")
+    users: int = Field(500, ge=50, description="Shuffled histories of a segment and day")
+    days_kept: int = Field(4, ge=1, description="Last days of each shuffled history that enter the sample")
 
 
 class AlertSettings(_Section):
-    """Lines on the classic indicators; an alarm opens when gap and distance cross, or the change rate does."""
+    """When an alarm opens, how it is told, when it closes."""
 
-    change_rate: float = Field(2.0, gt=0, description="Line for |log2(1 + change rate)|; 2: four times, or a quarter")
-    interest_gap: float = Field(0.20, gt=0, le=1, description="Line for the largest change of a category's share")
-    distribution_distance: float = Field(0.50, gt=0, le=1, description="Line for the Jensen-Shannon distance")
-    minimum_active_days: int = Field(12, ge=2, description="Users with fewer recent active days raise no alarm")
-    per_segment: dict[str, dict[Literal["change_rate", "interest_gap", "distribution_distance"], float]] = Field(
-        default_factory=dict, description="Lines of one segment, instead of the ones above"
+    detector: Literal["evidence", "threshold"] = Field(
+        "evidence", description="evidence: the e-value M; threshold: lines on the classic indicators, for comparison"
     )
-    close_below: float = Field(0.8, gt=0, le=1, description="An episode closes below this part of its line")
+    rule: Literal["patience", "discovery"] = Field(
+        "patience", description="What opens an alarm of the evidence: M at the patience, or the day's discoveries"
+    )
+    patience_active_days: float = Field(
+        10.0, gt=1, description="A: a user who does not change raises at most one false alarm in so many active days"
+    )
+    false_discovery_rate: float = Field(
+        0.1, gt=0, lt=1, description="q: share of false alarms in a day's list of discoveries"
+    )
+
+    change_rate: float = Field(2.0, gt=0, description="threshold: line for |log2(1 + change rate)|; 2: 4 times, or 1/4")
+    interest_gap: float = Field(0.20, gt=0, le=1, description="threshold: line for the largest change of a share")
+    distribution_distance: float = Field(0.50, gt=0, le=1, description="threshold: line for the Jensen-Shannon distance")
+    minimum_active_days: int = Field(12, ge=2, description="threshold: users with fewer raise no alarm")
+    per_segment: dict[str, dict[Literal["change_rate", "interest_gap", "distribution_distance"], float]] = Field(
+        default_factory=dict, description="threshold: lines of one segment, instead of the ones above"
+    )
+    close_below: float = Field(0.8, gt=0, le=1, description="threshold: an episode closes below this part of its line")
     close_after_days: int = Field(28, ge=1, description="An episode not renewed for so many days closes")
     return_share: float = Field(
         0.5, gt=0, le=1, description="A return: the old taste held this part of what the risen categories hold now"
@@ -172,7 +186,7 @@ class ForecastSettings(_Section):
     coverage: float = Field(0.9, gt=0, lt=1, description="Share of the users' weeks that the bands shall hold")
     least_share: float = Field(0.01, ge=0, lt=1, description="Forecasts below this share are not stored")
     maximum_pairs: int = Field(10_000, ge=1, description="User-category pairs that the daily model learns from")
-    quality_pairs: int = Field(3_000, ge=1, description="The same for the weekly comparison of all members")
+    quality_pairs: int = Field(2_000, ge=1, description="The same for the weekly comparison of all members")
     folds: int = Field(3, ge=2, le=6, description="Newest weeks on which members are compared, each out of time")
 
     @property
@@ -304,6 +318,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"minimum_active_days {needed} is more than the {held} active days that the state holds "
                 "(state.recent_active_days + state.reference_active_days): no alarm could ever open"
+            )
+        if self.evidence.starts > held:
+            raise ValueError(
+                f"evidence.starts {self.evidence.starts} is more than the {held} active days that the state holds "
+                "(state.recent_active_days + state.reference_active_days)"
             )
         return self
 

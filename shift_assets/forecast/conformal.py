@@ -47,7 +47,13 @@ def user_residuals(weeks: Weeks, rows: Examples, forecast: Floats) -> Floats:
 def conformal_quantile(residuals: Floats, level: float) -> float:
     """What holds a new residual at `level`, from `residuals` that the fit has not seen.
 
-    It is the ceil((n + 1) level)-th smallest of the n; infinite where n is too small for the level.
+    It is the ceil((n + 1) level)-th smallest of the n; infinite below `least_residuals`.
     """
-    rank = math.ceil((len(residuals) + 1) * level)
-    return float(np.sort(residuals)[rank - 1]) if rank <= len(residuals) else math.inf
+    if len(residuals) < least_residuals(level):
+        return math.inf
+    return float(np.sort(residuals)[math.ceil((len(residuals) + 1) * level) - 1])
+
+
+def least_residuals(level: float) -> int:
+    """Residuals that a finite quantile needs: 9 for a level of 0.9."""
+    return math.ceil(round(level / (1 - level), 9))

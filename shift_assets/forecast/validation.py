@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shift_assets.forecast import Forecaster, Parameters, Predictor
-from shift_assets.forecast.conformal import conformal_quantile, spread, user_residuals
+from shift_assets.forecast.conformal import conformal_quantile, least_residuals, spread, user_residuals
 from shift_assets.forecast.features import Examples, examples
 from shift_assets.forecast.registry import FORECASTERS
 from shift_assets.forecast.weeks import Weeks
@@ -53,7 +53,8 @@ def compare(weeks: Weeks, settings: ForecastSettings, seed: int) -> list[Quality
     rows = examples(weeks, range(settings.history_weeks, end), settings).known()
     folds = range(end - settings.folds, end)
     parts = [rows.week < folds[0] - 1, *(rows.week == week for week in range(folds[0] - 1, end))]
-    if min(int(part.sum()) for part in parts) < LEAST_ROWS:
+    n_users = [len(np.unique(weeks.user[rows.pair[part]])) for part in parts]
+    if min(int(part.sum()) for part in parts) < LEAST_ROWS or min(n_users) < least_residuals(settings.coverage):
         return []
     return [
         _quality(name, member, weeks, rows, folds=folds, settings=settings, seed=seed)
