@@ -102,14 +102,16 @@ ENTRANTS: dict[str, Callable[[], Entrant]] = {
         {f"{a}/{b}": ShareGap(a, b) for a, b in WINDOWS}, {"documents": Line("7/28", AlertSettings().interest_gap)}
     ),
     "g_test": lambda: Entrant({f"{a}/{b}": GTest(a, b) for a, b in WINDOWS}, {"z=5": Line("7/28", 5.0)}),
-    "split_gain": lambda: Entrant({f"{days} days": SplitGain(days) for days in (20, 40, 60)}),
+    "split_gain": lambda: Entrant({f"{days} days": SplitGain(days) for days in (40, 60, 90)}),
     "raw_bocpd": lambda: Entrant(
         {f"h={h},w={w}": RawBocpd(recent=w, hazard=h) for h in (0.001, 0.01) for w in (7, 15)},
         {"P=.5": Line("h=0.01,w=7", 0.0)},
     ),
-    "river_adwin": lambda: _binary([peers.adwin(), *(peers.adwin(d) for d in (0.002, 0.05, 0.3, 0.5, 0.7, 0.95))]),
+    "river_adwin": lambda: _binary(
+        [peers.adwin(), *(peers.adwin(d) for d in (0.002, 0.05, 0.3, 0.5, 0.7, 0.95, 0.99))]
+    ),
     "river_page_hinkley": lambda: _binary(
-        [peers.page_hinkley(), *(peers.page_hinkley(t, d) for t in (2.0, 4.0, 6.0) for d in (0.05, 0.1, 0.2))]
+        [peers.page_hinkley(), *(peers.page_hinkley(t, d) for t in (1.0, 1.5, 2.0, 4.0) for d in (0.1, 0.2, 0.3))]
     ),
     "kernel_cpd_nightly": lambda: _binary(
         [peers.NightlyKernelCPD(f"penalty={p}", p) for p in (2.0, 2.5, 2.75, 3.0, 3.25, 3.5, 4.0)], default=False
@@ -150,8 +152,11 @@ def scored(detector: Detector, log: Case) -> Scored:
     return Scored(scores, onset if is_evidence else None)
 
 
-def swept(cases: Sequence[Case], results: Sequence[Scored], entrant: Entrant) -> list[Point]:
-    thresholds = entrant.thresholds(np.concatenate([result.scores for result in results]))
+def swept(
+    cases: Sequence[Case], results: Sequence[Scored], entrant: Entrant, more: Sequence[float] = ()
+) -> list[Point]:
+    """What every threshold gives in all cases together, those in `more` among them."""
+    thresholds = np.union1d(entrant.thresholds(np.concatenate([result.scores for result in results])), more)
     return pool_points(
         [sweep(log.log, result.scores, log.truth, thresholds) for log, result in zip(cases, results, strict=True)]
     )
@@ -175,9 +180,12 @@ def tuned_line(entrant: Entrant, cases: Sequence[Case]) -> Line:
 def rows_of(name: str, entrant: Entrant, tuned: Line, cases: Sequence[Case]) -> list[dict[str, object]]:
     """The verdicts on an entrant in one scenario, one per treatment."""
     results = {setting: [scored(d, log) for log in cases] for setting, d in entrant.settings.items()}
-    points = {setting: swept(cases, result, entrant) for setting, result in results.items()}
-    lines = {f"as it is, {label}": line for label, line in entrant.fixed.items()}
-    lines |= {"tuned": tuned, "best here": best_line(points)}
+    lines = {f"as it is, {label}": line for label, line in entrant.fixed.items()} | {"tuned": tuned}
+    points = {
+        setting: swept(cases, result, entrant, [line.threshold for line in lines.values() if line.setting == setting])
+        for setting, result in results.items()
+    }
+    lines["best here"] = best_line(points)
     rows = []
     for treatment, (setting, threshold) in lines.items():
         pairs = list(zip(cases, results[setting], strict=True))
@@ -269,7 +277,7 @@ def markdown(rows: Sequence[dict[str, object]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=2_000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[90_001, 90_002])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[90_001, 90_002, 90_003])
     parser.add_argument("--tuning-seeds", type=int, nargs="+", default=[80_001])
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=SCENARIOS)
     parser.add_argument("--detectors", nargs="+", default=list(ENTRANTS), choices=list(ENTRANTS))

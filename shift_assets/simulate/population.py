@@ -7,6 +7,7 @@ worker can make any block at any time, and memory does not grow with the number 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -64,6 +65,20 @@ class Block:
     new_profile: NDArray[np.float32]  # [changed user, category]
     gift_category: NDArray[np.int64]  # -1: none
     gift_events: NDArray[np.int64]  # on each of its two days
+
+    @cached_property
+    def by_country(self) -> NDArray[np.int64]:
+        """The users, ordered by country."""
+        return np.argsort(self.country, kind="stable")
+
+    @cached_property
+    def compatriots(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Of every user's country the first place in `by_country` and the number of users, and the user's place."""
+        sizes = np.bincount(self.country)
+        first = (np.cumsum(sizes) - sizes)[self.country]
+        place = np.empty(len(self.country), np.int64)
+        place[self.by_country] = np.arange(len(place))
+        return first, sizes[self.country], place - first
 
     def change(self, users: NDArray[np.int64], day: int) -> NDArray[np.float64]:
         """How far the planted change of `users` has come on a day, 0..1."""

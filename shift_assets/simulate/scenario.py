@@ -82,6 +82,9 @@ class Simulation(_Section):
     organic_drift: float = Field(
         default=0.001, ge=0, le=0.1, description="Share of every profile that wanders off per day"
     )
+    wander: float = Field(
+        default=0.0, ge=0, le=0.1, description="Share of every profile that a fresh one replaces per day, at random"
+    )
     promotions: int | None = Field(
         default=None, ge=0, description="Promotion days at random dates, which move everybody; null: one in 13 days"
     )

@@ -20,18 +20,18 @@ def scenario(name: Scenario, users: int = 8_000, seed: int = 1) -> Simulation:
     15 % of the users shift from day 60 on: 35 % of them from one day to the next, 25 % for a part, 25 % little by
     little and 15 % to come back. Gifts (10 %), churn (5 %) and changed volume (5 %) must not alarm as shifts.
 
-    - `base`: seven promotions, slow trends and seasons, 0.2 % of every profile wandering off per day;
+    - `base`: seven promotions, slow trends and seasons, 0.2 % of every profile replaced at random per day;
     - `calm`: no promotion, trend, season or drift;
     - `bursty`: a session is about one interest, so that its events say little more than one of them;
-    - `drifting`: everybody wanders five times as fast;
+    - `drifting`: five times as much of every profile is replaced per day;
     - `new_season`: on one day every category's demand changes for good, each user responding in the own way;
     - `few_shifts`: 3 % of the users shift.
     """
     changed: dict[Scenario, dict[str, Any]] = {
         "base": {},
-        "calm": {"promotions": 0, "trend_strength": 0.0, "season_strength": 0.0, "organic_drift": 0.0},
+        "calm": {"promotions": 0, "trend_strength": 0.0, "season_strength": 0.0, "wander": 0.0},
         "bursty": {"session_focus": 1.0},
-        "drifting": {"organic_drift": 0.01},
+        "drifting": {"wander": 0.01},
         "new_season": {"new_season": _NEW_SEASON},
         "few_shifts": {"planted": _planted(0.03)},
     }
@@ -48,7 +48,8 @@ def scenario(name: Scenario, users: int = 8_000, seed: int = 1) -> Simulation:
         },
         "other_countries": ("Netherlands",),
         "promotions": 7,
-        "organic_drift": 0.002,
+        "organic_drift": 0.0,
+        "wander": 0.002,
         "planted": _planted(0.15),
     }
     return Simulation(**(settings | changed[name]))

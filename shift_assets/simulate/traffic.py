@@ -173,10 +173,15 @@ def _shares(
     """Cumulative category shares [active user, category] on a day; the last column is 1."""
     shares = block.profile[active]
     if simulation.organic_drift:
-        # Everybody slides slowly to somebody else, then on to the next: that needs no state from day to day.
-        whole, part = divmod(simulation.organic_drift * day, 1.0)
-        shares, other = (block.profile[(active + 7919 * (int(whole) + k)) % len(block.kind)] for k in (0, 1))
-        shares += np.float32(part) * (other - shares)
+        # Everybody slides slowly towards somebody else, which needs no state from day to day.
+        other = block.profile[(active + 7919) % len(block.kind)]
+        shares += np.float32(min(1.0, simulation.organic_drift * day)) * (other - shares)
+    if simulation.wander:
+        # A day's fresh profile is another compatriot's first one, so that a day needs no state of the day before.
+        first, size, place = (values[active] for values in block.compatriots)
+        for past in range(1, day + 1):
+            fresh = block.profile[block.by_country[first + (place + 17 * past) % size]]
+            shares += np.float32(simulation.wander) * (fresh - shares)
     row = block.new_row[active]
     moved = np.flatnonzero(row >= 0)
     weight = (block.ceiling[active[moved]] * block.change(active[moved], day)).astype(np.float32)[:, None]

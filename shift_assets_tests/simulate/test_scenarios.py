@@ -83,14 +83,14 @@ def test_focused_sessions_hold_fewer_categories() -> None:
     assert means[0] < 0.8 * means[2]
 
 
-def test_drift_goes_on_when_a_profile_was_left_behind() -> None:
-    drifting = simulated_series(changed(organic_drift=0.1)).series
-    standing = simulated_series(SHORT).series
-    for first in (0, 10):
-        here, there = (first, first + 4), (first + 10, first + 14)
-        assert distance(mix_of(drifting, *here), mix_of(drifting, *there)) > 1.3 * distance(
-            mix_of(standing, *here), mix_of(standing, *there)
-        )
+def test_wandering_leads_further_from_day_to_day_and_leaves_the_segments_mix_alone() -> None:
+    standing, wandering = (simulated_series(changed(wander=share, days=50)).series for share in (0.0, 0.05))
+    start = mix_of(standing, 0, 9)
+    gone = [distance(start, mix_of(wandering, first, first + 9)) for first in (0, 15, 30)]
+    assert gone == sorted(gone)
+    assert gone[2] > 1.2 * distance(start, mix_of(standing, 30, 39))
+    shift = mix_of(standing, 30, 49).mean() - mix_of(wandering, 30, 49).mean()
+    assert shift.abs().sum() / 2 < 0.05
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
