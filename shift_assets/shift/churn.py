@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.settings import ChurnSettings
-from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, read_rings, ring_categories
+from shift_assets.shift.rings import Flags, Floats, Ints
 
 HORIZON_DAYS = 28
 """Every weekday as often, and a prediction need not wait longer for its answer."""
@@ -64,7 +64,7 @@ class ChurnParameters:
 def visits_of(state: pa.Table, day: date) -> Visits:
     """The visits that the gap statistics of `interest_state` tell of, seen from the end of `day`, [row of `state`]."""
     count = state["gap_count"].to_numpy().astype(np.float64)
-    recency = count * pc.fill_null(state["gap_mean_days"], 0.0).to_numpy()
+    recency = np.rint(count * pc.fill_null(state["gap_mean_days"], 0.0).to_numpy())  # whole days, but for rounding
     return Visits(count, recency, recency + _number(day) - _last_active(state))
 
 
@@ -179,14 +179,17 @@ def _visits_before(state: pa.Table, day: date) -> tuple[Visits, Flags]:
     Users who first came since are left out. Of a user who has come on every day that the ring holds, the visit
     before those is not known: it is taken to lie on the day of the look.
     """
-    rings = read_rings(state["recent_days"], CategoryCodes(ring_categories(state["recent_days"])))
+    recent = state["recent_days"].combine_chunks()
+    ring_day = recent.flatten().field("day").cast(pa.int32()).to_numpy().astype(np.int64)
+    n_days = pc.list_value_length(recent).to_numpy().astype(np.int64)
+    end = np.cumsum(n_days)
     look = _number(day) - HORIZON_DAYS
     now = visits_of(state, day)
     first = _number(day) - now.age
-    since = np.bincount(rings.user[rings.day > look], minlength=rings.n_users)
-    older = np.full(rings.n_users, look, dtype=np.float64)
-    held = np.flatnonzero(since < rings.n_days)
-    older[held] = rings.day[(rings.start[1:] - 1 - since)[held]]
+    since = np.bincount(np.repeat(np.arange(len(state)), n_days)[ring_day > look], minlength=len(state))
+    older = np.full(len(state), look, dtype=np.float64)
+    held = np.flatnonzero(since < n_days)
+    older[held] = ring_day[(end - 1 - since)[held]]
     before = Visits(np.maximum(now.frequency - since, 0.0), older - first, look - first)
     known = first <= look
     return before.take(known), since[known] > 0

@@ -8,13 +8,11 @@ from datetime import date, timedelta
 import numpy as np
 import pyarrow as pa
 
-from shift_assets.contracts import BEHAVIORS
 from shift_assets.shift.churn import ChurnParameters
-from shift_assets.shift.rings import CategoryCodes, Rings, offsets, write_rings
 
 DAY = date(2025, 6, 1)
 RING = 35
-_EPOCH = date(1970, 1, 1)
+RING_TYPE = pa.list_(pa.struct([("day", pa.date32())]))
 
 
 def state_of(visits: Sequence[Sequence[date]], day: date) -> pa.Table:
@@ -23,16 +21,6 @@ def state_of(visits: Sequence[Sequence[date]], day: date) -> pa.Table:
     known = [sorted(days) for days in visits if days and min(days) <= day]
     gaps = [np.diff([visit.toordinal() for visit in days]) for days in known]
     rings = [days[-RING:] for days in known]
-    numbers = np.array([(visit - _EPOCH).days for ring in rings for visit in ring], dtype=np.int64)
-    codes = CategoryCodes(pa.array(["garden"]))
-    flat = Rings(
-        start=offsets(np.array([len(ring) for ring in rings], dtype=np.int64)),
-        day=numbers,
-        score_start=np.arange(len(numbers) + 1),
-        category=np.zeros(len(numbers), dtype=np.int64),
-        score=np.ones(len(numbers)),
-        counts=np.zeros((len(numbers), len(BEHAVIORS)), dtype=np.int32),
-    )
     users = [f"{number:032x}" for number in range(len(known))]
     return pa.table(
         {
@@ -41,7 +29,7 @@ def state_of(visits: Sequence[Sequence[date]], day: date) -> pa.Table:
             "active_days": pa.array([len(days) for days in known], pa.int64()),
             "gap_count": pa.array([len(gap) for gap in gaps], pa.int64()),
             "gap_mean_days": pa.array([float(gap.mean()) if len(gap) else None for gap in gaps], pa.float64()),
-            "recent_days": write_rings(flat, codes),
+            "recent_days": pa.array([[{"day": visit} for visit in ring] for ring in rings], RING_TYPE),
         }
     )
 
