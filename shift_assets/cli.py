@@ -5,14 +5,11 @@ What belongs here: names, options, help and printing. Exit codes: 0 done, 1 the 
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -20,13 +17,25 @@ from typing import Annotated, Any, Literal, NoReturn, cast
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from shift_assets.configfile import ConfigError
-from shift_assets.settings import home_from_environment
+from shift_assets.console import (
+    FromOption,
+    HomeOption,
+    JsonOption,
+    ToOption,
+    check_order,
+    err,
+    home_of,
+    home_option,
+    out,
+    print_json,
+    print_line,
+    progress,
+)
+from shift_assets.evaluate_cli import evaluate, print_summary
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
@@ -35,16 +44,7 @@ quarantine = typer.Typer(
     no_args_is_help=True, help="Rejected rows: look at them, and find what a mended source would now accept."
 )
 app.add_typer(quarantine, name="quarantine")
-
-out = Console()
-err = Console(stderr=True)
-
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="Folder of the installation.", envvar="SHIFT_HOME", show_default=".shift")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-FromOption = Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")]
-ToOption = Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day.")]
+app.add_typer(evaluate, name="evaluate")
 
 DEMO_DAYS, DEMO_HISTORY_DAYS = 28, 336
 DEMO_LAST_DAY = date(2011, 12, 9)
@@ -74,11 +74,6 @@ def _complain(word: str, message: str) -> None:
     err.print(Text(word, "bold red") + Text(f" {message}"), soft_wrap=True)
 
 
-def _say(line: str) -> None:
-    """One line, never broken or coloured: it may hold a path, or a command to copy."""
-    out.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 @app.command()
 def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """The main job on the real log that ships with the package (Online Retail II).
@@ -90,12 +85,12 @@ def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
     from shift_assets.ingest.sample import sample_log
 
     started = time.monotonic()
-    folder = _home(home)
+    folder = home_of(home)
     first = DEMO_LAST_DAY - timedelta(days=DEMO_DAYS - 1)
     platform = homes.create(
         folder, "online_retail_ii", first_day=first - timedelta(days=DEMO_HISTORY_DAYS), last_day=DEMO_LAST_DAY
     )
-    with _status("landing the shipped log", quiet=as_json) as say:
+    with progress("landing the shipped log", quiet=as_json) as say:
         landed = land_file(sample_log(), platform.settings.landing, platform.source)
         say(f"landed {sum(landed.rows_per_day.values()):,} rows in {len(landed.rows_per_day)} day folders")
     _run(folder, first, DEMO_LAST_DAY, None, as_json, started)
@@ -115,9 +110,9 @@ def init(
     """
     from shift_assets import home as homes
 
-    platform = homes.create(_home(home), source, first_day.date() if first_day else None)
+    platform = homes.create(home_of(home), source, first_day.date() if first_day else None)
     here = platform.settings.home
-    _say(f"{here} is ready for source {platform.source.name}; next: shift-assets land FILE{_home_option(home)}")
+    print_line(f"{here} is ready for source {platform.source.name}; next: shift-assets land FILE{home_option(home)}")
 
 
 @app.command()
@@ -140,13 +135,13 @@ def land(
     from shift_assets.ingest import land as landing
     from shift_assets.ingest.files import UnreadableFileError
 
-    platform = homes.open_platform(_home(home))
+    platform = homes.open_platform(home_of(home))
     if table in {"items", "users"}:
         _land_table(file, platform, table, as_json)
         return
     if table != "events":
         raise ConfigError(f"--table {table}: expected events, items or users")
-    with _status(f"landing {file}", quiet=as_json) as say:
+    with progress(f"landing {file}", quiet=as_json) as say:
         try:
             landed = landing.land(file, platform.settings.landing, platform.source)
         except UnreadableFileError as error:
@@ -164,7 +159,7 @@ def land(
             f"set calendar.first_day: {outside[0]} in {covered.settings.home / 'settings.yaml'} to include them"
         )
     if as_json:
-        _print_json({day.isoformat(): rows for day, rows in sorted(landed.rows_per_day.items())})
+        print_json({day.isoformat(): rows for day, rows in sorted(landed.rows_per_day.items())})
 
 
 def _land_table(file: Path, platform: Any, table: str, as_json: bool) -> None:
@@ -183,9 +178,11 @@ def _land_table(file: Path, platform: Any, table: str, as_json: bool) -> None:
         raise ConfigError(f"{file}: {error}") from error
     copied = (landing.land_items if table == "items" else landing.land_users)(file, platform.settings.landing)
     if as_json:
-        _print_json({"file": copied, "rows": rows, "rows_without_id": rows - named})
+        print_json({"file": copied, "rows": rows, "rows_without_id": rows - named})
         return
-    _say(f"landed {copied}: {rows:,} rows" + (f", {rows - named:,} of them without an id" if rows > named else ""))
+    print_line(
+        f"landed {copied}: {rows:,} rows" + (f", {rows - named:,} of them without an id" if rows > named else "")
+    )
 
 
 @app.command()
@@ -200,7 +197,7 @@ def run(
 
     Example: `shift-assets run --from 2011-11-12 --to 2011-12-09`
     """
-    _run(_home(home), first.date(), last.date(), segment, as_json, time.monotonic())
+    _run(home_of(home), first.date(), last.date(), segment, as_json, time.monotonic())
 
 
 @app.command()
@@ -216,7 +213,7 @@ def ui(
 
     from shift_assets import home as homes
 
-    folder = homes.open_platform(_home(home)).settings.home
+    folder = homes.open_platform(home_of(home)).settings.home
     homes.write_instance_file(folder)
     environment = {**os.environ, "SHIFT_HOME": str(folder), "DAGSTER_HOME": str(folder / "dagster")}
     bin_folder = Path(sys.executable).parent
@@ -239,39 +236,6 @@ def ui(
             process.terminate()
         for process in processes:
             process.wait()
-
-
-@app.command()
-def evaluate(
-    home: HomeOption = None,
-    first: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day; else the calendar's.")
-    ] = None,
-    last: Annotated[
-        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day; else the newest alert.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Quality report of what was materialised: rows, verdicts, alarms confirmed, recall.
-
-    Example: `shift-assets evaluate --home my_shop --json`
-    """
-    from shift_assets import home as homes
-    from shift_assets.contracts import SHIFT_ALERTS
-    from shift_assets.summary import summarise
-
-    _check_order(first, last)
-    platform = homes.open_platform(_home(home))
-    standing = sorted(partition.day for partition in platform.lake.published(SHIFT_ALERTS))
-    if not standing:
-        raise ConfigError("nothing to evaluate yet; materialise some days first: shift-assets run --from D --to D")
-    summary = summarise(
-        platform,
-        first.date() if first else standing[0],
-        last.date() if last else standing[-1],
-        list(platform.source.segment_keys),
-    )
-    _print_json(summary.as_json()) if as_json else _print_summary(platform, summary)
 
 
 @app.command()
@@ -310,10 +274,10 @@ def simulate(
     except ValidationError as error:
         problems = "; ".join(f"--{p['loc'][0]}: {p['msg']}" if p["loc"] else p["msg"] for p in error.errors())
         raise ConfigError(problems.replace("_", "-")) from error
-    with _status(f"simulating {days} days", quiet=as_json) as say:
+    with progress(f"simulating {days} days", quiet=as_json) as say:
         summary = write_log(simulation, target)
         say(f"wrote {target}")
-    _print_json(asdict(summary)) if as_json else out.print(summary)
+    print_json(asdict(summary)) if as_json else out.print(summary)
 
 
 @app.command()
@@ -335,8 +299,8 @@ def export(
     from shift_assets.contracts import TABLES
     from shift_assets.export import export as write
 
-    _check_order(first, last)
-    platform = homes.open_platform(_home(home))
+    check_order(first, last)
+    platform = homes.open_platform(home_of(home))
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} exists already; choose another target, or add --overwrite")
     if form not in {"duckdb", "parquet", "csv"}:
@@ -351,9 +315,9 @@ def export(
         overwrite=overwrite,
     )
     if as_json:
-        _print_json({"target": written.target, "rows": written.rows})
+        print_json({"target": written.target, "rows": written.rows})
     else:
-        _say(f"{written.target}: {sum(written.rows.values()):,} rows of {len(written.rows)} tables")
+        print_line(f"{written.target}: {sum(written.rows.values()):,} rows of {len(written.rows)} tables")
         if not any(written.rows.values()):
             err.print("no table has rows in these days; `shift-assets run` makes them")
 
@@ -371,22 +335,22 @@ def erase(
     from shift_assets import home as homes
     from shift_assets.erasure import erase_user
 
-    platform = homes.open_platform(_home(home))
+    platform = homes.open_platform(home_of(home))
     erasure = erase_user(platform, user)
     report = {"rows": erasure.rows, "days": list(erasure.days), "models_to_retrain": list(erasure.models)}
     if as_json:
-        _print_json(report)
+        print_json(report)
         return
     if not erasure.rows:
-        _say("no row of this user was found; check the id. Should the user be delivered, nothing is taken in")
+        print_line("no row of this user was found; check the id. Should the user be delivered, nothing is taken in")
         return
-    _say(f"removed {sum(erasure.rows.values()):,} rows of {len(erasure.rows)} tables; BI files rebuilt")
+    print_line(f"removed {sum(erasure.rows.values()):,} rows of {len(erasure.rows)} tables; BI files rebuilt")
     if erasure.days:
         days = f"--from {erasure.days[0]} --to {erasure.days[-1]}"
-        _say("aggregates of the user's days and models hold a share of the user until these days are run again:")
-        _say(f"shift-assets run {days}{_home_option(home)}")
+        print_line("aggregates of the user's days and models hold a share of the user until these days are run again:")
+        print_line(f"shift-assets run {days}{home_option(home)}")
     if erasure.models:
-        _say(f"{len(erasure.models)} models were trained with the user; --json lists them")
+        print_line(f"{len(erasure.models)} models were trained with the user; --json lists them")
 
 
 @quarantine.command("ls")
@@ -406,23 +370,23 @@ def quarantine_ls(
     from shift_assets.contracts import REJECT_REASONS
     from shift_assets.ingest.quarantine import rejected_rows
 
-    _check_order(first, last)
+    check_order(first, last)
     if reason is not None and reason not in REJECT_REASONS:
         raise ConfigError(f"--reason {reason}: no such reason; known: {', '.join(REJECT_REASONS)}")
-    platform = homes.open_platform(_home(home))
+    platform = homes.open_platform(home_of(home))
     rows = rejected_rows(
         platform.lake, reason=reason, first_day=first.date() if first else None, last_day=last.date() if last else None
     )
     shown = rows.select(["day", "segment", "source_file", "source_row", "reason", "detail"]).slice(0, limit).to_pylist()
     by_reason = dict(Counter(rows["reason"].to_pylist()).most_common())
     if as_json:
-        _print_json({"rows": rows.num_rows, "by_reason": by_reason, "shown": shown})
+        print_json({"rows": rows.num_rows, "by_reason": by_reason, "shown": shown})
         return
     for row in shown:
-        _say(f"{row['source_file']}:{row['source_row']}  {row['reason']}: {row['detail']}")
+        print_line(f"{row['source_file']}:{row['source_row']}  {row['reason']}: {row['detail']}")
     told = f" ({', '.join(f'{name} {count:,}' for name, count in by_reason.items())})" if by_reason else ""
     more = f"; {len(shown)} shown, --limit shows more" if rows.num_rows > len(shown) else ""
-    _say(f"{rows.num_rows:,} rejected rows{told}{more}")
+    print_line(f"{rows.num_rows:,} rejected rows{told}{more}")
 
 
 @quarantine.command("replay")
@@ -440,19 +404,21 @@ def quarantine_replay(
     from shift_assets.contracts import INTEREST_STATE
     from shift_assets.ingest.quarantine import replay
 
-    _check_order(first, last)
-    platform = homes.open_platform(_home(home))
+    check_order(first, last)
+    platform = homes.open_platform(home_of(home))
     healed = replay(platform, first.date(), last.date())
     if as_json:
-        _print_json([{"day": p.day, "segment": p.segment, "rows": rows} for p, rows in healed.items()])
+        print_json([{"day": p.day, "segment": p.segment, "rows": rows} for p, rows in healed.items()])
     elif not healed:
-        _say("no rejected row of these days would be accepted now")
+        print_line("no rejected row of these days would be accepted now")
     else:
         days = [partition.day for partition in healed]
         # What comes after rests on these days: the state, and with it alarms and lists.
         end = max([*days, *(partition.day for partition in platform.lake.published(INTEREST_STATE))])
-        _say(f"{sum(healed.values()):,} rejected rows of {len(set(days))} days would be accepted now; take them in:")
-        _say(f"shift-assets run --from {min(days)} --to {end}{_home_option(home)}")
+        print_line(
+            f"{sum(healed.values()):,} rejected rows of {len(set(days))} days would be accepted now; take them in:"
+        )
+        print_line(f"shift-assets run --from {min(days)} --to {end}{home_option(home)}")
 
 
 @app.command()
@@ -463,31 +429,15 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """
     from shift_assets.doctor import examine
 
-    findings = examine(_home(home))
+    findings = examine(home_of(home))
     if as_json:
-        _print_json([asdict(finding) for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             mark = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "fault": "[red]fault[/]"}[finding.level]
             out.print(f"{mark} {escape(finding.subject)}: {escape(finding.text)}", highlight=False, soft_wrap=True)
     if any(finding.level == "fault" for finding in findings):
         raise typer.Exit(1)
-
-
-def _home(home: Path | None) -> Path:
-    return (home or home_from_environment()).resolve()
-
-
-def _home_option(home: Path | None) -> str:
-    """` --home DIR`, as a shell reads it, where the caller named one; SHIFT_HOME and the default go without saying."""
-    if home is None or os.environ.get("SHIFT_HOME") == str(home):
-        return ""
-    return f" --home {shlex.quote(str(home))}"
-
-
-def _check_order(first: datetime | None, last: datetime | None) -> None:
-    if first and last and last < first:
-        raise ConfigError(f"--to {last.date()} lies before --from {first.date()}")
 
 
 def _today(timezone: str) -> date:
@@ -514,7 +464,7 @@ def _run(folder: Path, first: date, last: date, segment: str | None, as_json: bo
     if segment is not None and segment not in known:
         raise ConfigError(f"--segment {segment}: no such segment; known: {', '.join(known)}")
     segments = [segment] if segment else known
-    with _status("starting", quiet=as_json) as say:
+    with progress("starting", quiet=as_json) as say:
         report = run_range(platform, first, last, segments, say)
     if not report.success:
         for message in report.errors:
@@ -523,9 +473,9 @@ def _run(folder: Path, first: date, last: date, segment: str | None, as_json: bo
         raise typer.Exit(1)
     summary = summarise(platform, first, last, segments)
     if as_json:
-        _print_json({**summary.as_json(), "seconds": report.seconds})
+        print_json({**summary.as_json(), "seconds": report.seconds})
         return
-    _print_summary(platform, summary)
+    print_summary(platform, summary)
     if report.history_from:
         out.print(f"History {report.history_from} … {first - timedelta(days=1)}: cleaning, interest series and state.")
     out.print(f"{time.monotonic() - started:.0f} s in all.")
@@ -537,63 +487,3 @@ def _earliest(platform: Any, first: date) -> date:
     if platform.settings.calendar.first_day is not None:
         return first
     return min((file.folder_day for file in list_landing(platform.settings.landing).files), default=first)
-
-
-def _print_summary(platform: Any, summary: Any) -> None:
-    table = RichTable(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    rejected = sum(summary.rows_rejected.values())
-    by_reason = ", ".join(f"{reason} {count:,}" for reason, count in summary.rows_rejected.items())
-    by_kind = ", ".join(f"{kind} {count:,}" for kind, count in summary.alarms_opened.items()) or "none"
-    table.add_row("Days", f"{summary.first_day} … {summary.last_day}, segments {', '.join(summary.segments)}")
-    table.add_row("Rows delivered", f"{summary.rows_delivered:,}")
-    table.add_row("  clean", f"{summary.rows_clean:,}")
-    table.add_row("  rejected", f"{rejected:,}" + (f"  ({by_reason})" if by_reason else ""))
-    table.add_row(
-        "Quality gates", "all passed" if not summary.failed_expectations else "\n".join(summary.failed_expectations)
-    )
-    table.add_row("Users watched", f"{summary.users_watched:,}")
-    table.add_row("Alarms opened", f"{sum(summary.alarms_opened.values()):,}  ({by_kind})")
-    for example in summary.examples:
-        table.add_row(
-            "  for example",
-            escape(f"{example['day']} {example['segment']} {example['kind']}: {example['explanation']}"),
-        )
-    table.add_row("Recommendations", f"{summary.recommendations:,} for {summary.users_with_recommendations:,} users")
-    if summary.recall_at_k is not None:
-        horizon = platform.settings.outcomes.horizon_days
-        table.add_row(
-            f"  recall@{summary.k}",
-            f"{summary.recall_at_k:.3f} on the {horizon} days after each list ({summary.users_judged:,} lists judged)",
-        )
-    if summary.alarms_confirmed_share is not None:
-        table.add_row(
-            "  alarms confirmed",
-            f"{summary.alarms_confirmed_share:.0%} of {summary.alarms_judged:,} that the days after could judge",
-        )
-    settings = platform.settings
-    out.print()
-    out.print(table, soft_wrap=False)
-    _say(f"Tables               {settings.lake_root}  (Delta, one folder per table)")
-    _say(f"BI files             {settings.bi / 'bi_public.duckdb'}, bi_activation.duckdb")
-    _say(f"Look at it           shift-assets ui --home {shlex.quote(str(settings.home))}   → http://127.0.0.1:3000")
-
-
-def _print_json(content: Any) -> None:
-    sys.stdout.write(json.dumps(content, indent=2, sort_keys=True, default=str, ensure_ascii=False) + "\n")
-
-
-@contextmanager
-def _status(message: str, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A spinner on a terminal, plain lines elsewhere, nothing when `quiet`."""
-    if quiet:
-        yield lambda _: None
-        return
-    with err.status(message) as status:
-
-        def say(line: str) -> None:
-            err.print(line, markup=False, highlight=False, soft_wrap=True)
-            status.update(line.strip())
-
-        yield say

@@ -17,7 +17,8 @@ def erase_user(platform: Platform, delivered_id: str) -> Erasure:
     identity = pseudonym(load_key(settings.privacy), delivered_id)
     erasure = erase(lake, settings.privacy, [identity], [delivered_id])
     _judge_again(platform)
-    shutil.rmtree(settings.staging, ignore_errors=True)
+    for scratch in (settings.staging, settings.evaluation):
+        shutil.rmtree(scratch, ignore_errors=True)
     warehouse = platform.warehouse
     warehouse.discard()  # deleted rows would stay in the file's unused blocks
     warehouse.load(lake)

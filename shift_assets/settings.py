@@ -135,7 +135,9 @@ class AlertSettings(_Section):
 
     change_rate: float = Field(2.0, gt=0, description="threshold: line for |log2(1 + change rate)|; 2: 4 times, or 1/4")
     interest_gap: float = Field(0.20, gt=0, le=1, description="threshold: line for the largest change of a share")
-    distribution_distance: float = Field(0.50, gt=0, le=1, description="threshold: line for the Jensen-Shannon distance")
+    distribution_distance: float = Field(
+        0.50, gt=0, le=1, description="threshold: line for the Jensen-Shannon distance"
+    )
     minimum_active_days: int = Field(12, ge=2, description="threshold: users with fewer raise no alarm")
     per_segment: dict[str, dict[Literal["change_rate", "interest_gap", "distribution_distance"], float]] = Field(
         default_factory=dict, description="threshold: lines of one segment, instead of the ones above"
@@ -164,7 +166,7 @@ class ChurnSettings(_Section):
     severity_visits: tuple[float, float] = Field(
         (1.0, 4.0), description="Visits in 28 days, by the user's rhythm, whose loss is medium, and high"
     )
-    fit_users: int = Field(5_000, ge=30, description="Users of a segment that its parameters are fitted on")
+    fit_users: int = Field(2_000, ge=30, description="Users of a segment that its parameters are fitted on")
 
     @model_validator(mode="after")
     def _hysteresis(self) -> ChurnSettings:
@@ -199,6 +201,19 @@ class ForecastSettings(_Section):
         if self.folds > self.training_weeks - 2:
             raise ValueError(f"folds {self.folds} leave no two of {self.training_weeks} training_weeks to learn from")
         return self
+
+
+class MoveSettings(_Section):
+    """Clusters of alarmed users, and rules over the categories that fell and rose for them."""
+
+    clusters: int = Field(8, ge=2, le=50, description="Most clusters that k-means is tried with")
+    minimum_users: int = Field(5, ge=2, description="Users whom a rule must be true of")
+    minimum_confidence: float = Field(0.2, ge=0, le=1, description="Confidence below which a rule is not told")
+    spark_users: int = Field(
+        200_000,
+        ge=0,
+        description="Alarmed users of a segment from which rules are mined by Spark, where it is the engine",
+    )
 
 
 class ModelSettings(_Section):
@@ -302,6 +317,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     churn: ChurnSettings = ChurnSettings()
     forecast: ForecastSettings = ForecastSettings()
+    moves: MoveSettings = MoveSettings()
     model: ModelSettings = ModelSettings()
     recommendations: RecommendationSettings = RecommendationSettings()
     outcomes: OutcomeSettings = OutcomeSettings()
@@ -356,6 +372,11 @@ class Settings(BaseSettings):
     @property
     def privacy(self) -> Path:
         return self.home / "privacy"
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores of users that `evaluate` wrote; made again by calling it again."""
+        return self.home / "evaluation"
 
     @property
     def staging(self) -> Path:

@@ -15,7 +15,7 @@ from shift_assets.cli import app, main
 from shift_assets.settings import load_settings
 from shift_assets_tests.installations import FIRST_DAY, SOURCE, new_installation
 
-COMMANDS = ["demo", "init", "land", "run", "ui", "evaluate", "simulate", "export", "erase", "doctor"]
+COMMANDS = ["demo", "init", "land", "run", "ui", "evaluate", "evaluate shifts", "simulate", "export", "erase", "doctor"]
 COMMANDS += ["quarantine ls", "quarantine replay"]
 
 
@@ -91,6 +91,8 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(call, tmp_path: Path) ->
         (("land", tmp_path / "missing.csv", "--home", home), "missing.csv' does not exist"),
         (("land", wrong_source, "--home", home, "--table", "fish"), "expected events, items or users"),
         (("evaluate", "--home", home), "nothing to evaluate yet"),
+        (("evaluate", "shifts", "--home", home), "no interest series"),
+        (("evaluate", "shifts", "--home", home, "--step", "month"), "expected day or week"),
         (("export", tmp_path / "x", "--home", home, *days, "--format", "xls"), "expected duckdb, parquet or csv"),
         (("export", tmp_path / "x", "--home", home, *days, "--table", "nope"), "unknown tables nope"),
         (("simulate", tmp_path / "simulated", "--users", 0), "--users"),

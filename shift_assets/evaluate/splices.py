@@ -7,27 +7,35 @@ the cut on; unspliced users do shift sometimes, so what is flagged of them is an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from shift_assets.evaluate.ranking import Estimate, interval, resamples
-from shift_assets.models.shift_detector import ShiftModel, fit
+from shift_assets.models.shift_detector import CUTS, ShiftModel, fit
+from shift_assets.settings import EvidenceSettings
 from shift_assets.shift.detectors import Detector
-from shift_assets.shift.histories import Histories
+from shift_assets.shift.detectors.registry import CLASSIC
+from shift_assets.shift.evidence import EValue, Posterior
+from shift_assets.shift.histories import Histories, Step, histories
 from shift_assets.shift.rings import Floats, Ints
 from shift_assets.shift.splices import CONSTRUCTIONS, UNSPLICED, Cases, Construction, Cuts, construct, cut_histories
 
-LEARNED = "learned"
+LEARNED, E_VALUE, POSTERIOR = "learned", "e_value", "posterior"
 FOLDS = 2
 """Parts of the users; the learned detector scores each part by a model that never saw one of its users."""
 CONTEXT_USERS = 4_000
 """Users around those under test: enough to tell what the whole segment did on a day."""
+MAXIMUM_USERS = 1_000
+"""Users under test: enough for an AUC within .02."""
 LINES = (10.0, 30.0, 100.0, 1000.0)
 """Values of the operator's patience A at which the share of flagged histories is told."""
 
@@ -107,6 +115,58 @@ def score_schema() -> pa.Schema:
     return pa.schema([(name, kind) for name, (kind, _) in SCORES.items()])
 
 
+def write_scores(scored: Iterable[Scored], target: Path) -> None:
+    """The columns SCORES as one Parquet file; each column tells its meaning in the file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    schema = pa.schema(
+        [pa.field(name, kind, metadata={"meaning": meaning}) for name, (kind, meaning) in SCORES.items()]
+    )
+    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for one in scored:
+            writer.write_table(one.table().cast(schema))
+    partial.replace(target)
+
+
+def detectors_of(evidence: EvidenceSettings) -> dict[str, Detector]:
+    """The statistics by name: the classic ones, and the product's own two."""
+    own: tuple[Detector, ...] = (EValue(evidence), Posterior(evidence))
+    return {**CLASSIC, **{detector.name: detector for detector in own}}
+
+
+def judge(
+    series: pa.Table,
+    detectors: Mapping[str, Detector],
+    *,
+    step: Step,
+    seeds: Sequence[int],
+    active_days: int,
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[list[Scored], dict[str, str]]:
+    """The protocol in every segment of `interest_series`, and why a segment was left out.
+
+    Raises TooFewUsers where all are.
+    """
+    scored: list[Scored] = []
+    skipped: dict[str, str] = {}
+    for segment in sorted(pc.unique(series["segment"]).to_pylist()):
+        found = histories(series.filter(pc.equal(series["segment"], segment)), step)
+        for number, seed in enumerate(seeds, start=1):
+            tell(f"segment {segment}: {len(found.users):,} users, draw {number} of {len(seeds)}")
+            try:
+                scored += run_protocol(found, segment, detectors, seed=seed, active_days=active_days)
+            except TooFewUsers as error:
+                skipped[segment] = str(error)
+                break
+    if not scored:
+        raise TooFewUsers(
+            "; ".join(skipped.values()) + f"; choose fewer --active-days, or land more {step}s"
+            if skipped
+            else "the log has no interest series; land some days first: shift-assets land FILE"
+        )
+    return scored, skipped
+
+
 def run_protocol(
     histories: Histories,
     segment: str,
@@ -114,9 +174,9 @@ def run_protocol(
     *,
     seed: int,
     active_days: int = 8,
-    maximum_users: int | None = None,
+    maximum_users: int = MAXIMUM_USERS,
     wanted: Sequence[Construction] = CONSTRUCTIONS,
-    learned: bool = True,
+    cuts_taught: int = CUTS,
 ) -> Iterator[Scored]:
     """Every construction through every detector, and through the learned one, which is taught without the judged fold.
 
@@ -125,11 +185,11 @@ def run_protocol(
     cuts = cut_histories(histories, active_days, seed, folds=FOLDS, maximum_users=maximum_users)
     if len(cuts.user) < 2 * FOLDS:
         raise TooFewUsers(
-            f"segment {segment}: {len(cuts.user)} users have {active_days} active days before and from a cut on; "
-            f"at least {2 * FOLDS} are needed"
+            f"{len(cuts.user)} users of segment {segment} have {active_days} active days before a cut and from it on; "
+            f"{2 * FOLDS} are needed"
         )
     histories, cuts = _with_surroundings(histories, cuts, seed)
-    models = _taught(histories, cuts, active_days, seed, maximum_users) if learned else {}
+    models = _taught(histories, cuts, seed, maximum_users, cuts_taught)
     for construction in wanted:
         cases = construct(histories, cuts, construction, seed)
         entries = cases.first_days(active_days)
@@ -144,14 +204,12 @@ def run_protocol(
             yield _scored(segment, seed, LEARNED, cases, scores)
 
 
-def _taught(
-    histories: Histories, cuts: Cuts, active_days: int, seed: int, maximum_users: int | None
-) -> dict[int, ShiftModel]:
+def _taught(histories: Histories, cuts: Cuts, seed: int, maximum_users: int, cuts_taught: int) -> dict[int, ShiftModel]:
     """A model for each fold, of all users but its own; nothing where one of them cannot be taught."""
     models = {}
     for fold in range(FOLDS):
         others = np.setdiff1d(np.arange(len(histories.users)), cuts.user[cuts.fold == fold])
-        model = fit(histories.take_users(others), active_days, seed + fold, maximum_users=maximum_users)
+        model = fit(histories.take_users(others), cuts.active_days, seed, maximum_users=maximum_users, cuts=cuts_taught)
         if model is None:
             return {}
         models[fold] = model
@@ -197,6 +255,7 @@ class Quality(NamedTuple):
     active_days: int
     users: int
     cases: int
+    silent: float  # share of the constructed histories without any score
     donor_distance: float
     auc: Estimate
     average_precision: Estimate
@@ -236,6 +295,7 @@ def qualities(scored: Iterable[Scored], *, samples: int, seed: int, days: Sequen
                     day,
                     pool.users,
                     len(distance),
+                    float(np.isneginf(pool.score[first_made:, day - 1]).mean()),
                     float(np.nanmean(distance)) if np.isfinite(distance).any() else float("nan"),
                     *(_estimate(rate) for rate in rates),
                 )
@@ -249,6 +309,8 @@ def flagged_shares(
     """How many whole histories the e-value flags within 1, 2, … active days: M >= A on one of n days, at most n/A."""
     by_construction: dict[Construction, list[Scored]] = {}
     for one in scored:
+        if one.detector != E_VALUE:
+            continue
         by_construction.setdefault(one.construction, []).append(one)
     found = []
     for construction, parts in by_construction.items():

@@ -78,11 +78,17 @@ class Cases:
 
 
 def cut_histories(
-    histories: Histories, active_days: int, seed: int, *, folds: int = 1, maximum_users: int | None = None
+    histories: Histories,
+    active_days: int,
+    seed: int,
+    *,
+    draw: int = 0,
+    folds: int = 1,
+    maximum_users: int | None = None,
 ) -> Cuts:
     """A random cut of every user with enough active days on both sides of it, of at most `maximum_users` of them.
 
-    A user's fold depends on the seed alone, not on which of its days the cut fell.
+    Users and their folds depend on `seed` alone; another `draw` cuts the same users on other days.
     """
     random = np.random.default_rng([seed, 0])
     rings = histories.rings
@@ -91,6 +97,7 @@ def cut_histories(
     fold = np.arange(len(users), dtype=np.int64) % folds
     order = np.argsort(users)
     users, fold = users[order], fold[order]
+    random = np.random.default_rng([seed, 4, draw])
     before = random.integers(active_days, n_days[users] - active_days + 1)
     rank = np.argsort(np.argsort(n_days[users], kind="stable"), kind="stable")
     return Cuts(users, rings.day[rings.start[users] + before], fold, rank * TIERS // max(len(users), 1), active_days)

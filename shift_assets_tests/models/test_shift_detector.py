@@ -21,7 +21,7 @@ def log() -> Histories:
 
 @pytest.fixture(scope="module")
 def model(log: Histories) -> ShiftModel:
-    found = fit(log, 8, seed=1, cuts_per_user=1)
+    found = fit(log, 8, seed=1, cuts=80)
     assert found is not None
     return found
 
@@ -42,7 +42,7 @@ def test_a_reloaded_model_scores_alike_to_the_bit(log: Histories, model: ShiftMo
 
 
 def test_the_same_log_and_seed_teach_the_same_model(log: Histories, model: ShiftModel) -> None:
-    again = fit(log, 8, seed=1, cuts_per_user=1)
+    again = fit(log, 8, seed=1, cuts=80)
     assert again is not None
     assert again.to_bytes() == model.to_bytes()
 

@@ -136,6 +136,18 @@ def test_the_same_seed_gives_the_same_cases(log: Histories) -> None:
     first, again, other = (cut_histories(log, ACTIVE_DAYS, seed) for seed in (4, 4, 5))
     assert (first.day == again.day).all()
     assert (first.day != other.day).any()
+
+
+def test_another_draw_cuts_the_same_users_on_other_days(log: Histories) -> None:
+    """Users and folds stay, so that who calibrates a model never taught it."""
+    first, second = (cut_histories(log, ACTIVE_DAYS, 4, draw=draw, folds=3, maximum_users=20) for draw in (0, 1))
+    assert (first.user == second.user).all()
+    assert (first.fold == second.fold).all()
+    assert (first.day != second.day).any()
+
+
+def test_the_same_seed_makes_the_same_histories(log: Histories) -> None:
+    first = cut_histories(log, ACTIVE_DAYS, 4)
     made = [construct(log, first, Construction("same_tier", 0.4), seed=2) for _ in range(2)]
     assert made[0].histories.rings.score.tolist() == made[1].histories.rings.score.tolist()
 

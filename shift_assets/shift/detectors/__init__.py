@@ -14,7 +14,10 @@ from shift_assets.shift.rings import Floats
 class Detector(Protocol):
     """Scores every active day of every user by what was known at its end."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in settings and reports."""
+        ...
 
     def score(self, histories: Histories) -> Floats:
         """Suspicion of a recent shift, [entry], larger is more suspicious; nan where the detector is silent.

@@ -1,0 +1,176 @@
+"""Laws of the splice protocol: what it says of detectors whose quality is known beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from shift_assets.evaluate.splices import (
+    FOLDS,
+    LEARNED,
+    SCORES,
+    Quality,
+    Scored,
+    TooFewUsers,
+    advantage,
+    flagged_shares,
+    qualities,
+    run_protocol,
+    write_scores,
+)
+from shift_assets.shift.histories import Histories
+from shift_assets.shift.rings import Floats
+from shift_assets.shift.splices import UNSPLICED, Construction
+from shift_assets_tests.shift.tastes import tasteful
+
+WANTED = (UNSPLICED, Construction("random"), Construction("random", 0.4), Construction("shuffled", 1.0))
+
+
+@dataclass
+class Truth:
+    """Knows every history as it was, and is suspicious of any other from the first foreign day on."""
+
+    original: Histories
+    name: str = "truth"
+
+    def score(self, histories: Histories) -> Floats:
+        known = {(user, day): score for user, day, score in zip(*_day_scores(self.original), strict=True)}
+        return np.array(
+            [
+                0.0 if known.get((user, day)) == score else 1.0
+                for user, day, score in zip(*_day_scores(histories), strict=True)
+            ]
+        )
+
+
+@dataclass
+class Chance:
+    name: str = "chance"
+
+    def score(self, histories: Histories) -> Floats:
+        return np.random.default_rng(len(histories.rings.score)).random(len(histories.rings.day))
+
+
+@dataclass
+class Mute:
+    name: str = "mute"
+
+    def score(self, histories: Histories) -> Floats:
+        return np.full(len(histories.rings.day), np.nan)
+
+
+def _day_scores(histories: Histories) -> tuple[list, list, list]:
+    rings = histories.rings
+    scores = [
+        tuple(zip(rings.category[a:b], rings.score[a:b], strict=True))
+        for a, b in zip(rings.score_start[:-1], rings.score_start[1:], strict=True)
+    ]
+    return rings.user.tolist(), rings.day.tolist(), scores
+
+
+@pytest.fixture(scope="module")
+def log() -> Histories:
+    return tasteful(70, seed=4, tastes=40)
+
+
+@pytest.fixture(scope="module")
+def scored(log: Histories) -> list[Scored]:
+    detectors = {one.name: one for one in (Truth(log), Chance(), Mute())}
+    return list(run_protocol(log, "north", detectors, seed=1, wanted=WANTED, cuts_taught=60))
+
+
+@pytest.fixture(scope="module")
+def found(scored: list[Scored]) -> dict[tuple[str, str, float], Quality]:
+    rows = qualities(scored, samples=60, seed=1)
+    return {(row.detector, row.kind, row.kept): row for row in rows if row.active_days == 8}
+
+
+def test_a_detector_that_sees_the_truth_is_perfect(found: dict) -> None:
+    row = found["truth", "random", 0.0]
+    assert row.auc.value == row.average_precision.value == row.recall_at_1_percent.value == 1.0
+    assert row.auc.low == row.auc.high == 1.0
+
+
+def test_chance_and_silence_are_worth_one_half(found: dict) -> None:
+    assert 0.35 < found["chance", "random", 0.0].auc.value < 0.65
+    assert found["mute", "random", 0.0].auc.value == 0.5
+    assert found["mute", "random", 0.0].silent == 1.0
+    assert found["mute", "random", 0.0].recall_at_5_percent.value == 0.0
+
+
+def test_the_order_of_stationary_days_tells_nothing(found: dict) -> None:
+    """Shuffled days of a stationary user are no shift: the learned detector cannot tell them from the original."""
+    row = found[LEARNED, "shuffled", 1.0]
+    assert row.auc.low < 0.5 < row.auc.high
+    assert found[LEARNED, "random", 0.0].auc.value > 0.9
+
+
+def test_figures_are_those_of_scikit_learn(scored: list[Scored]) -> None:
+    """Of the data as it is; ties included."""
+    by = {(one.detector, one.construction): one for one in scored}
+    whole, made = by["chance", UNSPLICED], by["chance", Construction("random")]
+    for day in (1, 8):
+        score = np.round(np.concatenate([whole.score[:, day - 1], made.score[:, day - 1]]), 1)
+        label = np.repeat([0, 1], [len(whole.users), len(made.users)])
+        rounded = [
+            Scored(
+                **{**{name: getattr(one, name) for name in Scored.__slots__}, "score_of_day": np.round(one.score, 1)}
+            )
+            for one in (whole, made)
+        ]
+        (row,) = qualities(rounded, samples=20, seed=1, days=[day])
+        assert row.auc.value == pytest.approx(roc_auc_score(label, score))
+        assert row.average_precision.value == pytest.approx(average_precision_score(label, score))
+        assert row.auc.low <= row.auc.value <= row.auc.high
+
+
+def test_the_score_of_a_history_only_grows(scored: list[Scored]) -> None:
+    for one in scored:
+        if one.detector != "mute":
+            assert (np.diff(one.score, axis=1)[one.has_day[:, 1:]] >= 0).all()
+
+
+def test_advantage_is_the_difference_of_the_means(scored: list[Scored], found: dict) -> None:
+    """And has the interval of the difference, not of either."""
+    gain = advantage(scored, "truth", "chance", samples=40, seed=1, day=8)
+    expected = [
+        found["truth", "random", kept].auc.value - found["chance", "random", kept].auc.value for kept in (0.0, 0.4)
+    ]
+    assert gain.value == pytest.approx(np.mean(expected))
+    assert gain.low <= gain.value <= gain.high
+    same = advantage(scored, "chance", "chance", samples=40, seed=1, day=8)
+    assert same == (0.0, 0.0, 0.0)
+
+
+def test_flagged_shares_stand_beside_their_bound(scored: list[Scored]) -> None:
+    """n active days under patience A: at most n / A."""
+    renamed = [replace(one, detector="e_value") for one in scored if one.detector == "truth"]
+    rows = {(row.kind, row.active_days): row for row in flagged_shares(renamed, samples=20, seed=1, lines=[2.0])}
+    assert rows["unspliced", 1].share.value == 0.0
+    assert rows["unspliced", 1].bound == 0.5
+    assert rows["unspliced", 8].bound == 1.0
+
+
+def test_scores_are_written_one_row_per_history_detector_and_day(scored: list[Scored], tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """With the meaning of every column, so that others can score their own way."""
+    target = tmp_path / "evaluation" / "shift_scores.parquet"
+    write_scores(scored, target)
+    rows = pq.read_table(target)
+    assert rows.column_names == list(SCORES)
+    assert rows.schema.field("score").metadata[b"meaning"].decode() == SCORES["score"][1]
+    assert rows.num_rows == sum(int(one.has_day.sum()) for one in scored)
+    learned = rows.filter(rows["detector"].to_numpy(zero_copy_only=False) == LEARNED)
+    assert learned["score"].null_count == 0
+    folds = dict(zip(rows["user_id"].to_pylist(), rows["fold"].to_pylist(), strict=True))
+    for user, donor in zip(rows["user_id"].to_pylist(), rows["donor_id"].to_pylist(), strict=True):
+        assert donor is None or folds[donor] == folds[user]
+    assert set(folds.values()) == set(range(FOLDS))
+
+
+def test_too_few_users_are_told() -> None:
+    with pytest.raises(TooFewUsers, match="users of segment north have 8 active days before a cut"):
+        list(run_protocol(tasteful(3, seed=1), "north", {}, seed=1))
