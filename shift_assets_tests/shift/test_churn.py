@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shift_assets.settings import ChurnSettings
+from shift_assets.settings import ChurnSettings, Settings
 from shift_assets.shift.churn import (
     HORIZON_DAYS,
     ChurnLook,
@@ -26,6 +26,7 @@ from shift_assets.shift.churn import (
     probability_alive,
     visits_lost,
 )
+from shift_assets.shift.churn_alerts import churn_alerts, with_churn
 from shift_assets_tests.shift.visits import DAY, simulated, state_of
 
 PARAMETERS = ChurnParameters(r=0.8, alpha=20.0, a=0.9, b=4.0)
@@ -131,3 +132,49 @@ def test_a_warning_weighs_as_much_as_the_visits_it_may_cost() -> None:
     weekly, seldom = ([date.fromordinal(DAY.toordinal() - gap * number) for number in range(6)] for gap in (7, 60))
     lost = visits_lost(state_of([weekly, seldom, [DAY]], DAY))
     assert sorted(churn_severity(value, SETTINGS) for value in lost) == ["high", "low", "low"]
+
+
+def carried(visits: Sequence[int], parameters: ChurnParameters | None, n_days: int) -> list[pa.Table]:
+    """The states with churn columns of one user, day by day from the first visit on; visits are days of the log."""
+    first = DAY - timedelta(days=n_days)
+    log = [first + timedelta(days=number) for number in visits]
+    states: list[pa.Table] = []
+    for number in range(n_days):
+        day = first + timedelta(days=number)
+        before = states[-1].to_pylist()[0] if states else dict.fromkeys(CHURN_TYPES)
+        state = state_of([[visit for visit in log if visit <= day]], day)
+        state = state.append_column("day", pa.array([day])).append_column("segment", pa.array(["north"]))
+        for name, kind in CHURN_TYPES.items():
+            state = state.append_column(name, pa.array([before[name]], kind))
+        states.append(with_churn(state, parameters, day, SETTINGS))
+    return states
+
+
+CHURN_TYPES = {"churn_probability": pa.float64(), "churn_opened_day": pa.date32(), "churn_status": pa.string()}
+
+
+def test_a_silence_is_told_twice_when_it_is_long_and_when_it_ends() -> None:
+    """Weekly visits, seven months of silence, a return: one alarm, its name and onset the same when it closes."""
+    visits = [7 * number for number in range(20)]
+    states = carried([*visits, 350], PARAMETERS, 360)
+    alerts = churn_alerts(pa.concat_tables(states), Settings())
+    opened, closed = alerts.to_pylist()
+    assert (opened["status"], closed["status"]) == ("opened", "closed")
+    assert opened["alert_id"] == closed["alert_id"]
+    first = DAY - timedelta(days=360)
+    assert opened["onset_day"] == closed["onset_day"] == first + timedelta(days=visits[-1] + 1)
+    assert closed["day"] == first + timedelta(days=350)
+    assert (
+        opened["confidence"]
+        >= SETTINGS.line
+        > states[opened["day"].toordinal() - first.toordinal() - 1]["churn_probability"][0].as_py()
+    )
+    assert opened["explanation"].startswith(f"Away since {opened['onset_day']}, usually back after 7 days")
+    assert closed["explanation"] == f"Back, after being away since {closed['onset_day']}."
+    assert states[-1]["churn_opened_day"][0].as_py() is None
+
+
+def test_without_parameters_nothing_opens() -> None:
+    """A log too young to fit carries empty columns."""
+    last = carried([0, 7, 14, 21], None, 100)[-1]
+    assert [last[name][0].as_py() for name in CHURN_TYPES] == [None, None, None]
