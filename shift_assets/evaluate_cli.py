@@ -120,6 +120,38 @@ def shifts(  # noqa: PLR0917 - options
     print_line(f"Scores               {target}  (one row per history, detector and active day)")
 
 
+@evaluate.command()
+def forecasts(context: typer.Context, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Is the coming week of interest foretold better than by the last weeks? Every model, on weeks it has not seen.
+
+    On the newest weeks of the log at hand, model by model, against the baselines `last_week` and `four_week_mean`.
+    Nothing is written.
+
+    Example: `shift-assets evaluate forecasts --home my_shop --json`
+    """
+    from shift_assets import home as homes
+    from shift_assets.evaluate.forecasts import forecast_report
+    from shift_assets.landed import series_of
+
+    platform = homes.open_platform(home_of(home or context.obj))
+    settings = platform.settings
+    with progress("reading the interest series", quiet=as_json) as tell:
+        series = series_of(platform)
+        tell("fitting and judging every model")
+        found = forecast_report(series, settings.forecast, settings.seed) if series.num_rows else []
+    if not found:
+        weeks = settings.forecast.history_weeks + settings.forecast.training_weeks
+        raise ConfigError(f"no segment has enough users in {weeks} weeks (forecast.history_weeks + training_weeks)")
+    if as_json:
+        print_json({"serving": settings.forecast.model, "models": found})
+        return
+    table = RichTable("segment", "model", "R²", "MSE", "MAE", "inside the band", "rows")
+    for row in found:
+        measures = (f"{row['r2']:.3f}", f"{row['mse']:.5f}", f"{row['mae']:.4f}", f"{row['coverage']:.1%}")
+        table.add_row(row["segment"], row["model"], *measures, f"{row['n_rows']:,}")
+    out.print(table)
+
+
 def _nested(row: NamedTuple) -> dict[str, Any]:
     """A row for JSON: its estimates as value, low and high; what is not a number as null."""
 

@@ -15,7 +15,20 @@ from shift_assets.cli import app, main
 from shift_assets.settings import load_settings
 from shift_assets_tests.installations import FIRST_DAY, SOURCE, new_installation
 
-COMMANDS = ["demo", "init", "land", "run", "ui", "evaluate", "evaluate shifts", "simulate", "export", "erase", "doctor"]
+COMMANDS = [
+    "demo",
+    "init",
+    "land",
+    "run",
+    "ui",
+    "evaluate",
+    "evaluate shifts",
+    "evaluate forecasts",
+    "simulate",
+    "export",
+    "erase",
+    "doctor",
+]
 COMMANDS += ["quarantine ls", "quarantine replay"]
 
 
@@ -93,6 +106,7 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(call, tmp_path: Path) ->
         (("evaluate", "--home", home), "nothing to evaluate yet"),
         (("evaluate", "shifts", "--home", home), "no interest series"),
         (("evaluate", "shifts", "--home", home, "--step", "month"), "expected day or week"),
+        (("evaluate", "forecasts", "--home", home), "no segment has enough users in 20 weeks"),
         (("export", tmp_path / "x", "--home", home, *days, "--format", "xls"), "expected duckdb, parquet or csv"),
         (("export", tmp_path / "x", "--home", home, *days, "--table", "nope"), "unknown tables nope"),
         (("simulate", tmp_path / "simulated", "--users", 0), "--users"),
