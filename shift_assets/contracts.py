@@ -502,6 +502,72 @@ SEGMENT_SHIFTS = Table(
     ),
 )
 
+MEASURES = ("volume", "active_users", "category_share")
+
+SEGMENT_EVENTS = Table(
+    "segment_events",
+    grain="one measure of one segment that changed within its last ten days",
+    key=("day", "segment", "measure", "category"),
+    consumer="campaign planning, reading of user alarms, BI",
+    own_columns=(
+        Column("measure", _STRING, "What changed for the whole segment", allowed=MEASURES),
+        Column("category", _STRING, "Category whose share changed; empty for the other measures"),
+        Column("status", _STRING, "Told today for the first time, or told before", allowed=("opened", "continued")),
+        Column("onset_day", _DAY, "First day after the change"),
+        Column(
+            "before", _FLOAT, "Mean of the same weekdays in the four weeks before the onset", "as measured", minimum=0
+        ),
+        Column("after", _FLOAT, "Mean of the days since the onset", "score, users, or share of a day", minimum=0),
+        _share("posterior", "Posterior probability of a change within the last ten days"),
+        Column("explanation", _STRING, "The event in one sentence"),
+    ),
+)
+
+ALARM_CLUSTERS = Table(
+    "alarm_clusters",
+    grain="one cluster of users alarmed in the last 28 days, by one method",
+    key=("day", "segment", "method", "cluster"),
+    consumer="campaign planning, BI",
+    own_columns=(
+        Column("method", _STRING, "How the users were grouped", allowed=("k_means", "dbscan")),
+        Column("cluster", _INT, "Number of the cluster, the largest is 1", minimum=1),
+        Column("name", _STRING, "What its users left and what they came to, by category"),
+        _count("n_users", "Users of the cluster"),
+        _share("share_of_users", "Their share of all users with such an alarm"),
+        Column("rising", _CATEGORY_CHANGE, "Categories whose mean share rose most, largest first"),
+        Column("falling", _CATEGORY_CHANGE, "Categories whose mean share fell most, largest first"),
+        Column(
+            "silhouette",
+            _FLOAT,
+            "Mean silhouette of its users: 1 apart from the others, 0 between",
+            None,
+            True,
+            None,
+            -1,
+            1,
+        ),
+        Column("user_id", _STRING, "Pseudonym of the user nearest to its centre, as an example", pattern=HEX_32),
+    ),
+)
+
+INTEREST_MOVES = Table(
+    "interest_moves",
+    grain="one association rule over the categories that fell and rose in the alarms of the last 28 days",
+    key=("day", "segment", "antecedent", "consequent"),
+    consumer="who moves from where to where: campaign planning, BI",
+    own_columns=(
+        Column("antecedent", _STRING, "What was seen, such as `fell:mugs`, in order of the alphabet, joined by ` + `"),
+        Column("consequent", _STRING, "What was seen with it, such as `rose:garden`"),
+        _count("n_users", "Users of whom both sides are true"),
+        _count("n_antecedent", "Users of whom the antecedent is true"),
+        _share("support", "Share of all users with such an alarm of whom both sides are true"),
+        _share("confidence", "Share of the users of the antecedent of whom the consequent is true"),
+        Column(
+            "lift", _FLOAT, "Confidence over the share of all users of whom the consequent is true", "ratio", minimum=0
+        ),
+    ),
+)
+
 RECOMMENDATIONS = Table(
     "recommendations",
     grain="one place in one user's list",
@@ -646,6 +712,9 @@ TABLES: dict[str, Table] = {
         SHIFT_SIGNALS,
         SHIFT_ALERTS,
         SEGMENT_SHIFTS,
+        SEGMENT_EVENTS,
+        ALARM_CLUSTERS,
+        INTEREST_MOVES,
         RECOMMENDATIONS,
         ALERT_OUTCOMES,
         CHURN_CALIBRATION,

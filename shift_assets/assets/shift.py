@@ -12,9 +12,12 @@ from shift_assets.assets.interest import SERIES, STATE
 from shift_assets.assets.pictures import alarms_by_day, signal_distribution
 from shift_assets.assets.publishing import TableAsset, build
 from shift_assets.contracts import (
+    ALARM_CLUSTERS,
     CLEAN_EVENTS,
+    INTEREST_MOVES,
     INTEREST_SERIES,
     INTEREST_STATE,
+    SEGMENT_EVENTS,
     SEGMENT_SHIFTS,
     SHIFT_ALERTS,
     SHIFT_SIGNALS,
@@ -26,6 +29,8 @@ GROUP = "shift"
 SIGNALS, ALERTS = SHIFT_SIGNALS.name, SHIFT_ALERTS.name
 SEGMENT_WINDOW_DAYS = 35
 """Seven recent days and the twenty-eight before."""
+EVENT_WINDOW_DAYS, MOVE_WINDOW_DAYS = 141, 28
+"""`WINDOW_DAYS` of `events` and `moves`, which are imported where they are used."""
 CHUNK_DAYS = 14
 """State snapshots hold every user: two weeks of them at a time."""
 
@@ -73,6 +78,30 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             compute=_segment_shifts,
             code=["shift_assets.shift"],
         ),
+        TableAsset(
+            table=SEGMENT_EVENTS,
+            group=GROUP,
+            kinds=frozenset({"numba"}),
+            deps=[dg.AssetDep(SERIES, partition_mapping=keys.window(EVENT_WINDOW_DAYS))],
+            compute=_segment_events,
+            code=["shift_assets.shift"],
+            sections=["alerts"],
+        ),
+        *(
+            TableAsset(
+                table=table,
+                group=GROUP,
+                kinds=frozenset({kind}),
+                deps=[dg.AssetDep(ALERTS, partition_mapping=keys.window(MOVE_WINDOW_DAYS))],
+                compute=compute,
+                code=["shift_assets.shift"],
+                sections=["moves", "alerts", "seed"],
+            )
+            for table, kind, compute in (
+                (ALARM_CLUSTERS, "scikitlearn", _alarm_clusters),
+                (INTEREST_MOVES, "spark", _interest_moves),
+            )
+        ),
     ]
     return [build(asset, partitions, platform.settings) for asset in tables]
 
@@ -104,3 +133,32 @@ def _segment_shifts(platform: Platform, partitions: list[Partition]) -> pa.Table
     series = platform.read_window(INTEREST_SERIES, days, segments, SEGMENT_WINDOW_DAYS)
     events = platform.read_window(CLEAN_EVENTS, days, segments, SEGMENT_WINDOW_DAYS)
     return pa.concat_tables([segment_shifts(series, events, day, segment) for day, segment in partitions])
+
+
+def _segment_events(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.shift.events import segment_events
+
+    series = platform.read_window(INTEREST_SERIES, days_of(partitions), segments_of(partitions), EVENT_WINDOW_DAYS)
+    return segment_events(series, partitions, platform.settings.alerts.language)
+
+
+def _alarm_clusters(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.shift.moves import alarm_clusters
+
+    return alarm_clusters(_alarms(platform, partitions), partitions, platform.settings)
+
+
+def _interest_moves(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.shift.moves import SparkMiner, interest_moves
+
+    alerts, settings = _alarms(platform, partitions), platform.settings
+    if pc.count_distinct(alerts["user_id"]).as_py() < settings.moves.spark_users or platform.engine() != "spark":
+        return interest_moves(alerts, partitions, settings)
+    from shift_assets.ingest.engines.spark import spark_session
+
+    with spark_session(settings.spark_remote) as session:
+        return interest_moves(alerts, partitions, settings, SparkMiner(session))
+
+
+def _alarms(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    return platform.read_window(SHIFT_ALERTS, days_of(partitions), segments_of(partitions), MOVE_WINDOW_DAYS)

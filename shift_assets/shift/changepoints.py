@@ -44,7 +44,7 @@ _FEWEST = 8
 """Observed values below which nothing can be said."""
 _SHORTEST = 100
 """Length that an arriving series is supposed to have at least: one change is expected over its length so far."""
-_REFRESH = 1.1
+_REFRESH = 1.25
 """Growth of the past after which the scales of the arriving series are taken anew."""
 _ACCEPTED = 0.5
 """Posterior below which a change point of the most probable segmentation is taken back."""
@@ -117,7 +117,7 @@ def online_changes(values: ArrayLike, *, period: int | None = None) -> OnlineCha
     a longer series begin with those of a shorter one. A missing value repeats the entry before it.
     """
     n, position, y = _observed(values)
-    y = y - _season_so_far(y, position, period)
+    y = y - _season_so_far(y, position, period or 1)
     silent = max(_FEWEST, _varies_from(y) + 1)
     recent, run_length = np.zeros(len(y)), np.arange(1, len(y) + 1)
     if len(y) >= silent:
@@ -152,13 +152,17 @@ def _varies_from(y: Floats) -> int:
 
 
 def _scales(y: Floats) -> Floats:
-    """Centre, standard deviation of the noise, and spread, each robust; [3]."""
+    """Centre, standard deviation of the noise, and spread; [3].
+
+    The noise by the median step or, where most steps are small and some are not, by the mean one: a series that often
+    jumps has no change at every jump.
+    """
     centre = float(np.median(y))
     unit = float(np.abs(y - centre).max())
     away = (y - centre) / unit
     steps = np.diff(away)
     steps = np.abs(steps - np.median(steps))
-    noise = 1.4826 * float(np.median(steps)) or 1.2533 * float(steps.mean())
+    noise = max(1.4826 * float(np.median(steps)), 1.2533 * float(steps.mean()))
     spread = max(float(away.std()), float(np.ptp(np.quantile(away, (0.1, 0.9)))) / 2)
     return np.array([centre, unit * max(noise / math.sqrt(2), 1e-3 * spread), unit * spread])
 
@@ -199,17 +203,19 @@ def _season(y: Floats, position: Ints, period: int | None) -> Floats:
     return effects[phase]
 
 
-def _season_so_far(y: Floats, position: Ints, period: int | None) -> Floats:
+@njit(cache=True)
+def _season_so_far(y: Floats, position: Ints, period: int) -> Floats:
     """The same from the past alone: from the third cycle on, deviations from the level of the cycle before."""
-    effect = np.zeros(len(y))
-    if period is None or period < 2 or not len(y):
-        return effect
-    first = np.searchsorted(position, position - period + 1)
-    deviation = np.array([y[t] - np.median(y[first[t] : t + 1]) for t in range(len(y))])
-    phase = position % period
-    for t in np.flatnonzero(position - position[0] >= 2 * period):
+    effect, deviation = np.zeros(len(y)), np.zeros(len(y))
+    phase = position % max(period, 1)
+    first = 0
+    for t in range(len(y)):
+        while position[first] <= position[t] - period:
+            first += 1
+        deviation[t] = y[t] - np.median(y[first : t + 1])
         known = deviation[:t][phase[:t] == phase[t]]
-        effect[t] = np.median(known) if len(known) else 0.0
+        if period > 1 and position[t] - position[0] >= 2 * period and len(known) > 0:
+            effect[t] = np.median(known)
     return effect
 
 

@@ -63,11 +63,8 @@ class SparkEngine:
 
         Raises EngineError where the server cannot be started or reached.
         """
-        session = _session(remote)
-        try:
+        with spark_session(remote) as session:
             yield cls(session, workspace)
-        finally:
-            session.stop()
 
     def parse(self, context: ParseContext, files: Sequence[Delivered], folder: Path) -> list[FileTally]:
         tasks = packed(files)
@@ -147,6 +144,19 @@ def _write(frame: DataFrame, folder: Path) -> None:
 
 def _address(path: Path) -> str:
     return f"file:{path.absolute()}"
+
+
+@contextmanager
+def spark_session(remote: str) -> Iterator[SparkSession]:
+    """A session of its own at `remote`; a local server stays up for the next.
+
+    Raises EngineError where the server cannot be started or reached.
+    """
+    session = _session(remote)
+    try:
+        yield session
+    finally:
+        session.stop()
 
 
 def _session(remote: str) -> SparkSession:
