@@ -65,12 +65,14 @@ def forecasts(series: pa.Table, *days: date) -> pa.Table:
     return interest_forecasts(series, days, SEGMENT, SETTINGS, SEED)
 
 
-def test_forecasts_ignore_the_future(series: pa.Table) -> None:
+@pytest.mark.parametrize("days_after_refit", [0, 6])
+def test_forecasts_ignore_the_future(series: pa.Table, days_after_refit: int) -> None:
     """Rows after the day, and rows older than the declared window, change nothing."""
-    oldest = SUNDAY - timedelta(days=SETTINGS.window_days - 1)
-    window = series.filter((pc.field("day") >= oldest) & (pc.field("day") <= SUNDAY))
+    day = SUNDAY + timedelta(days=days_after_refit)
+    window = series.filter(pc.field("day") >= day - timedelta(days=SETTINGS.window_days - 1))
+    window = window.filter(pc.field("day") <= day)
     assert window.num_rows < series.num_rows
-    assert forecasts(series, SUNDAY).equals(forecasts(window, SUNDAY))
+    assert forecasts(series, day).equals(forecasts(window, day))
 
 
 def test_a_day_alone_is_the_day_in_a_range(series: pa.Table) -> None:
