@@ -515,7 +515,11 @@ SEGMENT_EVENTS = Table(
         Column("status", _STRING, "Told today for the first time, or told before", allowed=("opened", "continued")),
         Column("onset_day", _DAY, "First day after the change"),
         Column(
-            "before", _FLOAT, "Mean of the same weekdays in the four weeks before the onset", "as measured", minimum=0
+            "before",
+            _FLOAT,
+            "Mean of the same weekdays in the regime before, at most four weeks of it",
+            "as measured",
+            minimum=0,
         ),
         Column("after", _FLOAT, "Mean of the days since the onset", "score, users, or share of a day", minimum=0),
         _share("posterior", "Posterior probability of a change within the last ten days"),

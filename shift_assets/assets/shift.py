@@ -29,7 +29,7 @@ GROUP = "shift"
 SIGNALS, ALERTS = SHIFT_SIGNALS.name, SHIFT_ALERTS.name
 SEGMENT_WINDOW_DAYS = 35
 """Seven recent days and the twenty-eight before."""
-EVENT_WINDOW_DAYS, MOVE_WINDOW_DAYS = 141, 28
+EVENT_WINDOW_DAYS, MOVE_WINDOW_DAYS = 154, 28
 """`WINDOW_DAYS` of `events` and `moves`, which are imported where they are used."""
 CHUNK_DAYS = 14
 """State snapshots hold every user: two weeks of them at a time."""

@@ -22,13 +22,16 @@ from shift_assets.shift.rings import CategoryCodes, Floats, Ints, sum_by
 
 BLOCK_DAYS = 28
 BLOCKS_BEFORE = 4
-WINDOW_DAYS = (BLOCKS_BEFORE + 1) * BLOCK_DAYS + 1
+REMEMBERED_DAYS = 14
+WINDOW_DAYS = (BLOCKS_BEFORE + 1) * BLOCK_DAYS + REMEMBERED_DAYS
 """Calendar days behind the events of a day.
 
 The past of a day begins four blocks before its own, so all days of a block look back on the same beginning, and what
-is said today of yesterday is what was said yesterday; one day more for the first day of a block.
+is said today of an earlier day is what was said on it. A change told within the remembered days continues.
 """
-WATCHED = 20
+SAME_ONSET_DAYS = 3
+"""Days by which the onset of one change may be told differently from day to day."""
+WATCHED = 12
 """Categories watched: those with the largest share in the last `COMPARED_DAYS`."""
 COMPARED_DAYS = 28
 CERTAIN = 0.9
@@ -45,8 +48,8 @@ def segment_events(series: pa.Table, partitions: Iterable[Partition], language: 
 
     series: `interest_series` of their segments over the `WINDOW_DAYS` up to each day; other rows are not looked at.
     Volume and active users are watched on a logarithmic scale, shares by the arc sine of their root; weekdays are
-    adjusted for. Before and after are means of raw days, before over the same weekdays of the four weeks before the
-    onset. A day without events on a weekday that also had none in the two weeks before says nothing.
+    adjusted for. Before and after are means of raw days, before over the same weekdays of the regime before, at
+    most four weeks of it. A day without events on a weekday that also had none in the two weeks before says nothing.
     """
     asked = sorted(partitions)
     rows = []
@@ -99,12 +102,11 @@ class _DailyLog:
     def events(self, day: date) -> Iterator[dict[str, Any]]:
         """Events of the day, by measure."""
         today = (day - _EPOCH).days - self.first
-        before_watched = self._watched(today - 1)
         for measure in self._watched(today):
             found = self._recent_change(measure, today)
             if found is not None:
                 onset, posterior, before, after = found
-                told = measure in before_watched and self._recent_change(measure, today - 1) is not None
+                told = any(self._told(measure, onset, day) for day in range(today - REMEMBERED_DAYS, today))
                 yield {
                     "measure": measure[0],
                     "category": measure[1],
@@ -114,6 +116,11 @@ class _DailyLog:
                     "after": after,
                     "posterior": posterior,
                 }
+
+    def _told(self, measure: Measure, onset: int, today: int) -> bool:
+        """Whether a change of the measure at about `onset` was an event of the day."""
+        found = self._recent_change(measure, today)
+        return found is not None and abs(found[0] - onset) <= SAME_ONSET_DAYS and measure in self._watched(today)
 
     def _watched(self, today: int) -> list[Measure]:
         """The measures looked at on a day: the totals, and the largest categories by name."""
@@ -125,7 +132,7 @@ class _DailyLog:
     def _recent_change(self, measure: Measure, today: int) -> tuple[int, float, float, float] | None:
         """Onset, posterior, and the means before and after, as known on a day; None without a recent change.
 
-        After: of the days since the onset; before: of the same weekdays in the four weeks before it.
+        After: of the days since the onset; before: of the same weekdays in the regime before it, at most four weeks.
         """
         block = (today + self.first) // BLOCK_DAYS
         begin = max((block - BLOCKS_BEFORE) * BLOCK_DAYS - self.first, 0)
@@ -138,11 +145,12 @@ class _DailyLog:
             return None
         observed = np.flatnonzero(np.isfinite(values[: at + 1]))
         after, before = observed[-length:], observed[:-length]
-        before = before[before >= after[0] - COMPARED_DAYS]
-        same = [values[before[before % _WEEK == day % _WEEK]] for day in after]
-        means = [part.mean() for part in same if len(part)]
-        if not means:
+        if not len(before):
             return None
+        before = before[-int(told.run_length[before[-1]]) :]
+        before = before[before >= before[-1] - COMPARED_DAYS + 1]
+        same = [values[before[before % _WEEK == day % _WEEK]] for day in after]
+        means = [part.mean() for part in same if len(part)] or [values[before].mean()]
         return begin + int(after[0]), posterior, float(np.mean(means)), float(values[after].mean())
 
     def _known(self, measure: Measure, begin: int, end: int) -> tuple[Floats, OnlineChanges]:

@@ -86,6 +86,14 @@ def test_every_run_tells_the_same() -> None:
     assert together
 
 
+def test_the_asset_reads_what_the_function_needs() -> None:
+    """The windows that the asset graph names are those of the functions."""
+    from shift_assets.assets import shift as assets
+    from shift_assets.shift import moves
+
+    assert (assets.EVENT_WINDOW_DAYS, assets.MOVE_WINDOW_DAYS) == (WINDOW_DAYS, moves.WINDOW_DAYS)
+
+
 def test_a_silent_segment_is_told_of() -> None:
     """When nobody comes any more, volume and users fall to zero; a segment never seen has no rows."""
     series = segment()
