@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import pyarrow as pa
 
@@ -33,14 +33,22 @@ REJECT_REASONS = (
 ALERT_STATUSES = ("opened", "continued", "closed")
 ALERT_KINDS = ("switch", "surge", "fade", "return", "churn_risk")
 SEVERITIES = ("low", "medium", "high")
+Donor = Literal["random", "same_tier", "nearest_profile"]
+DONORS: tuple[Donor, ...] = get_args(Donor)
+"""Who takes over from a user in a spliced history: anyone of the segment, one as active, or the nearest profile."""
+SELF_CHECKED = ("e_value", "posterior", "learned", "none")
 
 HEX_32 = r"^[0-9a-f]{32}$"
 SEGMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 _STRING, _INT, _FLOAT, _DAY = pa.string(), pa.int64(), pa.float64(), pa.date32()
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
-_CATEGORY_CHANGE = pa.list_(pa.struct([("category", _STRING), ("share_before", _FLOAT), ("share_after", _FLOAT)]))
-_WEIGHTS = pa.list_(pa.struct([("category", _STRING), ("weight", _FLOAT)]))
+_CATEGORY_CHANGE = pa.list_(
+    pa.struct(
+        [("category", _STRING), ("share_before", _FLOAT), ("share_after", _FLOAT), ("contribution", _FLOAT)]
+    )  # contribution: to the evidence for the new profile, nats per day
+)
+_WEIGHTS = pa.list_(pa.struct([("category", _STRING), ("weight", pa.float32())]))
 
 
 class Partition(NamedTuple):
@@ -289,20 +297,43 @@ INTEREST_STATE = Table(
         _USER,
         Column("last_active_day", _DAY, "The user's last active day"),
         _count("active_days", "Active days since the state began"),
-        Column("profile", _WEIGHTS, "Long-term profile: exponentially decayed score per category"),
+        _count("scored_days", "Active days with a score since the state began"),
+        Column(
+            "profile",
+            _WEIGHTS,
+            "Long-term profile: exponentially decayed sum of the daily shares, without what the whole segment did",
+        ),
+        Column("former_profile", _WEIGHTS, "Profile before the last shift that has become the user's normal"),
         Column(
             "recent_days",
             pa.list_(
                 pa.struct(
                     [
                         ("day", _DAY),
-                        ("scores", _WEIGHTS),
+                        (
+                            "scores",
+                            pa.list_(
+                                pa.struct([("category", _STRING), ("score", pa.float32()), ("own_share", pa.float32())])
+                            ),
+                        ),
                         ("counts", pa.list_(pa.int32())),
                     ]
                 )
             ),
-            "The last active days, oldest first: score per category and count per behaviour (contract order)",
+            "The last active days, oldest first: score per category, its share of the day without what the whole "
+            "segment did (0 once older than the possible starts), and count per behaviour (contract order)",
         ),
+        Column("log_evidence", pa.list_(pa.float32()), "Log e-value of each possible start, oldest first", unit="nats"),
+        Column(
+            "run_length",
+            pa.list_(pa.float32()),
+            "Posterior of the start of the current regime: before the possible starts, then each of them, oldest first",
+        ),
+        Column("response_gradient", pa.float32(), "Learnt response to the segment's moves, less one: numerator"),
+        Column("response_information", pa.float32(), "Learnt response to the segment's moves: information", minimum=0),
+        Column("evidence", _FLOAT, "Log of the alarm statistic M on the last scored day", unit="nats", nullable=True),
+        _share("confidence", "Posterior of a recent shift on the last scored day", nullable=True),
+        _share("p_value", "p-value of the evidence; null for users without score today", nullable=True),
         Column("change_rate_ewma", _FLOAT, "Smoothed change rate carried forward", nullable=True),
         Column("interest_gap_ewma", _FLOAT, "Smoothed interest gap carried forward", nullable=True),
         Column("distribution_distance_ewma", _FLOAT, "Smoothed distribution distance carried forward", nullable=True),
@@ -370,8 +401,9 @@ SHIFT_SIGNALS = Table(
         ),
         Column("forecast_error", _FLOAT, "Residual of the interest forecast", nullable=True),
         _share("model_shift_score", "Score of the learned shift detector", nullable=True),
-        Column("evidence", _FLOAT, "Log Bayes factor or log e-value for a shift", unit="nats", nullable=True),
-        _share("p_value", "p-value under no shift", nullable=True),
+        Column("evidence", _FLOAT, "Log of the alarm statistic M, an e-value for a shift", unit="nats", nullable=True),
+        _share("confidence", "Posterior probability of a recent shift", nullable=True),
+        _share("p_value", "p-value of the evidence under no shift", nullable=True),
         _share("churn_probability", "Probability that the user does not come in the following 28 days", nullable=True),
     ),
 )
@@ -469,11 +501,18 @@ SHIFT_ALERTS = Table(
         Column("kind", _STRING, "What sort of shift", allowed=ALERT_KINDS),
         Column("severity", _STRING, "How large", allowed=SEVERITIES),
         _share("magnitude", "Total variation distance between old and new profile"),
+        _share("magnitude_low", "Magnitude: lower end of its 90 % interval", nullable=True),
+        _share("magnitude_high", "Magnitude: upper end of its 90 % interval", nullable=True),
         _share("confidence", "Posterior probability of a shift", nullable=True),
         _share("p_value", "p-value under no shift", nullable=True),
-        _share("q_value", "False-discovery-adjusted p-value", nullable=True),
+        _share("q_value", "p-value adjusted over the day's users without an open alarm", nullable=True),
+        _share("model_shift_score", "Score of the learned detector", nullable=True),
         Column("onset_day", _DAY, "First active day of the new interest"),
-        Column("rising", _CATEGORY_CHANGE, "Categories that gained share, largest first"),
+        Column(
+            "rising",
+            _CATEGORY_CHANGE,
+            "Categories that gained share, largest first, with what each adds to the evidence per day (nats)",
+        ),
         Column("falling", _CATEGORY_CHANGE, "Categories that lost share, largest first"),
         _share("platform_share", "Part of the move that the whole segment made", nullable=True),
         Column("explanation", _STRING, "The alarm in one sentence"),
@@ -701,6 +740,49 @@ ALERT_OUTBOX = Table(
     ),
 )
 
+
+def _with_interval(name: str, meaning: str) -> tuple[Column, ...]:
+    """A share that could not always be measured, and the ends of its interval."""
+    return (
+        _share(name, meaning, nullable=True),
+        _share(f"{name}_low", f"{name}: lower end of its 95 % interval", nullable=True),
+        _share(f"{name}_high", f"{name}: upper end of its 95 % interval", nullable=True),
+    )
+
+
+DETECTOR_SELF_CHECK = Table(
+    "detector_self_check",
+    grain="one detector with its settings, on one sort of spliced histories, so many active days after the splice",
+    key=("day", "segment", "detector", "starts", "posterior_window", "kind", "kept", "active_days"),
+    consumer="choice of window and detector, the false share beside every alarm list, BI",
+    own_columns=(
+        Column("detector", _STRING, "Detector judged; none: nothing could be", allowed=SELF_CHECKED),
+        Column("starts", _INT, "Possible starts that the evidence looks back to", unit="days", nullable=True),
+        Column("posterior_window", _INT, "Age up to which the posterior counts a regime as new", "days", nullable=True),
+        Column("kind", _STRING, "Donor of the spliced histories", nullable=True, allowed=DONORS),
+        _share("kept", "Share of the user's own days that stay after the splice; 0: a whole shift", nullable=True),
+        Column("active_days", _INT, "Active days from the splice on that were seen", nullable=True, minimum=1),
+        _count("n_users", "Users with enough active days on both sides of a splice, up to the sample's size"),
+        _count("n_cases", "Spliced histories judged"),
+        _share("donor_distance", "Mean total variation between the profiles of user and donor", nullable=True),
+        *_with_interval("auc", "Area under the curve of spliced against whole histories"),
+        *_with_interval("average_precision", "Average precision, as many histories spliced as whole"),
+        *_with_interval("recall_at_1_percent", "Spliced flagged where 1 % of the whole are"),
+        *_with_interval("recall_at_5_percent", "Spliced flagged where 5 % of the whole are"),
+        *_with_interval(
+            "placebo_false_share",
+            "Histories made of one user's own days that are flagged: by the e-value at the patience, by others where "
+            "5 % of the whole are",
+        ),
+        *_with_interval("flagged_share", "Whole histories with M at the patience or above; some of them did shift"),
+        _share("flagged_bound", "What flagged_share may be at most, were none of them to shift", nullable=True),
+        Column("chosen", pa.bool_(), "These settings serve, or this detector owns the ranking, until the next check"),
+        Column("model_path", _STRING, "Folder of the taught detector, relative to the models folder", nullable=True),
+        Column("model_digest", _STRING, "SHA-256 of its weights file", nullable=True, pattern=r"^[0-9a-f]{64}$"),
+        Column("note", _STRING, "Why nothing could be judged", nullable=True),
+    ),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -722,6 +804,7 @@ TABLES: dict[str, Table] = {
         RECOMMENDATIONS,
         ALERT_OUTCOMES,
         CHURN_CALIBRATION,
+        DETECTOR_SELF_CHECK,
         RECOMMENDATION_OUTCOMES,
         MODEL_REGISTRY,
         QUALITY_VERDICTS,

@@ -94,7 +94,7 @@ class EvidenceSettings(_Section):
         0.5, ge=0, le=1, description="How far the days since a possible start count for the old profile: 1 in full"
     )
     day_cap: float = Field(4.0, gt=1, description="Most that one day may multiply the evidence by")
-    minimum_days_before: int = Field(4, ge=1, description="Scored days that must lie before a start")
+    minimum_days_before: int = Field(8, ge=1, description="Scored days that must lie before a start")
     least_share: float = Field(
         0.002, ge=0, lt=1, description="Categories below this share of the segment's profiles are watched as one"
     )
@@ -187,8 +187,8 @@ class ForecastSettings(_Section):
     ewma_half_life_weeks: float | None = Field(2, gt=0, description="Half-life of the smoothed share; null: left out")
     coverage: float = Field(0.9, gt=0, lt=1, description="Share of the users' weeks that the bands shall hold")
     least_share: float = Field(0.01, ge=0, lt=1, description="Forecasts below this share are not stored")
-    maximum_pairs: int = Field(10_000, ge=1, description="User-category pairs that the daily model learns from")
-    quality_pairs: int = Field(2_000, ge=1, description="The same for the weekly comparison of all members")
+    maximum_rows: int = Field(30_000, ge=1, description="User-category weeks that the daily model learns from")
+    quality_rows: int = Field(12_000, ge=1, description="The same for the weekly comparison of all members")
     folds: int = Field(3, ge=2, le=6, description="Newest weeks on which members are compared, each out of time")
 
     @property
@@ -214,6 +214,21 @@ class MoveSettings(_Section):
         ge=0,
         description="Alarmed users of a segment from which rules are mined by Spark, where it is the engine",
     )
+
+
+class SelfCheckSettings(_Section):
+    """The weekly judgement of the detectors, on histories spliced of the log's own users; it also teaches one."""
+
+    weekday: int = Field(6, ge=0, le=6, description="Weekday of the check; 0: Monday")
+    window_days: int = Field(180, ge=28, description="Days of interest series that it reads")
+    active_days: int = Field(8, ge=3, le=16, description="Active days that a user needs before a splice and after it")
+    minimum_users: int = Field(30, ge=12, description="Users with so many days, below which nothing is judged")
+    maximum_users: int = Field(120, ge=12, description="Users who are spliced, drawn at random: the bound on its time")
+    starts: tuple[int, ...] = Field((8, 12, 20), description="Values of evidence.starts that it may choose")
+    posterior_windows: tuple[int, ...] = Field(
+        (5, 8, 12), description="Values of evidence.posterior_window that it may choose"
+    )
+    bootstrap_samples: int = Field(100, ge=20, description="Draws of users behind every interval")
 
 
 class ModelSettings(_Section):
@@ -318,6 +333,7 @@ class Settings(BaseSettings):
     churn: ChurnSettings = ChurnSettings()
     forecast: ForecastSettings = ForecastSettings()
     moves: MoveSettings = MoveSettings()
+    self_check: SelfCheckSettings = SelfCheckSettings()
     model: ModelSettings = ModelSettings()
     recommendations: RecommendationSettings = RecommendationSettings()
     outcomes: OutcomeSettings = OutcomeSettings()

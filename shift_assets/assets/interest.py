@@ -106,7 +106,9 @@ def _state(platform: Platform, partitions: dg.MultiPartitionsDefinition) -> dg.A
             INTEREST_STATE,
             GROUP,
             {"numpy"},
-            code_version(["shift_assets.shift"], settings, ["state", "signals", "alerts"]),
+            code_version(
+                ["shift_assets.shift"], settings, ["state", "signals", "evidence", "calibration", "alerts", "seed"]
+            ),
         ),
     )
     def interest_state(
@@ -130,7 +132,7 @@ def _advance_and_publish(context: dg.AssetExecutionContext, platform: Platform) 
     newest: list[pa.Table] = []
     for segment in segments_of(asked):
         waiting: dict[Partition, pa.Table] = {}
-        for day, state in _advanced(platform, days, segment):
+        for day, state in _advanced(platform, days, segment, keep_from):
             partition = Partition(day, segment)
             if day < keep_from:
                 digest = content_digests(state).get(partition, EMPTY_DIGEST)
@@ -145,7 +147,9 @@ def _advance_and_publish(context: dg.AssetExecutionContext, platform: Platform) 
     report(context, STATE, pa.concat_tables(newest), dict(sorted(published.items())), inputs)
 
 
-def _advanced(platform: Platform, days: list[date], segment: str) -> Iterator[tuple[date, pa.Table]]:
+def _advanced(
+    platform: Platform, days: list[date], segment: str, p_values_from: date
+) -> Iterator[tuple[date, pa.Table]]:
     """The state of each day, in order; raises MissingPartition when the day before the first was never made."""
     from shift_assets.shift.state import advance_range
 
@@ -156,7 +160,7 @@ def _advanced(platform: Platform, days: list[date], segment: str) -> Iterator[tu
         before = platform.lake.read(INTEREST_STATE, first_day=yesterday, last_day=yesterday, segments=[segment])
     platform.lake.require(INTEREST_SERIES, [Partition(day, segment) for day in days])
     series = platform.read(INTEREST_SERIES, days[0], days[-1], [segment])
-    return advance_range(before, series, days, segment, platform.settings)
+    return advance_range(before, series, days, segment, platform.settings, p_values_from=p_values_from)
 
 
 def _user_features(platform: Platform, partitions: list[Partition]) -> pa.Table:

@@ -62,7 +62,7 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             deps=[STATE, SIGNALS],
             compute=_alerts,
             code=["shift_assets.shift"],
-            sections=["state", "signals", "alerts"],
+            sections=["state", "evidence", "calibration", "alerts", "seed"],
             metrics=lambda rows: {
                 f"alarms_{status}": float(pc.sum(pc.equal(rows["status"], status)).as_py() or 0)
                 for status in ("opened", "continued", "closed")

@@ -34,8 +34,9 @@ def alert_outcomes(alerts: pa.Table, state: pa.Table, series: pa.Table, settings
 
     The gain is the mean, over the user's events of those days, of the log-likelihood under the recent window less
     that under the reference window, in nats per event. A switch or return is judged by the categories of the
-    events (each window's score shares, mixed with `BACKGROUND`), a surge or fade by the number of events per
-    active day (Poisson, with each window's mean). Confirmed: the gain is positive. Both are null with fewer than
+    events (each window's score shares, mixed with `BACKGROUND`), like every alarm of the evidence; a surge or fade
+    of the threshold detector by the number of events per active day (Poisson, with each window's mean). Confirmed:
+    the gain is positive; a churn warning's, that the user did not come. Both are null with fewer than
     `outcomes.minimum_events` events, and the gain where a window holds no score. Returns of goods are no events
     here: they speak of what was bought before.
 
@@ -57,7 +58,9 @@ def alert_outcomes(alerts: pa.Table, state: pa.Table, series: pa.Table, settings
     rings = read_rings(users["recent_days"], codes)
     sides = contrast(rings, recent_entries(rings, settings.state), len(codes))
     n_events = sum_by(user, events, len(opened))
-    by_mix = np.array([kind in MIX_KINDS for kind in opened["kind"].to_pylist()], dtype=bool)
+    kinds, detectors = opened["kind"].to_pylist(), opened["detector"].to_pylist()
+    by_mix = np.array([k in MIX_KINDS or d == "evidence" for k, d in zip(kinds, detectors, strict=True)], dtype=bool)
+    left = np.array([kind == "churn_risk" for kind in kinds], dtype=bool)
     cell = (sides.user, sides.category)
     mix_gain = _mix_gain(
         _profiles(sides.share_after(), cell, len(opened), len(codes)),
@@ -73,7 +76,7 @@ def alert_outcomes(alerts: pa.Table, state: pa.Table, series: pa.Table, settings
     enough = n_events >= settings.outcomes.minimum_events
     with np.errstate(invalid="ignore", divide="ignore"):
         gain = np.where(by_mix, mix_gain, activity_gain) / n_events
-    known = enough & np.isfinite(gain)
+    known = enough & np.isfinite(gain) & ~left
     return ALERT_OUTCOMES.conform(
         pa.table(
             {
@@ -81,7 +84,7 @@ def alert_outcomes(alerts: pa.Table, state: pa.Table, series: pa.Table, settings
                 "segment": opened["segment"],
                 "alert_id": opened["alert_id"],
                 "horizon_days": pa.repeat(settings.outcomes.horizon_days, len(opened)),
-                "confirmed": pa.array(gain > 0, mask=~known),
+                "confirmed": pa.array(np.where(left, n_events == 0, gain > 0), mask=~(known | left)),
                 "log_likelihood_gain": pa.array(gain, mask=~known),
                 "n_events": pa.array(n_events.astype(np.int64)),
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -12,17 +13,21 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts import SHIFT_ALERTS
 from shift_assets.settings import AlertSettings, Settings
+from shift_assets.shift.calibration import q_values
 from shift_assets.shift.episodes import MIX_KINDS
+from shift_assets.shift.evidence import daily_shares
 from shift_assets.shift.explain import CategoryChange, Story, explain
 from shift_assets.shift.platform import PlatformMix, explained_share
 from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, read_rings, ring_categories
 from shift_assets.shift.windows import Contrast, contrast, recent_entries
 
-DETECTOR = "classic-indicators"
 LISTED = 5
 """Rising and falling categories listed at most."""
 LEAST_CHANGE = 0.01
 """A category whose share moved less is neither rising nor falling: shares are told in whole percents."""
+
+DRAWS = 200
+"""Draws of both profiles behind the interval of the magnitude."""
 
 _EPOCH = date(1970, 1, 1)
 _PARTITION = ("day", "segment")
@@ -32,21 +37,26 @@ def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings) -> pa.T
     """`shift_alerts`: one row per user whose alarm the state opened, continued or closed on its day.
 
     state: `interest_state` of whole (day, segment) partitions, because the segment's own move is read from the
-    rings of all its users; any number of partitions. signals: `shift_signals` of the same; gives the p-value.
+    rings of all its users, and the q-values from the day's family; any number of partitions. signals:
+    `shift_signals` of the same; gives the learned detector's score.
 
-    Old and new profile are the score shares of the ring's days before and since the onset; where the ring no
-    longer reaches back so far, those of the reference and the recent window. Magnitude is their total variation
-    distance. Severity of a switch or return is told by magnitude, that of a surge or fade by |log2(1 + change
-    rate)|, at the cut points of the settings. Confidence, q-value and model version are null: nothing computes
-    them yet.
+    Old and new profile are the means of the daily score shares of the ring's days before and since the onset; where
+    the ring no longer reaches back so far, those of the reference and the recent window. Magnitude is their total
+    variation distance, its interval that of both profiles' posteriors (a Dirichlet with unit weight per day, as the
+    evidence has it). Severity is told by magnitude, at the cut points of the settings; that of a surge or fade of the
+    threshold detector by |log2(1 + change rate)|.
+
+    The q-value is the p-value adjusted by Benjamini and Hochberg over the day's users without an alarm open before:
+    those opened with q-value up to q are a list whose share of false alarms is q, as far as `shift.calibration` is
+    right about the segment.
     """
     rows = [row for part in _partitions(state) for row in _partition_alerts(part, settings)]
-    if not rows:
-        return SHIFT_ALERTS.empty()
-    p_values = signals.filter(signals["p_value"].is_valid()).select([*_PARTITION, "user_id", "p_value"])
-    known = {(row["day"], row["segment"], row["user_id"]): row["p_value"] for row in p_values.to_pylist()}
+    scored = signals.filter(signals["model_shift_score"].is_valid()).select(
+        [*_PARTITION, "user_id", "model_shift_score"]
+    )
+    learned = {(row["day"], row["segment"], row["user_id"]): row["model_shift_score"] for row in scored.to_pylist()}
     for row in rows:
-        row["p_value"] = known.get((row["day"], row["segment"], row["user_id"]))
+        row["model_shift_score"] = learned.get((row["day"], row["segment"], row["user_id"]))
     rows.sort(key=lambda row: (row["day"], row["segment"], row["alert_id"]))
     return SHIFT_ALERTS.conform(pa.Table.from_pylist(rows, schema=SHIFT_ALERTS.schema))
 
@@ -76,6 +86,8 @@ def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any
     alarms = state.take(pa.array(users)).drop_columns(["profile", "recent_days"]).to_pylist()
     onsets = np.array([(alarm["alert_onset_day"] - _EPOCH).days for alarm in alarms], dtype=np.int64)
     own = rings.take_users(users)
+    own = replace(own, score=daily_shares(own))
+    q_value = q_values(np.where(_in_family(state), _floats(state["p_value"]), np.nan))[users]
     sides = contrast(own, since_onset(own, onsets, settings), len(codes))
     before, after = _dense(sides, sides.share_before(), len(codes)), _dense(sides, sides.share_after(), len(codes))
     platform = PlatformMix(rings, len(codes))
@@ -85,6 +97,10 @@ def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any
         move = after[row] - before[row]
         others = platform.others_move(int(user), int(onsets[row]))
         magnitude = float(np.clip(np.abs(move).sum() / 2, 0.0, 1.0))
+        n_days = (int(sides.days_before[row]), int(sides.days_after[row]))
+        low, high = _magnitude_interval(
+            before[row] * n_days[0], after[row] * n_days[1], [settings.seed, int(alarm["alert_id"][:8], 16)]
+        )
         story = Story(
             day=alarm["day"],
             kind=alarm["alert_kind"],
@@ -94,6 +110,7 @@ def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any
             falling=_changes(np.argsort(move, kind="stable"), move < -LEAST_CHANGE, names, before[row], after[row]),
             events_before=float(sides.counts_before[row].sum() / max(sides.days_before[row], 1)),
             events_after=float(sides.counts_after[row].sum() / max(sides.days_after[row], 1)),
+            by_mix=settings.alerts.detector == "evidence" or alarm["alert_kind"] in MIX_KINDS,
         )
         rows.append(
             {
@@ -103,29 +120,57 @@ def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any
                 "user_id": alarm["user_id"],
                 "status": story.status,
                 "kind": story.kind,
-                "severity": severity(story.kind, magnitude, alarm["change_rate_ewma"], settings.alerts),
+                "severity": severity(story.by_mix, magnitude, alarm["change_rate_ewma"], settings.alerts),
                 "magnitude": magnitude,
+                "magnitude_low": min(low, magnitude),
+                "magnitude_high": max(high, magnitude),
+                "confidence": alarm["confidence"],
+                "p_value": alarm["p_value"],
+                "q_value": None if np.isnan(q_value[row]) else float(q_value[row]),
                 "onset_day": story.onset_day,
                 "rising": [_as_row(change) for change in story.rising],
                 "falling": [_as_row(change) for change in story.falling],
                 "platform_share": None if others is None else explained_share(move, others),
                 "explanation": explain(story, settings.alerts.language),
-                "detector": DETECTOR,
+                "detector": settings.alerts.detector,
             }
         )
     return rows
 
 
-def severity(kind: str, magnitude: float, change_rate: float | None, settings: AlertSettings) -> str:
+def severity(by_mix: bool, magnitude: float, change_rate: float | None, settings: AlertSettings) -> str:
     """`low`, `medium` or `high`, by the cut points of the settings.
 
-    change_rate: null counts as no change; only a surge or fade looks at it.
+    change_rate: null counts as no change; only an alarm that the mix has no part in looks at it.
     """
-    if kind in MIX_KINDS:
+    if by_mix:
         size, cuts = magnitude, settings.severity_magnitude
     else:
         size, cuts = abs(float(np.log2(1.0 + (change_rate or 0.0)))), settings.severity_doublings
     return "high" if size >= cuts[1] else "medium" if size >= cuts[0] else "low"
+
+
+def _in_family(state: pa.Table) -> Flags:
+    """Whether a user had no open alarm this morning, [user]."""
+    news = [
+        name is None or status == "opened"
+        for name, status in zip(state["alert_id"].to_pylist(), state["alert_status"].to_pylist(), strict=True)
+    ]
+    return np.array(news, dtype=bool)
+
+
+def _magnitude_interval(days_before: Floats, days_after: Floats, seed: list[int]) -> tuple[float, float]:
+    """5 % and 95 % quantile of the total variation distance of both profiles; days per category, [category]."""
+    met = (days_before + days_after) > 0
+    random = np.random.default_rng(seed)
+    spread = 1.0 / met.sum()  # one more day, spread over the categories met
+    old, new = (random.dirichlet(days[met] + spread, DRAWS) for days in (days_before, days_after))
+    low, high = np.quantile(np.abs(new - old).sum(axis=1) / 2, [0.05, 0.95])
+    return float(low), float(high)
+
+
+def _floats(column: pa.ChunkedArray) -> Floats:
+    return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
 def _changes(order: Ints, moved: Flags, names: list[str], before: Floats, after: Floats) -> list[CategoryChange]:
@@ -138,6 +183,7 @@ def _as_row(change: CategoryChange) -> dict[str, Any]:
         "category": change.category,
         "share_before": min(change.share_before, 1.0),
         "share_after": min(change.share_after, 1.0),
+        "contribution": change.contribution(),
     }
 
 

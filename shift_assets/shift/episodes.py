@@ -1,6 +1,19 @@
 """Alarms through time: when one opens, what sort it is, how long it goes on, when it closes.
 
-The rule, for a user's active day. *Mix* stands `x` times at its line where x is the lesser of interest gap and
+**Of the evidence**, for a user's scored day:
+
+- An alarm opens on the day on which the statistic M comes to stand at the patience A or above, having stood below
+  it before (or, by rule `discovery`, on which the user is among the day's discoveries). What stayed above since an
+  alarm closed by time does not open another.
+- Its kind: `return` where the risen categories were already strong in the profile from before; `surge` where
+  something came on top and next to nothing went; `fade` where something went and next to nothing came; else
+  `switch`.
+- It is `continued` on every later scored day on which log M keeps `QUIET` of log A.
+- It is `closed` on the first scored day below that; or when `evidence.starts` scored days have gone by since the
+  onset: then the new interest is the user's normal, and the profile starts anew from the onset; or once
+  `close_after_days` have gone by without renewal, whether the user was active or not.
+
+**Of the threshold detector**. *Mix* stands `x` times at its line where x is the lesser of interest gap and
 distribution distance, each over its line: both must cross, because a gap alone is also one large order, and a
 distance alone is also many small changes. *Activity* stands `|log2(1 + change rate)|` over its line at its line.
 
@@ -23,10 +36,16 @@ from datetime import date
 import numpy as np
 
 from shift_assets.settings import AlertSettings
+from shift_assets.shift.calibration import q_values
 from shift_assets.shift.rings import Flags, Floats, Ints, Rings, Weights, ragged_index
 from shift_assets.shift.windows import contrast
 
 MIX_KINDS = ("switch", "return")
+QUIET = 0.5
+"""An alarm of the evidence closes when log M falls below this part of log A."""
+ARCHIVE_DAYS = 1.0
+NEXT_TO_NOTHING = 0.25
+"""A surge loses, and a fade gains, less than this part of what goes the other way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +89,7 @@ class Transition:
     continued: Flags
     closed: Flags
     by_mix: Flags  # opened or renewed by the mix; an alarm of activity becomes one of the mix
+    settled: Flags  # closed because the new interest has become normal
 
 
 def transition(
@@ -94,7 +114,61 @@ def transition(
         continued=renewed,
         closed=is_open & ~renewed & calm,
         by_mix=mix_stands,
+        settled=np.zeros(len(is_open), dtype=bool),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceLook:
+    """What the evidence says of the users active today, [user] each; nan without a scored day."""
+
+    before: Floats  # log M on the scored day before
+    now: Floats  # log M today; nan for a user active without score
+    p_value: Floats  # nan where not asked for
+    scored_since_onset: Ints  # scored days from the open alarm's onset to today
+
+
+def evidence_transition(
+    look: EvidenceLook, is_open: Flags, days_unrenewed: Ints, starts: int, settings: AlertSettings
+) -> Transition:
+    """Apply the rule of the evidence; `is_open`, `days_unrenewed` [user] as of this morning.
+
+    By rule `discovery` the family is everybody with a scored day today and no open alarm; without p-values nothing
+    opens.
+    """
+    line = np.log(settings.patience_active_days)
+    with np.errstate(invalid="ignore"):
+        stood = look.before >= line
+        if settings.rule == "discovery":
+            family = ~is_open & ~stood & ~np.isnan(look.now)
+            found = q_values(np.where(family, look.p_value, np.nan)) <= settings.false_discovery_rate
+        else:
+            found = look.now >= line
+        quiet = look.now < QUIET * line
+    settled = is_open & (look.scored_since_onset >= starts)
+    calm = quiet | (np.isnan(look.now) & (days_unrenewed >= settings.close_after_days))
+    return Transition(
+        opened=~is_open & ~stood & found,
+        continued=is_open & ~settled & ~calm & ~np.isnan(look.now),
+        closed=settled | (is_open & calm),
+        by_mix=np.zeros(len(is_open), dtype=bool),
+        settled=settled,
+    )
+
+
+def kind_of_change(rings: Rings, users: Ints, is_after: Flags, n_categories: int) -> list[str]:
+    """`surge`, `fade` or `switch` for each of `users`, by score per active day before and since the onset.
+
+    is_after: whether an entry lies at or after its user's onset, [entry of `rings`].
+    """
+    chosen = rings.take_users(users)
+    sides = contrast(chosen, is_after[_entries_of(rings, users)], n_categories)
+    move = sides.after / np.maximum(sides.days_after, 1)[sides.user]
+    move -= sides.before / np.maximum(sides.days_before, 1)[sides.user]
+    gained = np.bincount(sides.user, np.maximum(move, 0.0), minlength=len(users))
+    lost = np.bincount(sides.user, np.maximum(-move, 0.0), minlength=len(users))
+    is_surge, is_fade = lost < NEXT_TO_NOTHING * gained, gained < NEXT_TO_NOTHING * lost
+    return ["surge" if surge else "fade" if fade else "switch" for surge, fade in zip(is_surge, is_fade, strict=True)]
 
 
 def alert_id(user_id: str, opened: date) -> str:
@@ -103,35 +177,21 @@ def alert_id(user_id: str, opened: date) -> str:
 
 
 def is_return(
-    rings: Rings,
-    profile: Weights,
-    users: Ints,
-    is_after: Flags,
-    *,
-    n_categories: int,
-    decay: float,
-    return_share: float,
+    rings: Rings, shares: Floats, archive: Floats, users: Ints, is_after: Flags, *, return_share: float
 ) -> Flags:
     """Whether the categories that rose were already strong before the ring's days, [len(users)].
 
-    profile: long-term score, decayed by `decay` per active day, of all days of the same users as `rings`. What the
-    ring's own days gave to it is known exactly and taken out; the rest is the archive. A shift is a return when the
-    archive's share of the risen categories reaches `return_share` of what they rose to.
+    shares: [score of `rings`], of the day's score. archive: [len(users), category], weights of the days before the
+    ring (`archive_of`). A shift is a return when the archive's share of the risen categories reaches `return_share`
+    of what they rose to.
     """
+    n_categories = archive.shape[1]
+    entries = _entries_of(rings, users)
     chosen = rings.take_users(users)
-    chosen_after = is_after[_entries_of(rings, users)]
-    sides = contrast(chosen, chosen_after, n_categories)
+    daily = shares[ragged_index(rings.score_start[entries], np.diff(rings.score_start)[entries])]
+    by_day = Rings(chosen.start, chosen.day, chosen.score_start, chosen.category, daily, chosen.counts)
+    sides = contrast(by_day, is_after[entries], n_categories)
     rise = sides.share_after() - sides.share_before()
-    archive = np.zeros((len(users), n_categories))
-    position = np.full(rings.n_users, -1, dtype=np.int64)
-    position[users] = np.arange(len(users))
-    row = position[profile.user]
-    archive[row[row >= 0], profile.category[row >= 0]] = profile.weight[row >= 0]
-    whole = archive.sum(axis=1)
-    entry = chosen.score_entry
-    np.subtract.at(archive, (chosen.user[entry], chosen.category), chosen.score * decay ** chosen.age[entry])
-    # What rounding leaves of an archive that holds nothing must not pass for an old taste.
-    archive = np.where(archive > 1e-6 * whole[:, None], archive, 0.0)
     archive_total = archive.sum(axis=1)
     archive_share = archive / np.where(archive_total > 0, archive_total, 1.0)[:, None]
     risen = rise > 0
@@ -140,6 +200,30 @@ def is_return(
     )
     risen_after = np.bincount(sides.user[risen], weights=sides.share_after()[risen], minlength=len(users))
     return np.asarray((archive_total > 0) & (risen_archive >= return_share * risen_after))
+
+
+def archive_of(
+    rings: Rings, shares: Floats, profiles: list[Weights], users: Ints, *, n_categories: int, decay: float
+) -> Floats:
+    """What `profiles` hold of the days before the ring, [len(users), category].
+
+    profiles: the long-term profile, which the ring's days have entered, and others that they have not. What the
+    ring's own days gave is taken out. An archive of less than `ARCHIVE_DAYS` is what rounding and the segment's
+    moves leave of an empty one: no old taste.
+    """
+    archive = np.zeros((len(users), n_categories))
+    position = np.full(rings.n_users, -1, dtype=np.int64)
+    position[users] = np.arange(len(users))
+    for profile in profiles:
+        row = position[profile.user]
+        np.add.at(archive, (row[row >= 0], profile.category[row >= 0]), profile.weight[row >= 0])
+    entry = rings.score_entry
+    row = position[rings.user[entry]]
+    age = rings.age[entry]
+    chosen = row >= 0
+    np.subtract.at(archive, (row[chosen], rings.category[chosen]), (shares * decay**age)[chosen])
+    archive = np.maximum(archive, 0.0)
+    return np.where(archive.sum(axis=1, keepdims=True) >= ARCHIVE_DAYS, archive, 0.0)
 
 
 def _entries_of(rings: Rings, users: Ints) -> Ints:

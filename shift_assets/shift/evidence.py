@@ -76,8 +76,8 @@ class Memory(NamedTuple):
             log_evidence=np.zeros((n, starts), dtype=np.float32),
             run=run,
             response=np.zeros((n, 2), dtype=np.float32),
-            share_start=rings.score_start,
-            category=rings.category,
+            share_start=np.array(rings.score_start),
+            category=np.array(rings.category),
             share=daily_shares(rings).astype(np.float32),
         )
 
@@ -120,7 +120,7 @@ def trace_rings(rings: Rings, n_categories: int, settings: EvidenceSettings) -> 
         entries = order[first:last]
         users = user[entries]
         before = memory.profile[users].sum(axis=0, dtype=np.float64)
-        advance_day(memory, users, entries, segment_mix(mass), settings, out)
+        advance_day(memory, users, entries, segment_mix(mass), settings=settings, out=out)
         mass += memory.profile[users].sum(axis=0, dtype=np.float64) - before
     return out
 
@@ -131,18 +131,20 @@ def segment_mix(mass: Floats) -> Floats:
     mass: sum of the profiles of all users, [category].
     """
     flat = np.maximum(mass, 0.0) + 1.0 / max(len(mass), 1)
-    return flat / flat.sum()
+    return np.asarray(flat / flat.sum())
 
 
 def advance_day(
-    memory: Memory, users: Ints, entries: Ints, mix: Floats, settings: EvidenceSettings, out: Evidence
+    memory: Memory, users: Ints, entries: Ints, mix: Floats, *, settings: EvidenceSettings, out: Evidence
 ) -> None:
     """Take one day of a segment into `memory` and write what it says to `out`, at its entries.
 
     users, entries: the users with score on that day and their entries of `memory.share`, in the same order; no user
     twice. mix: the segment's mix before the day, [category].
     """
-    rule = _Rule(settings.decay, **settings.model_dump(exclude={"starts", "half_life_active_days"}))
+    if len(users) == 0:
+        return
+    rule = _Rule(settings.decay, **settings.model_dump(exclude={"starts", "half_life_active_days", "least_share"}))
     move = _advance_day(memory, users, entries, mix, rule, out)
     out.platform_move[entries] = move
 
@@ -196,7 +198,7 @@ class _Rule(NamedTuple):
 
 
 @njit(cache=True)
-def _advance_day(  # noqa: PLR0912, PLR0915 - one pass over the users, all of it in scratch rows
+def _advance_day(  # noqa: PLR0912, PLR0915, PLR0917 - one pass over the users, all of it in scratch rows
     memory: Memory, users: Ints, entries: Ints, mix: Floats, rule: _Rule, out: Evidence
 ) -> float:
     share_start, category, share = memory.share_start, memory.category, memory.share
@@ -242,7 +244,7 @@ def _advance_day(  # noqa: PLR0912, PLR0915 - one pass over the users, all of it
         for k in range(n_categories):
             since[k] = 0.0
         for i in range(first, last):
-            since[category[i]] = share[i]
+            since[category[i]] += share[i]
         weight = prior_days
         for k in range(n_categories):
             weight += own[k]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -21,6 +22,11 @@ class CategoryChange:
     share_before: float
     share_after: float
 
+    def contribution(self) -> float:
+        """What the category adds, per day since the onset, to the evidence for the new profile, nats; both shares
+        with a hundredth added, so that a category never met before counts for something finite."""
+        return (self.share_after + 0.01) * math.log((self.share_after + 0.01) / (self.share_before + 0.01))
+
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -34,6 +40,7 @@ class Story:
     falling: list[CategoryChange]
     events_before: float  # per active day
     events_after: float  # per active day
+    by_mix: bool = True  # the mix of interests changed; False: the activity alone did
 
 
 def explain(story: Story, language: Literal["en", "zh"]) -> str:
@@ -83,7 +90,7 @@ def _chinese_day(onset: date, day: date) -> str:
 def _english(story: Story) -> str:
     onset = _english_day(story.onset_day, story.day)
     beginning = f"Over now: since {onset}" if story.status == "closed" else f"Since {onset}"
-    if story.kind in ("surge", "fade"):
+    if not story.by_mix:
         direction = "more" if story.kind == "surge" else "less"
         return (
             f"{beginning} {direction} active: {story.events_after:.3g} events per active day, "
@@ -98,6 +105,10 @@ def _english(story: Story) -> str:
         f"{change.category} (before {_percent(change.share_before)}, now {_percent(change.share_after)})"
         for change in story.falling[:NAMED]
     )
+    if story.kind == "surge" and risen:
+        return f"{beginning} also {risen}, on top of the interests before."
+    if story.kind == "fade" and fallen:
+        return f"{beginning} less {fallen}, with nothing in its place."
     parts = [*([f"{verb} {risen}"] if risen else []), *([f"less {fallen}"] if fallen else [])]
     return f"{beginning} {', '.join(parts) or 'interests spread otherwise than before'}."
 
@@ -105,7 +116,7 @@ def _english(story: Story) -> str:
 def _chinese(story: Story) -> str:
     onset = _chinese_day(story.onset_day, story.day)
     beginning = f"现已结束:自{onset}起" if story.status == "closed" else f"自{onset}起"
-    if story.kind in ("surge", "fade"):
+    if not story.by_mix:
         direction = "更活跃" if story.kind == "surge" else "活跃度下降"
         return f"{beginning}{direction}:每个活跃日 {story.events_after:.3g} 次行为,此前 {story.events_before:.3g} 次。"
     verb = "重新关注" if story.kind == "return" else ("主要关注" if _leads(story) else "更多关注")
@@ -117,6 +128,10 @@ def _chinese(story: Story) -> str:
         f"{change.category}(此前 {_percent(change.share_before)},现在 {_percent(change.share_after)})"
         for change in story.falling[:NAMED]
     )
+    if story.kind == "surge" and risen:
+        return f"{beginning}在原有兴趣之外新增关注 {risen}。"
+    if story.kind == "fade" and fallen:
+        return f"{beginning}较少关注 {fallen},没有新的兴趣取代。"
     parts = [*([f"{verb} {risen}"] if risen else []), *([f"较少关注 {fallen}"] if fallen else [])]
     return f"{beginning}{','.join(parts) or '兴趣分布与此前不同'}。"
 

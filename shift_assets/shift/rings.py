@@ -6,7 +6,7 @@ A ragged list of lists is held as values plus offsets, so that all users are com
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 _RING_TYPE = INTEREST_STATE.column("recent_days").type
+_SCORES_TYPE = _RING_TYPE.value_type.field("scores").type
 _WEIGHTS_TYPE = INTEREST_STATE.column("profile").type
 
 
@@ -85,6 +86,8 @@ class Rings:
     category: Ints  # [score]
     score: Floats  # [score]
     counts: NDArray[np.int32]  # [entry, behavior], in the contract's order of behaviours
+    own_share: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    """[score], share of the day without the platform's part, 0 where no longer kept; [0] but in the state."""
 
     @property
     def n_users(self) -> int:
@@ -125,6 +128,7 @@ class Rings:
             self.category[scores],
             self.score[scores],
             self.counts[entries],
+            self.own_share[scores] if len(self.own_share) else self.own_share,
         )
 
 
@@ -146,6 +150,7 @@ def append_day(rings: Rings, newest: Rings, capacity: int) -> Rings:
         category=np.concatenate([rings.category, newest.category]),
         score=np.concatenate([rings.score, newest.score]),
         counts=np.concatenate([rings.counts, newest.counts]),
+        own_share=np.concatenate([rings.own_share, newest.own_share]),
     )
     return both.take_entries(entries, start)
 
@@ -156,7 +161,7 @@ def ring_categories(column: pa.ChunkedArray) -> pa.Array:
 
 
 def weight_categories(column: pa.ChunkedArray) -> pa.Array:
-    """All categories named in a `profile` column, with repetition."""
+    """All categories named in a `profile` or `former_profile` column, with repetition."""
     return _flat(column).field("category")
 
 
@@ -170,8 +175,9 @@ def read_rings(column: pa.ChunkedArray, codes: CategoryCodes) -> Rings:
         day=entries.field("day").cast(pa.int32()).to_numpy().astype(np.int64),
         score_start=offsets(_lengths(scores)),
         category=codes.encode(pairs.field("category")),
-        score=pairs.field("weight").to_numpy(),
+        score=pairs.field("score").to_numpy().astype(np.float64),
         counts=entries.field("counts").flatten().to_numpy().reshape(-1, len(BEHAVIORS)),
+        own_share=pairs.field("own_share").to_numpy(),
     )
 
 
@@ -183,10 +189,14 @@ def write_rings(rings: Rings, codes: CategoryCodes) -> pa.Array:
         pa.array(np.arange(len(rings.day) + 1, dtype=np.int32) * width),
         pa.array(np.ascontiguousarray(rings.counts, dtype=np.int32).ravel()),
     )
+    scores = pa.StructArray.from_arrays(
+        [codes.decode(rings.category), pa.array(rings.score.astype(np.float32)), pa.array(rings.own_share)],
+        fields=list(_SCORES_TYPE.value_type),
+    )
     entries = pa.StructArray.from_arrays(
         [
             pa.array(rings.day.astype(np.int32)).cast(pa.date32()),
-            _write_weights(rings.score_start, rings.category, rings.score, codes),
+            pa.ListArray.from_arrays(pa.array(rings.score_start.astype(np.int32)), scores, type=_SCORES_TYPE),
             counts,
         ],
         fields=list(fields),
@@ -197,19 +207,17 @@ def write_rings(rings: Rings, codes: CategoryCodes) -> pa.Array:
 def read_weights(column: pa.ChunkedArray, codes: CategoryCodes) -> Weights:
     """A `profile` column as arrays."""
     pairs = _flat(column)
-    return Weights(offsets(_lengths(column)), codes.encode(pairs.field("category")), pairs.field("weight").to_numpy())
+    weight = pairs.field("weight").to_numpy().astype(np.float64)
+    return Weights(offsets(_lengths(column)), codes.encode(pairs.field("category")), weight)
 
 
 def write_weights(weights: Weights, codes: CategoryCodes) -> pa.Array:
     """The `profile` column of these weights."""
-    return _write_weights(weights.start, weights.category, weights.weight, codes)
-
-
-def _write_weights(start: Ints, category: Ints, weight: Floats, codes: CategoryCodes) -> pa.Array:
     pairs = pa.StructArray.from_arrays(
-        [codes.decode(category), pa.array(weight)], fields=list(_WEIGHTS_TYPE.value_type)
+        [codes.decode(weights.category), pa.array(weights.weight.astype(np.float32))],
+        fields=list(_WEIGHTS_TYPE.value_type),
     )
-    return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), pairs, type=_WEIGHTS_TYPE)
+    return pa.ListArray.from_arrays(pa.array(weights.start.astype(np.int32)), pairs, type=_WEIGHTS_TYPE)
 
 
 def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:

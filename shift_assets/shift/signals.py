@@ -14,7 +14,7 @@ from shift_assets.shift.indicators import change_rate, distribution_distance, in
 from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, offsets, read_rings, ring_categories
 from shift_assets.shift.windows import contrast, recent_entries
 
-_LATER = ("forecast_error", "model_shift_score", "evidence", "p_value", "churn_probability")
+_LATER = ("forecast_error", "model_shift_score", "churn_probability")
 _RATES_TYPE = SHIFT_SIGNALS.column("change_rate_by_behavior").type
 
 
@@ -81,6 +81,9 @@ def shift_signals(state: pa.Table, settings: Settings) -> pa.Table:
         "interest_gap": active["interest_gap_ewma"],
         "interest_gap_total": pa.array(raw.interest_gap_total, from_pandas=True),
         "distribution_distance": active["distribution_distance_ewma"],
+        "evidence": active["evidence"],
+        "confidence": active["confidence"],
+        "p_value": active["p_value"],
         **{name: pa.nulls(len(active), pa.float64()) for name in _LATER},
     }
     return SHIFT_SIGNALS.conform(pa.table(columns))

@@ -6,7 +6,9 @@ active that day are computed; all others are carried as Arrow rows.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -15,17 +17,42 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts import BEHAVIORS, INTEREST_STATE
 from shift_assets.settings import AlertSettings, Settings
-from shift_assets.shift.episodes import MIX_KINDS, Excess, alert_id, excess, is_return, transition
+from shift_assets.shift.calibration import shuffled_null
+from shift_assets.shift.episodes import (
+    MIX_KINDS,
+    EvidenceLook,
+    Excess,
+    Transition,
+    alert_id,
+    archive_of,
+    evidence_transition,
+    excess,
+    is_return,
+    kind_of_change,
+    transition,
+)
+from shift_assets.shift.evidence import Evidence, advance_day, nothing, segment_mix
 from shift_assets.shift.indicators import ewma
+from shift_assets.shift.memory import (
+    forget_older_than_starts,
+    is_scored,
+    memory_columns,
+    profile_mass,
+    recall,
+    shares_of,
+    watched_categories,
+)
 from shift_assets.shift.onset import onset_entry
 from shift_assets.shift.rings import (
     CategoryCodes,
+    Flags,
     Floats,
     Ints,
     Rings,
     Weights,
     append_day,
     offsets,
+    ragged_index,
     read_rings,
     read_weights,
     ring_categories,
@@ -37,20 +64,32 @@ from shift_assets.shift.rings import (
 from shift_assets.shift.signals import indicators
 from shift_assets.shift.windows import recent_entries
 
-FORGOTTEN = 1e-6
-"""A weight of the long-term profile below this is dropped: 20 half-lives after one point of score."""
+FORGOTTEN = 1e-3
+"""A weight of the long-term profile below this part of a day is dropped."""
 
 _NO_DAY = -(2**31)
 _SMOOTHED = ("change_rate_ewma", "interest_gap_ewma", "distribution_distance_ewma")
 _ALERT_DAYS = ("alert_opened_day", "alert_onset_day", "alert_exceeded_day")
+_PROFILES = ("profile", "former_profile")
+_LISTS = (*_PROFILES, "recent_days", "log_evidence", "run_length")
 _ALERT = ("alert_id", "alert_kind", *_ALERT_DAYS)
 
 
-def advance(state: pa.Table | None, series_of_day: pa.Table, day: date, segment: str, settings: Settings) -> pa.Table:
+def advance(
+    state: pa.Table | None,
+    series_of_day: pa.Table,
+    day: date,
+    segment: str,
+    settings: Settings,
+    *,
+    with_p_values: bool = True,
+) -> pa.Table:
     """The state as of the end of `day`, one row per user ever active, sorted by user.
 
     state: `interest_state` of the day before, in any order of rows; None or empty at the beginning.
     series_of_day: `interest_series` of this day and segment, in any order of rows; empty where nobody came.
+    with_p_values: without them the column is null, which saves time and changes nothing else, unless the alarm rule
+    is `discovery`: then they are always there.
 
     Users active today get the day at the end of their ring, their profile decayed and added to, their indicators
     and their alarm evaluated. All others keep everything, but an alarm that closed yesterday is forgotten and one
@@ -67,7 +106,9 @@ def advance(state: pa.Table | None, series_of_day: pa.Table, day: date, segment:
     if len(active) == 0:
         return carried
     row_of_active = pc.index_in(active, value_set=known["user_id"])
-    touched = _advance_active(known, row_of_active, active, series, day=day, segment=segment, settings=settings)
+    touched = _advance_active(
+        known, row_of_active, active, series, day=day, segment=segment, settings=settings, with_p_values=with_p_values
+    )
     # One gather merges both: today's rows replace the carried ones, new users go where the order wants them.
     order = pa.concat_arrays([carried["user_id"].combine_chunks(), active.filter(row_of_active.is_null())])
     source = np.concatenate(
@@ -80,18 +121,27 @@ def advance(state: pa.Table | None, series_of_day: pa.Table, day: date, segment:
 
 
 def advance_range(
-    state: pa.Table | None, series: pa.Table, days: Iterable[date], segment: str, settings: Settings
+    state: pa.Table | None,
+    series: pa.Table,
+    days: Iterable[date],
+    segment: str,
+    settings: Settings,
+    *,
+    p_values_from: date | None = None,
 ) -> Iterator[tuple[date, pa.Table]]:
     """`advance` over consecutive days in order; yields every day with its state.
 
-    series: `interest_series` of these days and this segment; other days in it are not looked at.
+    series: `interest_series` of these days and this segment; other days in it are not looked at. p_values_from:
+    first day whose p-values are wanted; None: all.
     """
     day_numbers = series["day"].cast(pa.int32()).to_numpy()
     order = np.argsort(day_numbers, kind="stable")
     series, day_numbers = series.take(pa.array(order)), day_numbers[order]
     for day in days:
         first, last = np.searchsorted(day_numbers, [_number(day), _number(day) + 1])
-        state = advance(state, series.slice(int(first), int(last - first)), day, segment, settings)
+        wanted = p_values_from is None or day >= p_values_from
+        rows = series.slice(int(first), int(last - first))
+        state = advance(state, rows, day, segment, settings, with_p_values=wanted)
         yield day, state
 
 
@@ -105,6 +155,7 @@ def _carry(state: pa.Table, day: date, settings: AlertSettings) -> pa.Table:
     for name in _ALERT:
         columns[name] = pc.if_else(over, pa.scalar(None, state[name].type), state[name])
     columns["alert_status"] = pc.if_else(closes, pa.scalar("closed"), pa.scalar(None, pa.string()))
+    columns["p_value"] = pa.nulls(len(state), pa.float64())
     columns["day"] = pa.chunked_array([pa.repeat(pa.scalar(day, pa.date32()), len(state))])
     return pa.table(columns, schema=INTEREST_STATE.schema)
 
@@ -118,14 +169,17 @@ def _advance_active(
     day: date,
     segment: str,
     settings: Settings,
+    with_p_values: bool,
 ) -> pa.Table:
     """The rows of the users `active` today; `row_of_active[user]` is a user's row in `known`, null for a new one."""
     n_users = len(active)
     before = _rows(known, row_of_active)
+    # The long-term profiles of all users tell the segment's mix, so every category of theirs has a code.
     codes = CategoryCodes(
-        ring_categories(before["recent_days"]), weight_categories(before["profile"]), series["category"]
+        *(weight_categories(known[name]) for name in _PROFILES),
+        ring_categories(before["recent_days"]),
+        series["category"],
     )
-    decay = 2.0 ** (-1.0 / settings.state.half_life_active_days)
     today = _entries_of_day(series, active, day, codes)
     old_rings = read_rings(before["recent_days"], codes)
     rings = append_day(
@@ -133,8 +187,30 @@ def _advance_active(
         today,
         settings.state.recent_active_days + settings.state.reference_active_days,
     )
-    profile = _decay_and_add(read_weights(before["profile"], codes), today, decay, max(len(codes), 1))
 
+    # 1. the evidence of the day
+    decay = settings.evidence.decay
+    mass = profile_mass(known["profile"], codes)
+    watch = watched_categories(mass, settings.evidence.least_share)
+    old_profile = read_weights(before["profile"], codes)
+    memory = recall(before, rings, old_profile, watch, settings.evidence)
+    found = nothing(len(rings.day))
+    scored = np.flatnonzero(is_scored(rings)[rings.start[1:] - 1])
+    mix = segment_mix(sum_by(watch[0], mass, watch[1]))
+    advance_day(memory, scored, rings.start[scored + 1] - 1, mix, settings=settings.evidence, out=found)
+    rings = forget_older_than_starts(replace(rings, own_share=memory.share), settings.evidence.starts)
+    profile = _decay_and_add(old_profile, rings, scored, decay, max(len(codes), 1))
+    former = read_weights(before["former_profile"], codes)
+    newest = rings.start[1:] - 1
+    p_value = np.full(n_users, np.nan)
+    if with_p_values or settings.alerts.rule == "discovery":
+        seed = [settings.seed, _number(day), zlib.crc32(segment.encode())]
+        history = rings.take_users(scored)
+        history = replace(history, category=watch[0][history.category])
+        null = shuffled_null(history, watch[1], settings.calibration, settings.evidence, seed)
+        p_value = null.p_values(found.log_e[newest])
+
+    # 2. the classic indicators
     previous = [_floats(before[name]) for name in _SMOOTHED]
     is_recent = recent_entries(rings, settings.state)
     raw = indicators(rings, is_recent, len(codes), settings.signals)
@@ -143,20 +219,30 @@ def _advance_active(
         ewma(old, new, half_life)
         for old, new in zip(previous, (raw.change_rate, raw.interest_gap, raw.distribution_distance), strict=True)
     ]
+
+    # 3. the alarms
     alarms = _Alarms(before, day)
-    alarms.evaluate(
-        excess(*previous, n_days=old_rings.n_days, settings=settings.alerts, segment=segment),
-        excess(*smoothed, n_days=rings.n_days, settings=settings.alerts, segment=segment),
-        settings.alerts,
-    )
-    alarms.open(
-        active.to_pylist(),
-        rings,
-        profile,
-        n_categories=len(codes),
-        decay=decay,
-        return_share=settings.alerts.return_share,
-    )
+    view = _View(rings, shares_of(rings), [profile, former], len(codes), decay)
+    if settings.alerts.detector == "evidence":
+        look = EvidenceLook(
+            before=_floats(before["evidence"]),
+            now=found.log_e[newest],
+            p_value=p_value,
+            scored_since_onset=alarms.scored_since_onset(rings),
+        )
+        alarms.judge_evidence(look, settings)
+        alarms.open_by_evidence(active.to_pylist(), view, found, settings.alerts)
+        profile, former = _settle(profile, former, view, alarms)
+        memory.log_evidence[alarms.settled] = 0.0
+        memory.run[alarms.settled] = 0.0
+        memory.run[alarms.settled, -1] = 1.0
+    else:
+        alarms.judge_thresholds(
+            excess(*previous, n_days=old_rings.n_days, settings=settings.alerts, segment=segment),
+            excess(*smoothed, n_days=rings.n_days, settings=settings.alerts, segment=segment),
+            settings.alerts,
+        )
+        alarms.open_by_thresholds(active.to_pylist(), view, settings.alerts.return_share)
 
     last_active = before["last_active_day"].cast(pa.int32())
     gap = _number(day) - _integers(last_active, _number(day)).astype(np.float64)
@@ -169,7 +255,12 @@ def _advance_active(
         "last_active_day": pa.repeat(pa.scalar(day, pa.date32()), n_users),
         "active_days": pa.array(_integers(before["active_days"], 0) + 1),
         "profile": write_weights(profile, codes),
+        "former_profile": write_weights(former, codes),
         "recent_days": write_rings(rings, codes),
+        **memory_columns(memory),
+        "evidence": _kept_where_nan(found.log_e[newest], before["evidence"]),
+        "confidence": _kept_where_nan(found.posterior[newest], before["confidence"]),
+        "p_value": pa.array(p_value, from_pandas=True),
         **{name: pa.array(value, from_pandas=True) for name, value in zip(_SMOOTHED, smoothed, strict=True)},
         **alarms.columns(),
         "gap_count": pa.array(gap_count + returned),
@@ -177,6 +268,29 @@ def _advance_active(
         "gap_square_mean": _running_mean(before["gap_square_mean"], gap_count, gap**2, returned),
     }
     return pa.table([columns[name] for name in INTEREST_STATE.schema.names], schema=INTEREST_STATE.schema)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What an alarm is explained by."""
+
+    rings: Rings
+    shares: Floats  # [score]
+    profiles: list[Weights]  # long-term, former
+    n_categories: int
+    decay: float
+
+    def since(self, users: Ints, entry: Ints) -> Flags:
+        """Whether an entry is `entry[i]` of `users[i]` or later of the same user, [entry]."""
+        is_after = np.zeros(len(self.rings.day), dtype=bool)
+        is_after[ragged_index(entry, self.rings.start[users + 1] - entry)] = True
+        return is_after
+
+    def is_return(self, users: Ints, is_after: Flags, return_share: float) -> Flags:
+        archive = archive_of(
+            self.rings, self.shares, self.profiles, users, n_categories=self.n_categories, decay=self.decay
+        )
+        return is_return(self.rings, self.shares, archive, users, is_after, return_share=return_share)
 
 
 class _Alarms:
@@ -191,54 +305,76 @@ class _Alarms:
             np.where(over, _NO_DAY, _integers(before[name].cast(pa.int32()), _NO_DAY)) for name in _ALERT_DAYS
         )
         self.status: list[str | None] = [None] * len(over)
-        self.to_open = self.by_mix = np.zeros(len(over), dtype=bool)
+        self.to_open = self.by_mix = self.settled = np.zeros(len(over), dtype=bool)
 
-    def evaluate(self, before: Excess, now: Excess, settings: AlertSettings) -> None:
-        """Mark what is continued, closed, or to be opened."""
+    def scored_since_onset(self, rings: Rings) -> Ints:
+        """Scored days from the open alarm's onset on, [user]; 0 without an open alarm."""
+        since = is_scored(rings) & (rings.day >= np.repeat(self.onset, rings.n_days))
+        is_open = np.array([kind is not None for kind in self.kind], dtype=bool)
+        return np.where(is_open, np.bincount(rings.user[since], minlength=rings.n_users), 0)
+
+    def judge_evidence(self, look: EvidenceLook, settings: Settings) -> None:
+        """Mark what is continued, closed, or to be opened, by the evidence."""
+        is_open = np.array([kind is not None for kind in self.kind], dtype=bool)
+        unrenewed = _number(self.day) - self.exceeded
+        step = evidence_transition(look, is_open, unrenewed, settings.evidence.starts, settings.alerts)
+        self._mark(step)
+        self.settled = step.settled
+
+    def judge_thresholds(self, before: Excess, now: Excess, settings: AlertSettings) -> None:
+        """Mark what is continued, closed, or to be opened, by the lines on the indicators."""
         step = transition(before, now, self.kind, _number(self.day) - self.exceeded, settings)
         became_mix = step.continued & step.by_mix & np.array([kind not in MIX_KINDS for kind in self.kind], dtype=bool)
-        self.exceeded = np.where(step.opened | step.continued, _number(self.day), self.exceeded)
-        for flags, status in ((step.opened, "opened"), (step.continued, "continued"), (step.closed, "closed")):
-            for user in np.flatnonzero(flags):
-                self.status[user] = status
+        self._mark(step)
         self.by_mix = step.by_mix & (step.opened | became_mix)
-        self.to_open = step.opened
         rises = now.activity > 0
         for user in np.flatnonzero(step.opened & ~step.by_mix):
             self.kind[user] = "surge" if rises[user] else "fade"
 
-    def open(
-        self,
-        user_ids: list[str],
-        rings: Rings,
-        profile: Weights,
-        *,
-        n_categories: int,
-        decay: float,
-        return_share: float,
-    ) -> None:
+    def _mark(self, step: Transition) -> None:
+        self.exceeded = np.where(step.opened | step.continued, _number(self.day), self.exceeded)
+        for flags, status in ((step.opened, "opened"), (step.continued, "continued"), (step.closed, "closed")):
+            for user in np.flatnonzero(flags):
+                self.status[user] = status
+        self.to_open = step.opened
+
+    def open_by_evidence(self, user_ids: list[str], view: _View, found: Evidence, settings: AlertSettings) -> None:
+        """Name the alarms that open, with the likeliest start as onset, and say what sort each is."""
+        users = np.flatnonzero(self.to_open)
+        if len(users) == 0:
+            return
+        self._name(users, user_ids)
+        entry = found.onset[view.rings.start[users + 1] - 1]
+        self.onset[users] = view.rings.day[entry]
+        is_after = view.since(users, entry)
+        kinds = kind_of_change(view.rings, users, is_after, view.n_categories)
+        returns = view.is_return(users, is_after, settings.return_share)
+        for user, kind, is_back in zip(users, kinds, returns, strict=True):
+            self.kind[user] = "return" if is_back else kind
+
+    def open_by_thresholds(self, user_ids: list[str], view: _View, return_share: float) -> None:
         """Name the alarms that open, find their onset, and tell a return from a switch."""
-        for user in np.flatnonzero(self.to_open):
-            self.id[user] = alert_id(user_ids[user], self.day)
-            self.opened[user] = _number(self.day)
-        is_after = np.zeros(len(rings.day), dtype=bool)
-        for user in np.flatnonzero(self.to_open | self.by_mix):
-            entry = onset_entry(rings, int(user), n_categories, by_activity=not self.by_mix[user])
-            self.onset[user] = rings.day[entry]
-            is_after[entry : rings.start[user + 1]] = True
-        users = np.flatnonzero(self.by_mix)
+        self._name(np.flatnonzero(self.to_open), user_ids)
+        changed = np.flatnonzero(self.to_open | self.by_mix)
+        entry = np.array(
+            [
+                onset_entry(view.rings, int(user), view.n_categories, by_activity=not self.by_mix[user])
+                for user in changed
+            ],
+            dtype=np.int64,
+        )
+        self.onset[changed] = view.rings.day[entry]
+        mixed = self.by_mix[changed]
+        users = changed[mixed]
         if len(users):
-            returns = is_return(
-                rings,
-                profile,
-                users,
-                is_after,
-                n_categories=n_categories,
-                decay=decay,
-                return_share=return_share,
-            )
+            returns = view.is_return(users, view.since(users, entry[mixed]), return_share)
             for user, is_back in zip(users, returns, strict=True):
                 self.kind[user] = "return" if is_back else "switch"
+
+    def _name(self, users: Ints, user_ids: list[str]) -> None:
+        for user in users:
+            self.id[user] = alert_id(user_ids[user], self.day)
+            self.opened[user] = _number(self.day)
 
     def columns(self) -> dict[str, pa.Array]:
         days = {
@@ -266,25 +402,61 @@ def _entries_of_day(series: pa.Table, active: pa.StringArray, day: date, codes: 
         category=codes.encode(series["category"]),
         score=series["score"].to_numpy(),
         counts=counts,
+        own_share=np.zeros(len(series), dtype=np.float32),
     )
 
 
-def _decay_and_add(profile: Weights, today: Rings, decay: float, n_categories: int) -> Weights:
-    """Every profile one active day older, with today's scores added; sorted by user and category."""
+def _decay_and_add(profile: Weights, rings: Rings, scored: Ints, decay: float, n_categories: int) -> Weights:
+    """Profiles one scored day older, with the newest day's own shares added, for the users `scored`; sorted."""
+    newest = rings.take_entries(rings.start[scored + 1] - 1, np.arange(len(scored) + 1))
     key = np.concatenate(
-        [profile.user * n_categories + profile.category, today.user[today.score_entry] * n_categories + today.category]
+        [profile.user * n_categories + profile.category, scored[newest.score_entry] * n_categories + newest.category]
     )
+    factor = np.ones(rings.n_users)
+    factor[scored] = decay
+    weight = np.concatenate([profile.weight * factor[profile.user], newest.own_share])
+    return _weights(key, weight, rings.n_users, n_categories)
+
+
+def _weights(key: Ints, weight: Floats, n_users: int, n_categories: int) -> Weights:
+    """The sum of `weight` per key (user * n_categories + category), without what is `FORGOTTEN`."""
     cells, cell = np.unique(key, return_inverse=True)
-    weight = sum_by(cell, np.concatenate([profile.weight * decay, today.score]), len(cells))
-    kept = weight >= FORGOTTEN
-    cells, weight = cells[kept], weight[kept]
-    return Weights(offsets(np.bincount(cells // n_categories, minlength=today.n_users)), cells % n_categories, weight)
+    total = sum_by(cell, weight, len(cells))
+    kept = total >= FORGOTTEN
+    cells, total = cells[kept], total[kept]
+    return Weights(offsets(np.bincount(cells // n_categories, minlength=n_users)), cells % n_categories, total)
+
+
+def _settle(profile: Weights, former: Weights, view: _View, alarms: _Alarms) -> tuple[Weights, Weights]:
+    """Profiles split at the onset where the new interest has become normal: what came since, and what was before."""
+    if not alarms.settled.any():
+        return profile, former
+    rings, n = view.rings, max(view.n_categories, 1)
+    entry = rings.score_entry
+    user = rings.user[entry]
+    since = alarms.settled[user] & (rings.day[entry] >= alarms.onset[user])
+    key = (user * n + rings.category)[since]
+    weight = (view.shares * view.decay ** rings.age[entry])[since]
+    kept, gone = ~alarms.settled[profile.user], alarms.settled[profile.user]
+    old_key = profile.user * n + profile.category
+    former_kept = ~alarms.settled[former.user]
+    return (
+        _weights(
+            np.concatenate([old_key[kept], key]), np.concatenate([profile.weight[kept], weight]), rings.n_users, n
+        ),
+        _weights(
+            np.concatenate([(former.user * n + former.category)[former_kept], old_key[gone], key]),
+            np.concatenate([former.weight[former_kept], profile.weight[gone], -weight]),
+            rings.n_users,
+            n,
+        ),
+    )
 
 
 def _rows(known: pa.Table, rows: pa.Int32Array) -> pa.Table:
     """`known` at these rows; where a row is null, a user without a past."""
     found = known.take(rows)
-    for name in ("profile", "recent_days"):
+    for name in _LISTS:
         column = found[name]
         filled = pc.if_else(column.is_valid(), column, pa.scalar([], column.type))
         found = found.set_column(found.schema.get_field_index(name), name, filled)
@@ -295,6 +467,11 @@ def _running_mean(mean: pa.ChunkedArray, count: Ints, value: Floats, counts_toda
     old = np.nan_to_num(_floats(mean))
     new = np.where(counts_today, old + (value - old) / (count + 1), old)
     return pa.array(new, mask=count + counts_today == 0)
+
+
+def _kept_where_nan(value: Floats, before: pa.ChunkedArray) -> pa.Array:
+    """`value`, and what was before where it is nan."""
+    return pa.array(np.where(np.isnan(value), _floats(before), value), from_pandas=True)
 
 
 def _without(values: list[str | None], gone: np.ndarray) -> list[str | None]:

@@ -13,23 +13,24 @@ from shift_assets.shift.signals import shift_signals
 from shift_assets_tests.shift.logs import Days, series_of, states_of
 
 SETTINGS = Settings()
+THRESHOLD = Settings(alerts={"detector": "threshold"})
 MUGS, CHRISTMAS = {"mug": 6, "wall-art": 2}, {"christmas": 7, "wall-art": 1}
 LESS, MORE = {"a": 2, "b": 1}, {"a": 40, "b": 20}
 
 
-def judged(before: Days, after: Days) -> dict:
+def judged(before: Days, after: Days, settings: Settings = SETTINGS) -> dict:
     """The outcome of the alarm that opens on the last day of `before`, judged by `after`."""
-    state = states_of({"ann": before}, SETTINGS)[-1]
-    alerts = shift_alerts(state, shift_signals(state, SETTINGS), SETTINGS)
+    state = states_of({"ann": before}, settings)[-1]
+    alerts = shift_alerts(state, shift_signals(state, settings), settings)
     assert alerts["status"].to_pylist() == ["opened"]
     series = pa.concat_tables([series_of({"ann": before}), series_of({"ann": after}, first=len(before))])
-    return ALERT_OUTCOMES.conform(alert_outcomes(alerts, state, series, SETTINGS)).to_pylist()[0]
+    return ALERT_OUTCOMES.conform(alert_outcomes(alerts, state, series, settings)).to_pylist()[0]
 
 
-def opening(old: dict, new: dict) -> list[dict]:
+def opening(old: dict, new: dict, settings: Settings = SETTINGS) -> list[dict]:
     for length in range(2, 10):
         days = [old] * 20 + [new] * length
-        if states_of({"ann": days}, SETTINGS)[-1]["alert_status"].to_pylist() == ["opened"]:
+        if states_of({"ann": days}, settings)[-1]["alert_status"].to_pylist() == ["opened"]:
             return days
     raise AssertionError("no alarm opened")
 
@@ -61,13 +62,13 @@ def test_too_few_events_give_no_verdict():
 
 
 def test_a_surge_is_judged_by_the_number_of_events():
-    """Busy days confirm a surge, quiet ones refute it, whatever the categories; for a fade it is the reverse."""
-    surge, fade = opening(LESS, MORE), opening(MORE, LESS)
+    """Busy days confirm a surge of activity, quiet ones refute it, whatever the categories; for a fade the reverse."""
+    surge, fade = opening(LESS, MORE, THRESHOLD), opening(MORE, LESS, THRESHOLD)
     busy, quiet = [{"c": 60}] * 2, [{"c": 3}] * 2
-    assert judged(surge, busy)["confirmed"] is True
-    assert judged(surge, quiet)["confirmed"] is False
-    assert judged(fade, quiet)["confirmed"] is True
-    assert judged(fade, busy)["confirmed"] is False
+    assert judged(surge, busy, THRESHOLD)["confirmed"] is True
+    assert judged(surge, quiet, THRESHOLD)["confirmed"] is False
+    assert judged(fade, quiet, THRESHOLD)["confirmed"] is True
+    assert judged(fade, busy, THRESHOLD)["confirmed"] is False
 
 
 def test_only_openings_are_judged_and_their_users_must_be_known():

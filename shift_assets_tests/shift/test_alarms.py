@@ -18,6 +18,7 @@ from shift_assets.shift.signals import shift_signals
 from shift_assets_tests.shift.logs import Days, day, series_of, states_of, user_id
 
 DEFAULT = Settings()
+THRESHOLD = Settings(alerts={"detector": "threshold"})
 MUGS = {"kitchen-mug": 6, "wall-art": 2}
 CHRISTMAS = {"christmas": 7, "wall-art": 1}
 
@@ -56,8 +57,11 @@ def test_one_odd_day_is_no_alarm():
 def test_the_alarm_names_what_rose_and_what_fell():
     """Rising and falling categories carry the shares before and since the onset, and the sentence says them."""
     opened = alerts_of({"ann": [MUGS] * 20 + [CHRISTMAS] * 8})[0]
-    assert opened["rising"] == [{"category": "christmas", "share_before": 0, "share_after": 0.875}]
-    assert opened["falling"][0] == {"category": "kitchen-mug", "share_before": 0.75, "share_after": 0}
+    (risen,) = opened["rising"]
+    assert (risen["category"], risen["share_before"], risen["share_after"]) == ("christmas", 0, 0.875)
+    assert risen["contribution"] == pytest.approx(0.885 * np.log(88.5))
+    fallen = opened["falling"][0]
+    assert (fallen["category"], fallen["share_before"], fallen["share_after"]) == ("kitchen-mug", 0.75, 0)
     assert opened["magnitude"] == pytest.approx(0.875)
     assert opened["explanation"] == (
         "Since 21 Nov mostly christmas (88 % of interest, before 0 %), "
@@ -80,12 +84,52 @@ def test_an_alarm_closes_by_time_where_the_user_stays_away():
 def test_more_of_the_same_is_a_surge_and_less_a_fade():
     """Activity that moves without the mix makes surge or fade, told in events per day."""
     more, less = {"a": 40, "b": 20}, {"a": 4, "b": 2}
-    surge = alerts_of({"ann": [less] * 20 + [more] * 10})
-    fade = alerts_of({"ann": [more] * 20 + [less] * 10})
+    surge = alerts_of({"ann": [less] * 20 + [more] * 10}, THRESHOLD)
+    fade = alerts_of({"ann": [more] * 20 + [less] * 10}, THRESHOLD)
     assert {row["kind"] for row in surge} == {"surge"}
     assert {row["kind"] for row in fade} == {"fade"}
     assert surge[0]["onset_day"] == fade[0]["onset_day"] == day(20)
     assert "more active: 60 events per active day, before 6." in surge[0]["explanation"]
+
+
+def test_the_sort_of_a_shift_is_told_by_what_came_and_what_went():
+    """Something on top is a surge, something gone a fade, an exchange a switch, mere volume nothing."""
+    steady, more, less = {"a": 4, "b": 4}, {"a": 4, "b": 4, "c": 9}, {"b": 4}
+    found = {name: alerts_of({"ann": [steady] * 20 + [new] * 10}) for name, new in (("surge", more), ("fade", less))}
+    assert {name: {row["kind"] for row in rows} for name, rows in found.items()} == {
+        "surge": {"surge"},
+        "fade": {"fade"},
+    }
+    assert found["surge"][0]["explanation"] == (
+        "Since 21 Nov also c (53 % of interest, before 0 %), on top of the interests before."
+    )
+    assert found["fade"][0]["explanation"] == "Since 21 Nov less a (before 50 %, now 0 %), with nothing in its place."
+    assert alerts_of({"ann": [steady] * 20 + [{"a": 40, "b": 40}] * 20}) == []
+
+
+def test_what_has_become_normal_is_what_the_next_shift_is_measured_against():
+    """Once the possible starts have passed the onset the alarm closes; going back is then a shift of its own."""
+    found = alerts_of({"ann": [MUGS] * 20 + [CHRISTMAS] * 20 + [MUGS] * 10})
+    opened = [row for row in found if row["status"] == "opened"]
+    assert [(row["kind"], row["onset_day"]) for row in opened] == [("switch", day(20)), ("return", day(40))]
+    closed = next(row for row in found if row["status"] == "closed")
+    assert closed["day"] == day(20 + DEFAULT.evidence.starts - 1)
+
+
+def test_discoveries_of_a_day_open_alarms_by_that_rule():
+    """By rule `discovery` the user who changed is found among many who did not, and carries a q-value up to q.
+
+    On a day on which nobody changes the list is empty but for one day in 1/q: some of the steady may be on it.
+    """
+    random = np.random.default_rng(1)
+    steady = {f"u{i}": [{"a": int(n), "b": int(m)} for n, m in random.integers(1, 9, (26, 2))] for i in range(30)}
+    discovery = Settings(alerts={"rule": "discovery", "false_discovery_rate": 0.05})
+    found = alerts_of({**steady, "ann": [MUGS] * 18 + [CHRISTMAS] * 8}, discovery)
+    assert len({row["user_id"] for row in found}) <= 4
+    opened = next(row for row in found if row["user_id"] == user_id("ann"))
+    assert (opened["status"], opened["onset_day"]) == ("opened", day(18))
+    assert opened["q_value"] <= discovery.alerts.false_discovery_rate
+    assert opened["magnitude_low"] < opened["magnitude"] < opened["magnitude_high"]
 
 
 def test_an_old_love_is_a_return():
@@ -97,7 +141,7 @@ def test_an_old_love_is_a_return():
 
 def test_a_surge_that_changes_its_mix_becomes_a_switch():
     """An open surge whose mix crosses later keeps its name and becomes a switch."""
-    found = alerts_of({"ann": [{"a": 2}] * 20 + [{"a": 30}] * 6 + [{"b": 60}] * 6})
+    found = alerts_of({"ann": [{"a": 2}] * 20 + [{"a": 30}] * 6 + [{"b": 60}] * 6}, THRESHOLD)
     assert len({row["alert_id"] for row in found}) == 1
     kinds = list(dict.fromkeys(row["kind"] for row in found))
     assert kinds == ["surge", "switch"]
@@ -106,7 +150,7 @@ def test_a_surge_that_changes_its_mix_becomes_a_switch():
 
 def test_lines_are_set_per_segment():
     """A line that nothing can reach in a segment silences it."""
-    quiet = DEFAULT.alerts.model_copy(update={"per_segment": {"north": {"interest_gap": 10.0, "change_rate": 50.0}}})
+    quiet = THRESHOLD.alerts.model_copy(update={"per_segment": {"north": {"interest_gap": 10.0, "change_rate": 50.0}}})
     log = {"ann": [MUGS] * 20 + [CHRISTMAS] * 10}
     assert alerts_of(log, DEFAULT.model_copy(update={"alerts": quiet})) == []
 
@@ -114,12 +158,13 @@ def test_lines_are_set_per_segment():
 def test_what_everybody_did_is_the_platforms_share():
     """A user who moves with the whole segment has platform share 1, one who moves alone 0."""
     move = [MUGS] * 20 + [CHRISTMAS] * 8
-    together = alerts_of(dict.fromkeys(("ann", "bob", "cy"), move))
+    together = alerts_of(dict.fromkeys(("ann", "bob", "cy"), move), THRESHOLD)
     alone = alerts_of({"ann": move, "bob": [MUGS] * 28, "cy": [MUGS] * 28})
     nobody = alerts_of({"ann": move})
     assert together[0]["platform_share"] == pytest.approx(1)
     assert alone[0]["platform_share"] == pytest.approx(0, abs=1e-9)
     assert nobody[0]["platform_share"] is None
+    assert alerts_of(dict.fromkeys(("ann", "bob", "cy"), move)) == []  # the evidence leaves it to the segment's events
     assert explained_share(np.array([0.4, -0.4]), np.array([0.1, -0.2])) == pytest.approx(0.375)
 
 

@@ -19,7 +19,8 @@ from shift_assets.shift.state import advance, advance_range
 from shift_assets_tests.shift.logs import SEGMENT, day, row_of, series_of, states_of, user_id
 
 SMALL = Settings(
-    state={"recent_active_days": 2, "reference_active_days": 3, "half_life_active_days": 2},
+    state={"recent_active_days": 2, "reference_active_days": 3},
+    evidence={"starts": 4, "posterior_window": 3, "half_life_active_days": 2, "minimum_days_before": 1},
     signals={"minimum_active_days": 3},
     alerts={"minimum_active_days": 4, "close_after_days": 4},
 )
@@ -74,7 +75,7 @@ def test_the_ring_holds_the_last_active_days(log):
             continue
         assert row["active_days"] == len(visits)
         assert row["last_active_day"] == visits[-1][0]
-        ring = [(e["day"], {s["category"]: s["weight"] for s in e["scores"]}) for e in row["recent_days"]]
+        ring = [(e["day"], {s["category"]: s["score"] for s in e["scores"]}) for e in row["recent_days"]]
         assert ring == [(when, {c: float(n) for c, n in visit.items()}) for when, visit in visits[-5:]]
         assert [e["counts"][0] for e in row["recent_days"]] == [sum(v.values()) for _, v in visits[-5:]]
         gaps = np.diff([when.toordinal() for when, _ in visits])
@@ -84,17 +85,17 @@ def test_the_ring_holds_the_last_active_days(log):
 
 
 def test_a_user_who_does_not_come_is_carried_unchanged():
-    """On a day without a visit everything of a user stays, but for the day of the row."""
+    """On a day without a visit everything of a user stays, but for the day of the row and its p-value."""
     states = states_of({"ann": [{"a": 2}, {"b": 1}, {}, {}], "bob": [{"a": 1}] * 4}, SMALL)
     before, after = row_of(states[1], "ann"), row_of(states[3], "ann")
-    assert {**before, "day": day(3)} == after
+    assert {**before, "day": day(3), "p_value": None} == after
 
 
 def test_the_profile_decays_by_active_days():
-    """With a half-life of two active days, a score counts half two visits later, however long they took."""
+    """With a half-life of two active days, a day counts half two visits later, however large it was."""
     states = states_of({"ann": [{"a": 8}, {}, {}, {"b": 1}, {"b": 1}]}, SMALL)
     profile = {w["category"]: w["weight"] for w in row_of(states[-1], "ann")["profile"]}
-    assert profile == pytest.approx({"a": 4.0, "b": 1 + 2**-0.5})
+    assert profile == pytest.approx({"a": 0.5, "b": 1 + 2**-0.5})
 
 
 def test_signals_compare_the_windows_as_defined():

@@ -1,0 +1,86 @@
+"""p-values of the alarm statistic: how often these very users would show as much if nothing had changed.
+
+The null log is made of real days: histories of users active today, each cut into pairs of consecutive days and the
+pairs put into random order. It keeps what makes days noisy (their clustering, their sizes, the odd gift, promotion
+days, how steady people are) and destroys what an alarm is about, that the new days come last. A log simulated from
+fitted profiles keeps only what the fit knows, and promised too much: see benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shift_assets.settings import CalibrationSettings, EvidenceSettings
+from shift_assets.shift.evidence import trace_rings
+from shift_assets.shift.rings import Floats, Rings, offsets
+
+BLOCK_DAYS = 2
+"""Scored days kept together: an errand for somebody else often takes two days, and has to be as odd in the null."""
+TAIL = 0.02
+"""Part of the null sample behind the tail beyond it, exponential in log M: an e-value's tail is a power at most."""
+COUNTED = 5
+"""Samples as large or larger that suffice to count instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """log M of users whose days were put into random order."""
+
+    log_e: Floats  # [sample], ascending
+
+    def p_values(self, log_e: Floats) -> Floats:
+        """P(log M at least so large | nothing changed), the shape of `log_e`; nan stays nan, and without a sample."""
+        n = len(self.log_e)
+        if n == 0:
+            return np.full(np.shape(log_e), np.nan)
+        above = n - np.searchsorted(self.log_e, log_e, side="left")
+        p = (above + 1.0) / (n + 1.0)
+        n_tail = max(int(np.ceil(TAIL * n)), 2)
+        line = self.log_e[-min(n_tail, n)]
+        mean_excess = max(float((self.log_e[-n_tail:] - line).mean()), 1e-3)
+        beyond = (n_tail + 1.0) / (n + 1.0) * np.exp(-np.maximum(log_e - line, 0.0) / mean_excess)
+        p = np.where(above < COUNTED, np.minimum(beyond, p), p)
+        return np.where(np.isnan(log_e), np.nan, p)
+
+
+def shuffled_null(
+    rings: Rings, n_categories: int, settings: CalibrationSettings, evidence: EvidenceSettings, seed: list[int]
+) -> Null:
+    """The null of the users of `rings`, all of one segment and active today, whose last entry is today.
+
+    `settings.users` of them are drawn with replacement; log M of the last `settings.days_kept` places of each
+    shuffled history is the sample. seed: numbers that make this null's random order its own.
+    """
+    if rings.n_users == 0:
+        return Null(np.zeros(0))
+    random = np.random.default_rng(seed)
+    chosen = random.integers(0, rings.n_users, settings.users)
+    n_days = rings.n_days[chosen]
+    start = offsets(n_days)
+    user = np.repeat(np.arange(len(chosen)), n_days)
+    place = np.arange(len(user)) - start[user]
+    # Blocks begin at the first or second day of a history; sorting by a number per block shuffles whole blocks.
+    block = (place + random.integers(0, BLOCK_DAYS, len(chosen))[user]) // BLOCK_DAYS
+    order_of_block = random.random((len(chosen), int(n_days.max()) // BLOCK_DAYS + 2))
+    order = np.lexsort((place, order_of_block[user, block], user))
+    shuffled = rings.take_entries(rings.start[chosen][user] + place[order], start)
+    last = start[user + 1] - 1 - np.arange(len(user))
+    on_common_days = Rings(start, -last, shuffled.score_start, shuffled.category, shuffled.score, shuffled.counts)
+    log_e = trace_rings(on_common_days, n_categories, evidence).log_e
+    return Null(np.sort(log_e[(last < settings.days_kept) & ~np.isnan(log_e)]))
+
+
+def q_values(p: Floats) -> Floats:
+    """Benjamini-Hochberg adjusted p-values, the shape of `p` (1-d); nan stays nan and is not in the family.
+
+    Source: Benjamini and Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995).
+    """
+    from scipy.stats import false_discovery_control
+
+    out = np.full(len(p), np.nan)
+    known = ~np.isnan(p)
+    if known.any():
+        out[known] = false_discovery_control(p[known])
+    return out

@@ -1,0 +1,142 @@
+"""What the evidence remembers of users, out of the columns of `interest_state` and back into them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.contracts import INTEREST_STATE
+from shift_assets.settings import EvidenceSettings
+from shift_assets.shift.evidence import Memory, daily_shares
+from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, Weights, offsets, read_weights
+
+_LIST_TYPE = INTEREST_STATE.column("log_evidence").type
+
+
+def watched_categories(mass: Floats, least_share: float) -> tuple[Ints, int]:
+    """Number under which each category is watched, [category], and how many numbers there are.
+
+    A category is watched on its own while the segment's profiles give it `least_share`; all smaller ones are watched
+    together, because days that touch a leaf category once a year can say nothing about it. mass: sum of the
+    profiles of all users, [category]; where there is none yet, every category is watched.
+    """
+    total = mass.sum()
+    large = mass >= least_share * total if total > 0 else np.ones(len(mass), dtype=bool)
+    number = np.where(large, np.cumsum(large) - 1, int(large.sum()))
+    return number.astype(np.int64), int(large.sum()) + int(not large.all())
+
+
+def profile_mass(profile: pa.ChunkedArray, codes: CategoryCodes) -> Floats:
+    """Sum of all users' profiles, [category]; added up in the order of rows."""
+    weights = read_weights(profile, codes)
+    return np.bincount(weights.category, weights.weight, minlength=len(codes)).astype(np.float64)
+
+
+def is_scored(rings: Rings) -> Flags:
+    """Whether a day of the ring has any score, [entry]."""
+    return np.bincount(rings.score_entry, rings.score, minlength=len(rings.day)) > 0
+
+
+def shares_of(rings: Rings) -> Floats:
+    """Share of the day without the platform's part where the ring keeps it, else as it was, [score]."""
+    raw = daily_shares(rings)
+    return np.where(rings.own_share > 0, rings.own_share, raw)
+
+
+def recall(
+    before: pa.Table, rings: Rings, profile: Weights, watch: tuple[Ints, int], settings: EvidenceSettings
+) -> Memory:
+    """The memory of users on the morning of a day.
+
+    before: their rows of `interest_state` of the day before. rings: their recent days, today's last, with
+    `own_share`; profile: their long-term profiles. watch: what `watched_categories` says.
+    """
+    number, n_watched = watch
+    starts, n_users = settings.starts, rings.n_users
+    days = np.array(pc.fill_null(before["scored_days"], 0).to_numpy(), dtype=np.int64)
+    dense = np.zeros((n_users, n_watched), dtype=np.float64)
+    np.add.at(dense, (profile.user, number[profile.category]), profile.weight)
+    scored = is_scored(rings)
+    scored[rings.start[1:] - 1] = False  # today is not behind us yet
+    entry = np.flatnonzero(scored)
+    user = rings.user[entry]
+    n_held = np.bincount(user, minlength=n_users)
+    back = np.repeat(np.cumsum(n_held), n_held) - 1 - np.arange(len(entry))
+    recent = back < starts
+    # A day that has fallen out of the ring is an entry without shares, behind all others.
+    ring = np.full((n_users, starts), len(rings.day), dtype=np.int64)
+    ring[user[recent], (days[user] - 1 - back)[recent] % starts] = entry[recent]
+    log_evidence = np.zeros((n_users, starts), dtype=np.float32)
+    run = np.zeros((n_users, starts + 1), dtype=np.float32)
+    listed, age, value = _newest_first(before["log_evidence"])
+    kept = age < starts
+    log_evidence[listed[kept], (days[listed] - 1 - age)[kept] % starts] = value[kept]
+    listed, age, value = _newest_first(before["run_length"])
+    oldest = age == _lengths(before["run_length"])[listed] - 1
+    place = np.where(oldest | (age >= starts), starts, (days[listed] - 1 - age) % starts)
+    np.add.at(run, (listed, place), value)
+    run[:, starts] += run.sum(axis=1) == 0  # nothing is known of a new user
+    response = [
+        np.asarray(pc.fill_null(before[name], 0.0).to_numpy(), dtype=np.float32)
+        for name in ("response_gradient", "response_information")
+    ]
+    return Memory(
+        days=days,
+        profile=dense.astype(np.float32),
+        ring=ring,
+        log_evidence=log_evidence,
+        run=run,
+        response=np.stack(response, axis=1),
+        share_start=np.append(rings.score_start, rings.score_start[-1]),
+        category=number[rings.category],
+        share=shares_of(rings).astype(np.float32),
+    )
+
+
+def memory_columns(memory: Memory) -> dict[str, pa.Array]:
+    """The columns of `interest_state` that hold the evidence."""
+    n_users, starts = memory.ring.shape
+    length = np.minimum(memory.days, starts)
+    user = np.repeat(np.arange(n_users), length)
+    back = np.repeat(np.cumsum(length), length) - 1 - np.arange(len(user))
+    slot = (memory.days[user] - 1 - back) % starts
+    run_start = offsets(length + 1)
+    run = np.empty(run_start[-1], dtype=np.float32)
+    is_before = np.zeros(len(run), dtype=bool)
+    is_before[run_start[:-1]] = True
+    run[is_before], run[~is_before] = memory.run[:, starts], memory.run[user, slot]
+    return {
+        "scored_days": pa.array(memory.days),
+        "log_evidence": _list(offsets(length), memory.log_evidence[user, slot]),
+        "run_length": _list(run_start, run),
+        "response_gradient": pa.array(memory.response[:, 0]),
+        "response_information": pa.array(memory.response[:, 1]),
+    }
+
+
+def forget_older_than_starts(rings: Rings, starts: int) -> Rings:
+    """The rings with the `own_share` of days that are no possible start any more set to zero."""
+    scored = is_scored(rings)
+    behind = np.cumsum(scored)
+    scored_since = np.repeat(behind[rings.start[1:] - 1], rings.n_days) - behind + scored  # including the day itself
+    kept = scored_since[rings.score_entry] <= starts
+    return replace(rings, own_share=np.where(kept, rings.own_share, np.float32(0.0)))
+
+
+def _newest_first(column: pa.ChunkedArray) -> tuple[Ints, Ints, Floats]:
+    """Of a list column: row, place counted from the end, and value of every element."""
+    length = _lengths(column)
+    row = np.repeat(np.arange(len(length)), length)
+    age = np.repeat(np.cumsum(length), length) - 1 - np.arange(len(row))
+    return row, age, column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+
+
+def _lengths(column: pa.ChunkedArray) -> Ints:
+    return np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy(), dtype=np.int64)
+
+
+def _list(start: Ints, value: np.ndarray) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), pa.array(value), type=_LIST_TYPE)
