@@ -84,7 +84,8 @@ def _refit_days(series: pa.Table, settings: ForecastSettings) -> Iterator[date]:
 
 
 def _sample(series: pa.Table, day: date, settings: ForecastSettings) -> Weeks:
-    return weeks(series, day, settings.history_weeks + settings.training_weeks).take_pairs(settings.quality_pairs)
+    whole = weeks(series, day, settings.history_weeks + settings.training_weeks)
+    return whole.take_rows(settings.quality_rows, settings.history_weeks)
 
 
 def _measures(quality: Quality) -> dict[str, float]:

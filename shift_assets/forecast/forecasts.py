@@ -42,7 +42,7 @@ def fit(series: pa.Table, refit_day: date, settings: ForecastSettings, seed: int
     series: `interest_series` of one segment. The newest week only sizes the band.
     """
     end = settings.history_weeks + settings.training_weeks
-    sample = weeks(series, refit_day, end).take_pairs(settings.maximum_pairs)
+    sample = weeks(series, refit_day, end).take_rows(settings.maximum_rows, settings.history_weeks)
     rows = examples(sample, range(settings.history_weeks, end), settings).known()
     learned, sized = rows.where(rows.week < end - 1), rows.where(rows.week == end - 1)
     if min(len(learned), len(sized)) < LEAST_ROWS:

@@ -30,12 +30,15 @@ class Weeks:
     total: Floats  # [user, week], score of all categories
     segment: Floats  # [category, week], score of all users
 
-    def take_pairs(self, maximum: int) -> Weeks:
-        """Only the first users with no more than `maximum` pairs together; the segment's scores stay those of all.
+    def take_rows(self, maximum: int, first_week: int) -> Weeks:
+        """Only the first users with no more than `maximum` pairs on visited weeks, from `first_week` on, together.
 
-        Pseudonyms are keyed digests, so the first of them are a random sample, and the same one every time.
+        The segment's scores stay those of all. Pseudonyms are keyed digests, so the first of them are a random
+        sample, and the same one every time.
         """
-        n_users = int(np.searchsorted(np.cumsum(np.bincount(self.user, minlength=len(self.users))), maximum, "right"))
+        visited = (self.total[:, first_week:] > 0).sum(axis=1)
+        rows = np.cumsum(np.bincount(self.user, minlength=len(self.users)) * visited)
+        n_users = int(np.searchsorted(rows, maximum, "right"))
         n_pairs = int(np.searchsorted(self.user, n_users))
         return Weeks(
             self.last_day,
