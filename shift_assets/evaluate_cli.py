@@ -165,7 +165,7 @@ def _nested(row: NamedTuple) -> dict[str, Any]:
 
 def _print_qualities(found: Sequence[Quality], flagged: Sequence[Flagged], active_days: int) -> None:
     """Detectors against shifts, then against what is no shift, both after all active days."""
-    from shift_assets.shift.splices import DONORS
+    from shift_assets.contracts import DONORS
 
     last = [row for row in found if row.active_days == active_days]
     for title, kinds, told in (

@@ -11,6 +11,7 @@ from shift_assets.assets.interest import SERIES, STATE, interest_assets
 from shift_assets.assets.models import model_assets
 from shift_assets.assets.outcomes import outcome_assets
 from shift_assets.assets.recommendations import recommendation_assets
+from shift_assets.assets.self_check import self_check_assets
 from shift_assets.assets.serving import serving_assets
 from shift_assets.assets.shift import shift_assets
 from shift_assets.resources.platform import Platform
@@ -28,6 +29,7 @@ def all_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         *interest_assets(platform),
         *forecast_assets(platform),
         *shift_assets(platform),
+        *self_check_assets(platform),
         *model_assets(platform),
         *recommendation_assets(platform),
         *outcome_assets(platform),

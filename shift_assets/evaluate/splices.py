@@ -32,7 +32,7 @@ from shift_assets.shift.splices import CONSTRUCTIONS, UNSPLICED, Cases, Construc
 LEARNED, E_VALUE, POSTERIOR = "learned", "e_value", "posterior"
 FOLDS = 2
 """Parts of the users; the learned detector scores each part by a model that never saw one of its users."""
-CONTEXT_USERS = 4_000
+CONTEXT_USERS = 2_000
 """Users around those under test: enough to tell what the whole segment did on a day."""
 MAXIMUM_USERS = 1_000
 """Users under test: enough for an AUC within .02."""
@@ -282,11 +282,10 @@ def qualities(scored: Iterable[Scored], *, samples: int, seed: int, days: Sequen
     """
     found = []
     for (detector, construction), (whole, made) in _against_whole(scored).items():
-        pool = _Pool([*whole, *made], samples, seed)
-        first_made = sum(len(one.users) for one in whole)
+        pool, is_made = _pooled(whole, made, samples, seed)
         distance = np.concatenate([one.donor_distance for one in made])
         for day in days or range(1, pool.score.shape[1] + 1):
-            rates = pool.rates(np.arange(len(pool.score)) >= first_made, day)
+            rates = pool.rates(is_made, day)
             found.append(
                 Quality(
                     detector,
@@ -295,7 +294,7 @@ def qualities(scored: Iterable[Scored], *, samples: int, seed: int, days: Sequen
                     day,
                     pool.users,
                     len(distance),
-                    float(np.isneginf(pool.score[first_made:, day - 1]).mean()),
+                    float(np.isneginf(pool.score[is_made, day - 1]).mean()),
                     float(np.nanmean(distance)) if np.isfinite(distance).any() else float("nan"),
                     *(_estimate(rate) for rate in rates),
                 )
@@ -304,43 +303,56 @@ def qualities(scored: Iterable[Scored], *, samples: int, seed: int, days: Sequen
 
 
 def flagged_shares(
-    scored: Iterable[Scored], *, samples: int, seed: int, lines: Sequence[float] = LINES
+    scored: Iterable[Scored],
+    *,
+    samples: int,
+    seed: int,
+    lines: Sequence[float] = LINES,
+    detector: str = E_VALUE,
 ) -> list[Flagged]:
     """How many whole histories the e-value flags within 1, 2, … active days: M >= A on one of n days, at most n/A."""
     by_construction: dict[Construction, list[Scored]] = {}
     for one in scored:
-        if one.detector != E_VALUE:
+        if one.detector != detector:
             continue
         by_construction.setdefault(one.construction, []).append(one)
     found = []
     for construction, parts in by_construction.items():
         pool = _Pool(parts, samples, seed)
         for patience, day in product(lines, range(1, pool.score.shape[1] + 1)):
-            has_day = pool.has_day[:, day - 1]
-            weight = pool.weight[:, has_day]
-            is_over = pool.score[has_day, day - 1] >= np.log(patience)
-            share = weight @ is_over / np.maximum(weight.sum(axis=1), 1e-12)
-            found.append(
-                Flagged(
-                    construction.kind, patience, day, int(has_day.sum()), _estimate(share), min(1.0, day / patience)
-                )
-            )
+            share = pool.share_over(np.log(patience), day)
+            n_cases = int(pool.has_day[:, day - 1].sum())
+            found.append(Flagged(construction.kind, patience, day, n_cases, _estimate(share), min(1.0, day / patience)))
     return found
 
 
-def advantage(scored: Sequence[Scored], first: str, second: str, *, samples: int, seed: int, day: int) -> Estimate:
-    """AUC of detector `first` less that of `second` after `day` active days, mean over the shifts, same resamples."""
-    pairs = _against_whole(scored)
-    shifts = [construction for name, construction in pairs if name == first and construction.is_shift]
+def advantage(
+    scored: Iterable[Scored],
+    first: str,
+    second: str,
+    *,
+    samples: int,
+    seed: int,
+    day: int,
+    patience: float | None = None,
+) -> Estimate:
+    """AUC of detector `first` less that of `second` after `day` active days, mean over the shifts, same resamples.
+
+    With `patience`, the share of the shifts with M at the patience or above instead: what an e-value finds.
+    """
     gains = []
-    for construction in shifts:
-        auc = []
-        for name in (first, second):
-            whole, made = pairs[name, construction]
-            pool = _Pool([*whole, *made], samples, seed)
-            auc.append(pool.rates(np.arange(len(pool.score)) >= sum(len(one.users) for one in whole), day)[0])
-        gains.append(auc[0] - auc[1])
-    return _estimate(np.mean(gains, axis=0))
+    for (detector, construction), parts in _against_whole(scored).items():
+        if construction.is_shift and detector in (first, second):
+            pool, is_made = _pooled(*parts, samples, seed)
+            value = pool.rates(is_made, day)[0] if patience is None else pool.share_over(np.log(patience), day, is_made)
+            gains.append(value * ((detector == first) - (detector == second)))
+    return _estimate(np.sum(gains, axis=0) * 2 / max(len(gains), 1))
+
+
+def _pooled(whole: list[Scored], made: list[Scored], samples: int, seed: int) -> tuple[_Pool, NDArray[np.bool_]]:
+    """Both in one pool, and which of its histories were made."""
+    pool = _Pool([*whole, *made], samples, seed)
+    return pool, np.arange(len(pool.score)) >= sum(len(one.users) for one in whole)
 
 
 def _against_whole(
@@ -367,6 +379,12 @@ class _Pool:
         self.users = int(user.max(initial=-1)) + 1
         drawn = resamples(self.users, samples, seed)
         self.weight = np.vstack([np.ones(self.users), drawn])[:, user]  # [1 + sample, case]; first the data as it is
+
+    def share_over(self, line: float, day: int, of: NDArray[np.bool_] | None = None) -> Floats:
+        """Share of the histories (else of those that `of` marks) that came to the line, [1 + sample]."""
+        counted = self.has_day[:, day - 1] if of is None else self.has_day[:, day - 1] & of
+        weight = self.weight[:, counted]
+        return np.asarray(weight @ (self.score[counted, day - 1] >= line) / np.maximum(weight.sum(axis=1), 1e-12))
 
     def rates(self, is_made: NDArray[np.bool_], day: int) -> tuple[Floats, Floats, Floats, Floats]:
         """AUC, average precision, recall at 1 % and at 5 % of the whole flagged, [1 + sample] each."""

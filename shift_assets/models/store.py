@@ -84,7 +84,9 @@ def save(model: InterestModel, card: ModelCard, models: Path, segment: str) -> p
     digest = hashlib.sha256(weights).hexdigest()
     version = digest[:16]
     relative = Path(MODEL_NAME) / segment / f"{card.day.isoformat()}-{version}"
-    _publish({WEIGHTS: weights, CARD: card.as_json().encode(), README: card.as_markdown().encode()}, models / relative)
+    publish_folder(
+        {WEIGHTS: weights, CARD: card.as_json().encode(), README: card.as_markdown().encode()}, models / relative
+    )
     row = {
         "day": card.day,
         "segment": segment,
@@ -146,7 +148,8 @@ def _serialise(model: InterestModel) -> bytes:
     return content
 
 
-def _publish(files: dict[str, bytes], folder: Path) -> None:
+def publish_folder(files: dict[str, bytes], folder: Path) -> None:
+    """Write the files into `folder` in one rename; where it holds them already, it is left as it is."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
     try:

@@ -8,16 +8,15 @@ happened, so that seasons and promotions stay true. A judge of detectors and the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from shift_assets.contracts import DONORS
 from shift_assets.shift.histories import Histories
 from shift_assets.shift.rings import Floats, Ints, Rings, offsets, ragged_index
 
-Donor = Literal["random", "same_tier", "nearest_profile"]
 Kind = Literal["unspliced", "random", "same_tier", "nearest_profile", "placebo", "shuffled", "gift"]
-DONORS: tuple[Donor, ...] = get_args(Donor)
 TIERS = 3
 """Thirds of the users by their number of active days."""
 MINIMUM_DISTANCE = 0.3

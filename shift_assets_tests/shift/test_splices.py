@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from shift_assets.contracts import DONORS
 from shift_assets.shift.histories import Histories
 from shift_assets.shift.splices import (
     CONSTRUCTIONS,
-    DONORS,
     MINIMUM_DISTANCE,
     UNSPLICED,
     Cases,

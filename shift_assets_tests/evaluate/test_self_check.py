@@ -1,0 +1,94 @@
+"""Laws of the weekly self-check."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from shift_assets.contracts import BEHAVIORS, DETECTOR_SELF_CHECK, INTEREST_SERIES
+from shift_assets.evaluate.self_check import Checked, self_check
+from shift_assets.models.shift_detector import load, save
+from shift_assets.settings import SelfCheckSettings, Settings
+from shift_assets.shift.choice import choice
+from shift_assets.shift.histories import Histories
+from shift_assets_tests.shift.tastes import tasteful
+
+SETTINGS = Settings(
+    self_check=SelfCheckSettings(starts=(8, 12), posterior_windows=(8,), maximum_users=40, bootstrap_samples=30)
+)
+DAY = date(1970, 1, 1) + timedelta(days=20_119)
+
+
+def as_series(log: Histories) -> pa.Table:
+    rings, cells = log.rings, log.rings.score_entry
+    columns = {
+        "day": pa.array(rings.day[cells].astype(np.int32)).cast(pa.date32()),
+        "segment": ["north"] * len(cells),
+        "user_id": log.users.take(pa.array(rings.user[cells])),
+        "category": log.codes.decode(rings.category),
+        "score": rings.score,
+        **{f"n_{behavior}": np.zeros(len(cells), np.int64) for behavior in BEHAVIORS},
+        "n_view": rings.score.astype(np.int64),
+        "amount": np.zeros(len(cells)),
+    }
+    return INTEREST_SERIES.conform(pa.table(columns))
+
+
+@pytest.fixture(scope="module")
+def series() -> pa.Table:
+    return as_series(tasteful(45, seed=6, tastes=30))
+
+
+@pytest.fixture(scope="module")
+def checked(series: pa.Table) -> Checked:
+    return self_check(series, DAY, "north", SETTINGS)
+
+
+def test_the_rows_keep_their_contract_and_their_key(checked: Checked) -> None:
+    """One row per detector, setting, donor, mixture and active day; all shares lie within their interval."""
+    rows = DETECTOR_SELF_CHECK.conform(checked.rows).to_pylist()
+    keys = [tuple(row[name] for name in DETECTOR_SELF_CHECK.key) for row in rows]
+    assert len(keys) == len(set(keys)) == 4 * 4 * 8
+    for row in rows:
+        assert row["n_users"] == 40
+        for name in ("auc", "recall_at_5_percent", "placebo_false_share"):
+            assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+        assert (row["flagged_bound"] is not None) == (row["detector"] == "e_value")
+
+
+def test_one_e_value_and_one_posterior_are_chosen(checked: Checked) -> None:
+    chosen = {
+        (row["detector"], row["starts"], row["posterior_window"]) for row in checked.rows.to_pylist() if row["chosen"]
+    }
+    assert sorted(detector for detector, *_ in chosen if detector != "learned") == ["e_value", "posterior"]
+
+
+def test_the_same_log_gives_the_same_check(series: pa.Table, checked: Checked) -> None:
+    again = self_check(
+        series.take(pa.array(np.random.default_rng(0).permutation(series.num_rows))), DAY, "north", SETTINGS
+    )
+    assert again.rows.equals(checked.rows)
+
+
+def test_the_taught_detector_is_found_again(checked: Checked, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """By the path and digest in the rows; a changed file is refused."""
+    assert checked.model is not None
+    rows = checked.naming(*save(checked.model, tmp_path, "north", DAY))
+    found = choice(rows, SETTINGS.evidence)
+    assert found.model_path is not None
+    assert found.model_digest is not None
+    assert load(tmp_path, found.model_path, found.model_digest).to_bytes() == checked.model.to_bytes()
+    (tmp_path / found.model_path / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(ValueError, match="was changed after it was saved"):
+        load(tmp_path, found.model_path, found.model_digest)
+
+
+def test_too_few_users_are_said_in_the_rows() -> None:
+    few = self_check(as_series(tasteful(10, seed=6)), DAY, "north", SETTINGS)
+    (row,) = DETECTOR_SELF_CHECK.conform(few.rows).to_pylist()
+    assert (row["detector"], row["chosen"], few.model) == ("none", False, None)
+    assert row["note"].startswith("10 users have 8 active days on both sides")
+    assert choice(few.rows, SETTINGS.evidence).starts == SETTINGS.evidence.starts
