@@ -26,6 +26,9 @@ BASE_COLUMNS: dict[str, tuple[str, ...]] = {
         contracts.SHIFT_SIGNALS,
         contracts.SHIFT_ALERTS,
         contracts.SEGMENT_SHIFTS,
+        contracts.SEGMENT_EVENTS,
+        contracts.ALARM_CLUSTERS,
+        contracts.INTEREST_MOVES,
         contracts.RECOMMENDATIONS,
         contracts.ALERT_OUTCOMES,
         contracts.RECOMMENDATION_OUTCOMES,
@@ -259,6 +262,20 @@ PUBLIC_SEGMENT_SHIFTS = Table(
     ),
 )
 
+PUBLIC_INTEREST_MOVES = Table(
+    "interest_moves",
+    grain="one pair of categories between which users of one segment moved in the 28 days; rare moves are not listed",
+    key=("day", "segment", "from_category", "to_category"),
+    consumer="everybody",
+    own_columns=(
+        Column("from_category", _STRING, "Category whose share fell in the users' alarms"),
+        Column("to_category", _STRING, "Category whose share rose"),
+        _count("users", "Users who moved so"),
+        _number("share_of_leavers", "Their share of those who left; null unless both sides are many", "share 0..1"),
+        _number("lift", "That share over the one of all alarmed users; null where it is", "ratio"),
+    ),
+)
+
 PUBLIC_OUTCOMES = Table(
     "outcomes",
     grain="one day of one segment: the alarms whose horizon ended that day",
@@ -308,6 +325,7 @@ PUBLIC: dict[str, Table] = {
         PUBLIC_SHIFT_KINDS,
         PUBLIC_SEGMENT_TRENDS,
         PUBLIC_SEGMENT_SHIFTS,
+        PUBLIC_INTEREST_MOVES,
         PUBLIC_OUTCOMES,
         PUBLIC_RECOMMENDATION_QUALITY,
         PUBLIC_DATA_QUALITY,

@@ -150,4 +150,10 @@ _COHERENT: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         "alert_id": pseudonym("alert of", row["day"], pseudonym("user", row["segment"], int(row["alert_id"], 16) % 12))
     },
     "clean_events": lambda row: {"event_id": pseudonym("event", row["day"], row["segment"], row["source_row"])},
+    "interest_moves": lambda row: {
+        "antecedent": f"fell:{row['antecedent']}",
+        "consequent": f"rose:{row['consequent']}",
+        "n_users": row["n_users"] + 10,
+        "n_antecedent": row["n_users"] + row["n_antecedent"] + 10,
+    },
 }

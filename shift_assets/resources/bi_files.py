@@ -44,6 +44,9 @@ ACTIVATION_FILE = BiFile(
         ("base", contracts.USER_FEATURES),
         ("base", contracts.SHIFT_SIGNALS),
         ("base", contracts.SEGMENT_SHIFTS),
+        ("base", contracts.SEGMENT_EVENTS),
+        ("base", contracts.ALARM_CLUSTERS),
+        ("base", contracts.INTEREST_MOVES),
         ("base", contracts.RECOMMENDATION_OUTCOMES),
     ),
 )

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shift_assets.contracts import ALERT_KINDS, ALERT_OUTCOMES, INTEREST_SERIES, SHIFT_ALERTS, Partition
+from shift_assets.contracts import ALERT_KINDS, ALERT_OUTCOMES, INTEREST_MOVES, INTEREST_SERIES, SHIFT_ALERTS, Partition
 from shift_assets.resources.warehouse import Warehouse
 from shift_assets_tests.lakes import FIRST_DAY, new_lake, pseudonym, rows_of
 
@@ -137,6 +137,34 @@ def test_a_confirmed_share_has_many_users_on_both_sides(shown: Shown) -> None:
         if row["confirmed_share"] is not None:
             confirmed = round(row["confirmed_share"] * row["users_judged"])
             assert min(confirmed, row["users_judged"] - confirmed) >= MINIMUM_USERS
+
+
+def test_a_public_move_has_many_users_on_both_sides(tmp_path: Path) -> None:
+    """Moves of too few users are not listed; the share of leavers is told only where those who stayed are many."""
+    partition = Partition(FIRST_DAY, "uk")
+    sizes = [(users, users + stayed) for users in (1, 2, 3, 9) for stayed in (0, 1, 2, 3, 8)]
+    plain = [
+        {"antecedent": f"fell:c{n}", "consequent": "rose:garden", "n_users": users, "n_antecedent": leavers}
+        for n, (users, leavers) in enumerate(sizes)
+    ]
+    other = [
+        {"antecedent": "fell:mugs + fell:toys", "consequent": "rose:garden", "n_users": 9, "n_antecedent": 20},
+        {"antecedent": "rose:garden", "consequent": "fell:mugs", "n_users": 9, "n_antecedent": 20},
+    ]
+    rows = [{**partition._asdict(), "support": 0.1, "confidence": 0.5, "lift": 2.0, **row} for row in plain + other]
+    lake = new_lake(tmp_path)
+    claim = lake.claim(INTEREST_MOVES, [partition], "test")
+    lake.publish(INTEREST_MOVES, INTEREST_MOVES.conform(pa.Table.from_pylist(rows)), claim)
+    warehouse = Warehouse(tmp_path / "bi" / "warehouse.duckdb", MINIMUM_USERS)
+    warehouse.load(lake)
+    with warehouse.connection() as connection:
+        public = connection.table("public.interest_moves").to_arrow_table().to_pylist()
+    shown = {row["from_category"]: row for row in public}
+    many = {f"c{n}": leavers - users for n, (users, leavers) in enumerate(sizes) if users >= MINIMUM_USERS}
+    assert shown.keys() == many.keys()
+    for name, stayed in many.items():
+        told = (shown[name]["share_of_leavers"], shown[name]["lift"])
+        assert told == ((0.5, 2.0) if stayed >= MINIMUM_USERS else (None, None))
 
 
 def test_the_audit_finds_a_cell_that_is_withheld_alone() -> None:
