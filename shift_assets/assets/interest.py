@@ -107,7 +107,9 @@ def _state(platform: Platform, partitions: dg.MultiPartitionsDefinition) -> dg.A
             GROUP,
             {"numpy"},
             code_version(
-                ["shift_assets.shift"], settings, ["state", "signals", "evidence", "calibration", "alerts", "seed"]
+                ["shift_assets.shift"],
+                settings,
+                ["state", "signals", "evidence", "calibration", "alerts", "churn", "forecast", "seed"],
             ),
         ),
     )
@@ -151,16 +153,22 @@ def _advanced(
     platform: Platform, days: list[date], segment: str, p_values_from: date
 ) -> Iterator[tuple[date, pa.Table]]:
     """The state of each day, in order; raises MissingPartition when the day before the first was never made."""
+    from shift_assets.shift.churn import fit_churn, refit_day
     from shift_assets.shift.state import advance_range
 
-    before = None
+    before = churn = None
     if days[0] > keys.first_day(platform.settings):
         yesterday = days[0] - timedelta(days=1)
         platform.lake.require(INTEREST_STATE, [Partition(yesterday, segment)])
         before = platform.lake.read(INTEREST_STATE, first_day=yesterday, last_day=yesterday, segments=[segment])
+    refit = refit_day(days[0], platform.settings.forecast.refit_weekday)
+    if refit >= keys.first_day(platform.settings):
+        platform.lake.require(INTEREST_STATE, [Partition(refit, segment)])
+        fitted_on = platform.lake.read(INTEREST_STATE, first_day=refit, last_day=refit, segments=[segment])
+        churn = fit_churn(fitted_on, refit, platform.settings.churn)
     platform.lake.require(INTEREST_SERIES, [Partition(day, segment) for day in days])
     series = platform.read(INTEREST_SERIES, days[0], days[-1], [segment])
-    return advance_range(before, series, days, segment, platform.settings, p_values_from=p_values_from)
+    return advance_range(before, series, days, segment, platform.settings, churn=churn, p_values_from=p_values_from)
 
 
 def _user_features(platform: Platform, partitions: list[Partition]) -> pa.Table:

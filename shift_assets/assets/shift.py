@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets import partitions as keys
+from shift_assets.assets.forecasts import FORECASTS
 from shift_assets.assets.intake import CLEAN
 from shift_assets.assets.interest import SERIES, STATE
 from shift_assets.assets.pictures import alarms_by_day, signal_distribution
@@ -14,6 +17,7 @@ from shift_assets.assets.publishing import TableAsset, build
 from shift_assets.contracts import (
     ALARM_CLUSTERS,
     CLEAN_EVENTS,
+    INTEREST_FORECASTS,
     INTEREST_MOVES,
     INTEREST_SERIES,
     INTEREST_STATE,
@@ -43,9 +47,13 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             table=SHIFT_SIGNALS,
             group=GROUP,
             kinds=frozenset({"numpy"}),
-            deps=[STATE],
+            deps=[
+                STATE,
+                dg.AssetDep(FORECASTS, partition_mapping=keys.days_ago(7)),
+                dg.AssetDep(SERIES, partition_mapping=keys.window(7)),
+            ],
             compute=_signals,
-            code=["shift_assets.shift"],
+            code=["shift_assets.shift", "shift_assets.forecast"],
             sections=["state", "signals"],
             metrics=lambda rows: {
                 name: float(found)
@@ -62,7 +70,7 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             deps=[STATE, SIGNALS],
             compute=_alerts,
             code=["shift_assets.shift"],
-            sections=["state", "evidence", "calibration", "alerts", "seed"],
+            sections=["state", "evidence", "calibration", "alerts", "churn", "seed"],
             metrics=lambda rows: {
                 f"alarms_{status}": float(pc.sum(pc.equal(rows["status"], status)).as_py() or 0)
                 for status in ("opened", "continued", "closed")
@@ -109,7 +117,28 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
 def _signals(platform: Platform, partitions: list[Partition]) -> pa.Table:
     from shift_assets.shift.signals import shift_signals
 
-    return shift_signals(_states(platform, partitions), platform.settings)
+    return shift_signals(_states(platform, partitions), platform.settings, _forecast_errors(platform, partitions))
+
+
+def _forecast_errors(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    """By the forecasts of a week before; nothing where none was made."""
+    from shift_assets.forecast.forecasts import forecast_errors
+
+    week = timedelta(days=7)
+    days, segments = days_of(partitions), segments_of(partitions)
+    forecasts = platform.read(INTEREST_FORECASTS, days[0] - week, days[-1] - week, segments)
+    series = platform.read_window(INTEREST_SERIES, days, segments, 7)
+    found = []
+    for day, segment in partitions:
+        made = forecasts.filter((pc.field("day") == pa.scalar(day - week)) & (pc.field("segment") == segment))
+        errors = forecast_errors(made, series.filter(pc.field("segment") == segment))
+        of_partition = pa.table({"day": pa.array([day] * len(errors), pa.date32()), "segment": [segment] * len(errors)})
+        found.append(
+            of_partition.append_column("user_id", errors["user_id"]).append_column(
+                "forecast_error", errors["forecast_error"]
+            )
+        )
+    return pa.concat_tables(found)
 
 
 def _alerts(platform: Platform, partitions: list[Partition]) -> pa.Table:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from shift_assets.contracts import SHIFT_ALERTS
 from shift_assets.settings import AlertSettings, Settings
 from shift_assets.shift.calibration import q_values
+from shift_assets.shift.churn_alerts import churn_alerts
 from shift_assets.shift.episodes import MIX_KINDS
 from shift_assets.shift.evidence import daily_shares
 from shift_assets.shift.explain import CategoryChange, Story, explain
@@ -34,7 +35,8 @@ _PARTITION = ("day", "segment")
 
 
 def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings) -> pa.Table:
-    """`shift_alerts`: one row per user whose alarm the state opened, continued or closed on its day.
+    """`shift_alerts`: one row per user whose alarm the state opened, continued or closed on its day, and one per
+    churn warning that opened or closed.
 
     state: `interest_state` of whole (day, segment) partitions, because the segment's own move is read from the
     rings of all its users, and the q-values from the day's family; any number of partitions. signals:
@@ -57,8 +59,9 @@ def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings) -> pa.T
     learned = {(row["day"], row["segment"], row["user_id"]): row["model_shift_score"] for row in scored.to_pylist()}
     for row in rows:
         row["model_shift_score"] = learned.get((row["day"], row["segment"], row["user_id"]))
-    rows.sort(key=lambda row: (row["day"], row["segment"], row["alert_id"]))
-    return SHIFT_ALERTS.conform(pa.Table.from_pylist(rows, schema=SHIFT_ALERTS.schema))
+    found = SHIFT_ALERTS.conform(pa.Table.from_pylist(rows, schema=SHIFT_ALERTS.schema))
+    order = [(name, "ascending") for name in (*_PARTITION, "alert_id")]
+    return pa.concat_tables([found, churn_alerts(state, settings)]).sort_by(order)
 
 
 def since_onset(rings: Rings, onset_day: Ints, settings: Settings) -> Flags:

@@ -10,7 +10,7 @@ in their place changed no Brier score by more than .001 (benchmarks/RESULTS.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -210,6 +210,11 @@ def _calibration(logit: Floats, churned: Flags) -> tuple[float, float]:
 
     found = minimize(loss, identity, jac=True, method="L-BFGS-B")
     return float(found.x[0]), float(found.x[1])
+
+
+def refit_day(day: date, weekday: int) -> date:
+    """The last `weekday` (0: Monday) before `day`: the warnings of `day` are fitted on the state of its end."""
+    return day - timedelta(days=(day.weekday() - weekday - 1) % 7 + 1)
 
 
 @dataclass(frozen=True, slots=True)

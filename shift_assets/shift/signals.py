@@ -14,7 +14,7 @@ from shift_assets.shift.indicators import change_rate, distribution_distance, in
 from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, offsets, read_rings, ring_categories
 from shift_assets.shift.windows import contrast, recent_entries
 
-_LATER = ("forecast_error", "model_shift_score", "churn_probability")
+_OF_OTHERS = ("forecast_error", "model_shift_score")
 _RATES_TYPE = SHIFT_SIGNALS.column("change_rate_by_behavior").type
 
 
@@ -57,15 +57,20 @@ def indicators(rings: Rings, is_recent: Flags, n_categories: int, settings: Sign
     )
 
 
-def shift_signals(state: pa.Table, settings: Settings) -> pa.Table:
-    """`shift_signals` of the users of `interest_state` who were active on the state's day, sorted by user.
+def shift_signals(state: pa.Table, settings: Settings, scores: pa.Table | None = None) -> pa.Table:
+    """`shift_signals` of the users of `interest_state` who were active on the state's day, or whose churn warning
+    opened or closed on it, sorted by user.
 
     Any number of days and segments at once: a row stands for itself. Change rate, largest interest gap and
     distribution distance are those that the state carries, smoothed if `signals.ewma_half_life_active_days` is set;
-    the rates per behaviour and the total gap are those of the windows as they are. Columns of evidence, models and
-    churn are null.
+    the rates per behaviour and the total gap are those of the windows as they are. Evidence, confidence and churn
+    probability are the state's.
+
+    scores: what others say of these users, with columns `day`, `segment`, `user_id` and any of `forecast_error` and
+    `model_shift_score`; null where it has no row of a user.
     """
-    active = state.filter(pc.equal(state["last_active_day"], state["day"]))
+    shown = pc.or_(pc.equal(state["last_active_day"], state["day"]), state["churn_status"].is_valid())
+    active = state.filter(shown)
     active = active.sort_by([("day", "ascending"), ("segment", "ascending"), ("user_id", "ascending")])
     codes = CategoryCodes(ring_categories(active["recent_days"]))
     rings = read_rings(active["recent_days"], codes)
@@ -84,9 +89,26 @@ def shift_signals(state: pa.Table, settings: Settings) -> pa.Table:
         "evidence": active["evidence"],
         "confidence": active["confidence"],
         "p_value": active["p_value"],
-        **{name: pa.nulls(len(active), pa.float64()) for name in _LATER},
+        "churn_probability": active["churn_probability"],
+        **_found(scores, active),
     }
     return SHIFT_SIGNALS.conform(pa.table(columns))
+
+
+def _found(scores: pa.Table | None, active: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """The columns of `scores`, by row of `active`; null where it says nothing."""
+    out: dict[str, pa.Array | pa.ChunkedArray] = {name: pa.nulls(len(active), pa.float64()) for name in _OF_OTHERS}
+    if scores is None or scores.num_rows == 0:
+        return out
+    names, known = (_row_names(table) for table in (active, scores))
+    row = pc.index_in(names, value_set=known)
+    return out | {name: scores[name].take(row) for name in _OF_OTHERS if name in scores.column_names}
+
+
+def _row_names(table: pa.Table) -> pa.Array:
+    day = pc.cast(table["day"], pa.string())
+    names = pc.binary_join_element_wise(day, table["segment"], table["user_id"], "|")
+    return names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
 
 
 def _rates(rates: Floats) -> pa.Array:

@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 from shift_assets.contracts import BEHAVIORS, INTEREST_STATE
 from shift_assets.settings import AlertSettings, Settings
 from shift_assets.shift.calibration import shuffled_null
+from shift_assets.shift.churn import ChurnParameters, fit_churn
+from shift_assets.shift.churn_alerts import with_churn
 from shift_assets.shift.episodes import (
     MIX_KINDS,
     EvidenceLook,
@@ -70,6 +72,7 @@ FORGOTTEN = 1e-3
 _NO_DAY = -(2**31)
 _SMOOTHED = ("change_rate_ewma", "interest_gap_ewma", "distribution_distance_ewma")
 _ALERT_DAYS = ("alert_opened_day", "alert_onset_day", "alert_exceeded_day")
+_CHURN = ("churn_probability", "churn_opened_day", "churn_status")
 _PROFILES = ("profile", "former_profile")
 _LISTS = (*_PROFILES, "recent_days", "log_evidence", "run_length")
 _ALERT = ("alert_id", "alert_kind", *_ALERT_DAYS)
@@ -82,14 +85,16 @@ def advance(
     segment: str,
     settings: Settings,
     *,
+    churn: ChurnParameters | None = None,
     with_p_values: bool = True,
 ) -> pa.Table:
     """The state as of the end of `day`, one row per user ever active, sorted by user.
 
     state: `interest_state` of the day before, in any order of rows; None or empty at the beginning.
     series_of_day: `interest_series` of this day and segment, in any order of rows; empty where nobody came.
-    with_p_values: without them the column is null, which saves time and changes nothing else, unless the alarm rule
-    is `discovery`: then they are always there.
+    churn: parameters of the churn warnings, from the state of an earlier day (`refit_day`); without them nothing is
+    said about churn. with_p_values: without them the column is null, which saves time and changes nothing else,
+    unless the alarm rule is `discovery`: then they are always there.
 
     Users active today get the day at the end of their ring, their profile decayed and added to, their indicators
     and their alarm evaluated. All others keep everything, but an alarm that closed yesterday is forgotten and one
@@ -104,7 +109,7 @@ def advance(
     active = pc.unique(series["user_id"])
     carried = _carry(known, day, settings.alerts)
     if len(active) == 0:
-        return carried
+        return with_churn(carried, churn, day, settings.churn)
     row_of_active = pc.index_in(active, value_set=known["user_id"])
     touched = _advance_active(
         known, row_of_active, active, series, day=day, segment=segment, settings=settings, with_p_values=with_p_values
@@ -117,7 +122,8 @@ def advance(
     replaced = row_of_active.is_valid().to_numpy(zero_copy_only=False)
     source[row_of_active.drop_null().to_numpy()] = len(carried) + np.flatnonzero(replaced)
     merged = source[pc.sort_indices(order).to_numpy()]
-    return pa.concat_tables([carried, touched]).take(pa.array(merged)).combine_chunks()
+    state = pa.concat_tables([carried, touched]).take(pa.array(merged)).combine_chunks()
+    return with_churn(state, churn, day, settings.churn)
 
 
 def advance_range(
@@ -127,12 +133,14 @@ def advance_range(
     segment: str,
     settings: Settings,
     *,
+    churn: ChurnParameters | None = None,
     p_values_from: date | None = None,
 ) -> Iterator[tuple[date, pa.Table]]:
     """`advance` over consecutive days in order; yields every day with its state.
 
-    series: `interest_series` of these days and this segment; other days in it are not looked at. p_values_from:
-    first day whose p-values are wanted; None: all.
+    series: `interest_series` of these days and this segment; other days in it are not looked at. churn:
+    parameters from the state of `refit_day` of the first of the days; they are fitted anew at the end of every such
+    day. p_values_from: first day whose p-values are wanted; None: all.
     """
     day_numbers = series["day"].cast(pa.int32()).to_numpy()
     order = np.argsort(day_numbers, kind="stable")
@@ -141,7 +149,9 @@ def advance_range(
         first, last = np.searchsorted(day_numbers, [_number(day), _number(day) + 1])
         wanted = p_values_from is None or day >= p_values_from
         rows = series.slice(int(first), int(last - first))
-        state = advance(state, rows, day, segment, settings, with_p_values=wanted)
+        state = advance(state, rows, day, segment, settings, churn=churn, with_p_values=wanted)
+        if day.weekday() == settings.forecast.refit_weekday:
+            churn = fit_churn(state, day, settings.churn)
         yield day, state
 
 
@@ -263,6 +273,7 @@ def _advance_active(
         "p_value": pa.array(p_value, from_pandas=True),
         **{name: pa.array(value, from_pandas=True) for name, value in zip(_SMOOTHED, smoothed, strict=True)},
         **alarms.columns(),
+        **{name: before[name] for name in _CHURN},
         "gap_count": pa.array(gap_count + returned),
         "gap_mean_days": _running_mean(before["gap_mean_days"], gap_count, gap, returned),
         "gap_square_mean": _running_mean(before["gap_square_mean"], gap_count, gap**2, returned),
