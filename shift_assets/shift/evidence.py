@@ -23,6 +23,7 @@ divided by it.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -116,7 +117,7 @@ def trace_rings(rings: Rings, n_categories: int, settings: EvidenceSettings) -> 
     out = nothing(len(rings.day))
     borders = np.flatnonzero(np.diff(rings.day[order], prepend=np.iinfo(np.int64).min))
     mass = np.zeros(n_categories)
-    for first, last in zip(borders, [*borders[1:], len(order)], strict=True):
+    for first, last in itertools.pairwise([*borders, len(order)]):
         entries = order[first:last]
         users = user[entries]
         before = memory.profile[users].sum(axis=0, dtype=np.float64)
