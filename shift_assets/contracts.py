@@ -516,6 +516,20 @@ SHIFT_ALERTS = Table(
         _share("p_value", "p-value under no shift", nullable=True),
         _share("q_value", "p-value adjusted over the day's users without an open alarm", nullable=True),
         _share("model_shift_score", "Score of the learned detector", nullable=True),
+        Column(
+            "ranking",
+            _STRING,
+            "What ranks the day's alarms, as the newest self-check chose",
+            nullable=True,
+            allowed=("posterior", "learned"),
+        ),
+        _share("ranking_score", "Its value: the confidence, or the score of the learned detector", nullable=True),
+        _share(
+            "placebo_false_share",
+            "Measured by the newest self-check: share of users left as they are, but for the order of their days, whom "
+            "the alarm statistic flags within the active days that the check looks at",
+            nullable=True,
+        ),
         Column("onset_day", _DAY, "First active day of the new interest"),
         Column(
             "rising",

@@ -25,6 +25,7 @@ from shift_assets.assets.publishing import (
 from shift_assets.automation.conditions import content_changed
 from shift_assets.contracts import (
     CLEAN_EVENTS,
+    DETECTOR_SELF_CHECK,
     INTEREST_SERIES,
     INTEREST_STATE,
     ITEM_FEATURES,
@@ -33,6 +34,7 @@ from shift_assets.contracts import (
 )
 from shift_assets.resources.lake import EMPTY_DIGEST, Published, content_digests
 from shift_assets.resources.platform import Platform, days_of, segments_of
+from shift_assets.shift.choice import IN_FORCE_DAYS
 
 GROUP = "interest"
 SNAPSHOTS_PER_COMMIT = 7
@@ -99,7 +101,11 @@ def _state(platform: Platform, partitions: dg.MultiPartitionsDefinition) -> dg.A
     @dg.asset(
         name=STATE,
         partitions_def=partitions,
-        deps=[SERIES, dg.AssetDep(STATE, partition_mapping=keys.days_ago(1))],
+        deps=[
+            SERIES,
+            dg.AssetDep(STATE, partition_mapping=keys.days_ago(1)),
+            dg.AssetDep(DETECTOR_SELF_CHECK.name, partition_mapping=keys.window_before(IN_FORCE_DAYS)),
+        ],
         backfill_policy=backfill_policy(single_run=True),
         retry_policy=TRANSIENT_RETRY,
         **declared(
@@ -168,7 +174,22 @@ def _advanced(
         churn = fit_churn(fitted_on, refit, platform.settings.churn)
     platform.lake.require(INTEREST_SERIES, [Partition(day, segment) for day in days])
     series = platform.read(INTEREST_SERIES, days[0], days[-1], [segment])
-    return advance_range(before, series, days, segment, platform.settings, churn=churn, p_values_from=p_values_from)
+    return advance_range(
+        before,
+        series,
+        days,
+        segment,
+        platform.settings,
+        churn=churn,
+        checks=self_checks(platform, days, [segment]),
+        p_values_from=p_values_from,
+    )
+
+
+def self_checks(platform: Platform, days: list[date], segments: list[str]) -> pa.Table:
+    """The self-checks that may choose for these days; where none was made, the settings' own windows hold."""
+    first = days[0] - timedelta(days=IN_FORCE_DAYS)
+    return platform.read(DETECTOR_SELF_CHECK, first, days[-1] - timedelta(days=1), segments)
 
 
 def _user_features(platform: Platform, partitions: list[Partition]) -> pa.Table:

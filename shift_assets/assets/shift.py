@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 from shift_assets import partitions as keys
 from shift_assets.assets.forecasts import FORECASTS
 from shift_assets.assets.intake import CLEAN
-from shift_assets.assets.interest import SERIES, STATE
+from shift_assets.assets.interest import SERIES, STATE, self_checks
 from shift_assets.assets.pictures import alarms_by_day, signal_distribution
 from shift_assets.assets.publishing import TableAsset, build
 from shift_assets.contracts import (
     ALARM_CLUSTERS,
     CLEAN_EVENTS,
+    DETECTOR_SELF_CHECK,
     INTEREST_FORECASTS,
     INTEREST_MOVES,
     INTEREST_SERIES,
@@ -28,6 +29,7 @@ from shift_assets.contracts import (
     Partition,
 )
 from shift_assets.resources.platform import Platform, days_of, segments_of
+from shift_assets.shift.choice import IN_FORCE_DAYS, choice, newest_check
 
 GROUP = "shift"
 SIGNALS, ALERTS = SHIFT_SIGNALS.name, SHIFT_ALERTS.name
@@ -42,6 +44,7 @@ CHUNK_DAYS = 14
 def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
     partitions = keys.day_segment_partitions(platform.settings, platform.source)
     window = keys.window(SEGMENT_WINDOW_DAYS)
+    checks = dg.AssetDep(DETECTOR_SELF_CHECK.name, partition_mapping=keys.window_before(IN_FORCE_DAYS))
     tables = [
         TableAsset(
             table=SHIFT_SIGNALS,
@@ -51,9 +54,10 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 STATE,
                 dg.AssetDep(FORECASTS, partition_mapping=keys.days_ago(7)),
                 dg.AssetDep(SERIES, partition_mapping=keys.window(7)),
+                checks,
             ],
             compute=_signals,
-            code=["shift_assets.shift", "shift_assets.forecast"],
+            code=["shift_assets.shift", "shift_assets.forecast", "shift_assets.models.shift_detector"],
             sections=["state", "signals"],
             metrics=lambda rows: {
                 name: float(found)
@@ -67,7 +71,7 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             table=SHIFT_ALERTS,
             group=GROUP,
             kinds=frozenset({"numpy"}),
-            deps=[STATE, SIGNALS],
+            deps=[STATE, SIGNALS, checks],
             compute=_alerts,
             code=["shift_assets.shift"],
             sections=["state", "evidence", "calibration", "alerts", "churn", "seed"],
@@ -117,10 +121,28 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
 def _signals(platform: Platform, partitions: list[Partition]) -> pa.Table:
     from shift_assets.shift.signals import shift_signals
 
-    return shift_signals(_states(platform, partitions), platform.settings, _forecast_errors(platform, partitions))
+    states = _states(platform, partitions)
+    scores = (_forecast_errors(platform, partitions), _learned_scores(platform, partitions, states))
+    return shift_signals(states, platform.settings, [pa.concat_tables(found) for found in scores if found])
 
 
-def _forecast_errors(platform: Platform, partitions: list[Partition]) -> pa.Table:
+def _learned_scores(platform: Platform, partitions: list[Partition], states: pa.Table) -> list[pa.Table]:
+    """By the model that the newest self-check before a day taught; nothing where none did."""
+    from shift_assets.models.shift_detector import load, shift_scores
+
+    checks = self_checks(platform, days_of(partitions), segments_of(partitions))
+    found = []
+    for day, segment in partitions:
+        chosen = choice(newest_check(checks, segment, day), platform.settings.evidence)
+        if chosen.model_path is None or chosen.model_digest is None:
+            continue
+        model = load(platform.settings.models, chosen.model_path, chosen.model_digest)
+        state = states.filter((pc.field("day") == pa.scalar(day)) & (pc.field("segment") == segment))
+        found.append(shift_scores(model, state))
+    return found
+
+
+def _forecast_errors(platform: Platform, partitions: list[Partition]) -> list[pa.Table]:
     """By the forecasts of a week before; nothing where none was made."""
     from shift_assets.forecast.forecasts import forecast_errors
 
@@ -132,21 +154,19 @@ def _forecast_errors(platform: Platform, partitions: list[Partition]) -> pa.Tabl
     for day, segment in partitions:
         made = forecasts.filter((pc.field("day") == pa.scalar(day - week)) & (pc.field("segment") == segment))
         errors = forecast_errors(made, series.filter(pc.field("segment") == segment))
-        of_partition = pa.table({"day": pa.array([day] * len(errors), pa.date32()), "segment": [segment] * len(errors)})
-        found.append(
-            of_partition.append_column("user_id", errors["user_id"]).append_column(
-                "forecast_error", errors["forecast_error"]
-            )
-        )
-    return pa.concat_tables(found)
+        columns = {"day": pa.array([day] * len(errors), pa.date32()), "segment": pa.array([segment] * len(errors), pa.string())}
+        found.append(pa.table({**columns, **{name: errors[name] for name in errors.column_names}}))
+    return found
 
 
 def _alerts(platform: Platform, partitions: list[Partition]) -> pa.Table:
     from shift_assets.shift.alerts import shift_alerts
 
     days = days_of(partitions)
-    signals = platform.read(SHIFT_SIGNALS, days[0], days[-1], segments_of(partitions))
-    return shift_alerts(_states(platform, partitions), signals, platform.settings)
+    segments = segments_of(partitions)
+    signals = platform.read(SHIFT_SIGNALS, days[0], days[-1], segments)
+    checks = self_checks(platform, days, segments)
+    return shift_alerts(_states(platform, partitions), signals, platform.settings, checks)
 
 
 def _states(platform: Platform, partitions: list[Partition]) -> pa.Table:

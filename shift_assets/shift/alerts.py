@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from shift_assets.contracts import SHIFT_ALERTS
 from shift_assets.settings import AlertSettings, Settings
 from shift_assets.shift.calibration import q_values
+from shift_assets.shift.choice import choice, newest_check
 from shift_assets.shift.churn_alerts import churn_alerts
 from shift_assets.shift.episodes import MIX_KINDS
 from shift_assets.shift.evidence import daily_shares
@@ -34,13 +35,14 @@ _EPOCH = date(1970, 1, 1)
 _PARTITION = ("day", "segment")
 
 
-def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings) -> pa.Table:
+def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings, checks: pa.Table | None = None) -> pa.Table:
     """`shift_alerts`: one row per user whose alarm the state opened, continued or closed on its day, and one per
     churn warning that opened or closed.
 
     state: `interest_state` of whole (day, segment) partitions, because the segment's own move is read from the
     rings of all its users, and the q-values from the day's family; any number of partitions. signals:
-    `shift_signals` of the same; gives the learned detector's score.
+    `shift_signals` of the same; gives the learned detector's score. checks: rows of `detector_self_check`; the newest
+    before a day says what ranks the day's alarms, and how many of the users it knew to be steady it flagged.
 
     Old and new profile are the means of the daily score shares of the ring's days before and since the onset; where
     the ring no longer reaches back so far, those of the reference and the recent window. Magnitude is their total
@@ -53,12 +55,16 @@ def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings) -> pa.T
     right about the segment.
     """
     rows = [row for part in _partitions(state) for row in _partition_alerts(part, settings)]
-    scored = signals.filter(signals["model_shift_score"].is_valid()).select(
-        [*_PARTITION, "user_id", "model_shift_score"]
-    )
+    scored = signals.select([*_PARTITION, "user_id", "model_shift_score"]).drop_null()
     learned = {(row["day"], row["segment"], row["user_id"]): row["model_shift_score"] for row in scored.to_pylist()}
     for row in rows:
-        row["model_shift_score"] = learned.get((row["day"], row["segment"], row["user_id"]))
+        score = learned.get((row["day"], row["segment"], row["user_id"]))
+        chosen = None if checks is None else choice(newest_check(checks, row["segment"], row["day"]), settings.evidence)
+        by_score = chosen is not None and chosen.ranking == "learned" and score is not None
+        row["model_shift_score"] = score
+        row["ranking"] = "learned" if by_score else "posterior"
+        row["ranking_score"] = score if by_score else row["confidence"]
+        row["placebo_false_share"] = chosen and chosen.placebo_false_share
     found = SHIFT_ALERTS.conform(pa.Table.from_pylist(rows, schema=SHIFT_ALERTS.schema))
     order = [(name, "ascending") for name in (*_PARTITION, "alert_id")]
     return pa.concat_tables([found, churn_alerts(state, settings)]).sort_by(order)

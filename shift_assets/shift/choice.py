@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.settings import EvidenceSettings
+
+IN_FORCE_DAYS = 28
+"""Days for which what a weekly self-check chose stays in force when no newer one was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,11 @@ class Choice:
 
 
 def newest_check(self_check: pa.Table, segment: str, day: date) -> pa.Table:
-    """Rows of `detector_self_check` of the last check of `segment` before `day`; none where there was none."""
+    """Rows of the last check of `segment` in the `IN_FORCE_DAYS` days before `day`; none where there was none."""
     before = self_check.filter(
-        pc.and_(pc.equal(self_check["segment"], segment), pc.less(self_check["day"], pa.scalar(day, pa.date32())))
+        (pc.field("segment") == segment)
+        & (pc.field("day") < pa.scalar(day, pa.date32()))
+        & (pc.field("day") >= pa.scalar(day - timedelta(days=IN_FORCE_DAYS), pa.date32()))
     )
     return before.filter(pc.equal(before["day"], pc.max(before["day"])))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,7 @@ def indicators(rings: Rings, is_recent: Flags, n_categories: int, settings: Sign
     )
 
 
-def shift_signals(state: pa.Table, settings: Settings, scores: pa.Table | None = None) -> pa.Table:
+def shift_signals(state: pa.Table, settings: Settings, scores: Iterable[pa.Table] = ()) -> pa.Table:
     """`shift_signals` of the users of `interest_state` who were active on the state's day, or whose churn warning
     opened or closed on it, sorted by user.
 
@@ -66,8 +67,8 @@ def shift_signals(state: pa.Table, settings: Settings, scores: pa.Table | None =
     the rates per behaviour and the total gap are those of the windows as they are. Evidence, confidence and churn
     probability are the state's.
 
-    scores: what others say of these users, with columns `day`, `segment`, `user_id` and any of `forecast_error` and
-    `model_shift_score`; null where it has no row of a user.
+    scores: what others say of these users: tables with columns `day`, `segment`, `user_id` and one of
+    `forecast_error` and `model_shift_score`; null where there is no row of a user.
     """
     shown = pc.or_(pc.equal(state["last_active_day"], state["day"]), state["churn_status"].is_valid())
     active = state.filter(shown)
@@ -95,14 +96,14 @@ def shift_signals(state: pa.Table, settings: Settings, scores: pa.Table | None =
     return SHIFT_SIGNALS.conform(pa.table(columns))
 
 
-def _found(scores: pa.Table | None, active: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
-    """The columns of `scores`, by row of `active`; null where it says nothing."""
+def _found(scores: Iterable[pa.Table], active: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """The columns of `scores`, by row of `active`; null where they say nothing."""
     out: dict[str, pa.Array | pa.ChunkedArray] = {name: pa.nulls(len(active), pa.float64()) for name in _OF_OTHERS}
-    if scores is None or scores.num_rows == 0:
-        return out
-    names, known = (_row_names(table) for table in (active, scores))
-    row = pc.index_in(names, value_set=known)
-    return out | {name: scores[name].take(row) for name in _OF_OTHERS if name in scores.column_names}
+    names = _row_names(active)
+    for table in scores:
+        row = pc.index_in(names, value_set=_row_names(table))
+        out |= {name: table[name].take(row) for name in _OF_OTHERS if name in table.column_names}
+    return out
 
 
 def _row_names(table: pa.Table) -> pa.Array:

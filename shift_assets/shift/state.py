@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from shift_assets.contracts import BEHAVIORS, INTEREST_STATE
 from shift_assets.settings import AlertSettings, Settings
 from shift_assets.shift.calibration import shuffled_null
+from shift_assets.shift.choice import choice, newest_check
 from shift_assets.shift.churn import ChurnParameters, fit_churn
 from shift_assets.shift.churn_alerts import with_churn
 from shift_assets.shift.episodes import (
@@ -134,13 +135,15 @@ def advance_range(
     settings: Settings,
     *,
     churn: ChurnParameters | None = None,
+    checks: pa.Table | None = None,
     p_values_from: date | None = None,
 ) -> Iterator[tuple[date, pa.Table]]:
     """`advance` over consecutive days in order; yields every day with its state.
 
     series: `interest_series` of these days and this segment; other days in it are not looked at. churn:
     parameters from the state of `refit_day` of the first of the days; they are fitted anew at the end of every such
-    day. p_values_from: first day whose p-values are wanted; None: all.
+    day. checks: rows of `detector_self_check`; the newest of the segment before a day chooses that day's windows.
+    p_values_from: first day whose p-values are wanted; None: all.
     """
     day_numbers = series["day"].cast(pa.int32()).to_numpy()
     order = np.argsort(day_numbers, kind="stable")
@@ -149,10 +152,19 @@ def advance_range(
         first, last = np.searchsorted(day_numbers, [_number(day), _number(day) + 1])
         wanted = p_values_from is None or day >= p_values_from
         rows = series.slice(int(first), int(last - first))
-        state = advance(state, rows, day, segment, settings, churn=churn, with_p_values=wanted)
+        chosen = settings_of_day(settings, checks, segment, day)
+        state = advance(state, rows, day, segment, chosen, churn=churn, with_p_values=wanted)
         if day.weekday() == settings.forecast.refit_weekday:
             churn = fit_churn(state, day, settings.churn)
         yield day, state
+
+
+def settings_of_day(settings: Settings, checks: pa.Table | None, segment: str, day: date) -> Settings:
+    """The settings with the windows of the evidence that the newest self-check before `day` chose, if there is one."""
+    if checks is None or checks.num_rows == 0:
+        return settings
+    chosen = choice(newest_check(checks, segment, day), settings.evidence)
+    return settings.model_copy(update={"evidence": chosen.evidence(settings.evidence)})
 
 
 def _carry(state: pa.Table, day: date, settings: AlertSettings) -> pa.Table:
