@@ -8,12 +8,15 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import typer
 
 from shift_assets.cli import app, main
+from shift_assets.contracts import INTEREST_SERIES, Partition
 from shift_assets.settings import load_settings
 from shift_assets_tests.installations import FIRST_DAY, SOURCE, new_installation
+from shift_assets_tests.shift.tastes import as_series, tasteful
 
 COMMANDS = [
     "demo",
@@ -167,3 +170,22 @@ def test_the_installed_module_tells_a_mistake_without_a_traceback(tmp_path: Path
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.startswith("error ")
     assert "Traceback" not in found.stderr
+
+
+def test_evaluate_shifts_scores_every_detector_on_the_log_at_hand(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """The report is one JSON object, and the scores of users lie in the home."""
+    platform = new_installation(tmp_path / "home")
+    home, segment = platform.settings.home, platform.source.segment_keys[0]
+    series = as_series(tasteful(26, seed=3, tastes=20), segment)
+    found = {Partition(day, segment) for day in series["day"].to_pylist()}
+    series = series.sort_by("day")
+    platform.lake.publish(INTEREST_SERIES, series, platform.lake.claim(INTEREST_SERIES, sorted(found), "test"))
+    told = call("evaluate", "shifts", "--home", home, "--seeds", 1, "--json")
+    assert told.code == 0, told.err
+    report = json.loads(told.out)
+    assert report["segments"] == [segment]
+    detectors = {row["detector"] for row in report["qualities"]}
+    assert {"learned", "posterior", "e_value", "js_distance"} <= detectors
+    scores = pq.read_table(report["scores"])
+    assert set(scores.column_names) == set(report["columns"])
+    assert set(scores["detector"].to_pylist()) == detectors

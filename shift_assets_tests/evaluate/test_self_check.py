@@ -8,33 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shift_assets.contracts import BEHAVIORS, DETECTOR_SELF_CHECK, INTEREST_SERIES
+from shift_assets.contracts import DETECTOR_SELF_CHECK
 from shift_assets.evaluate.self_check import Checked, self_check
 from shift_assets.models.shift_detector import load, save
 from shift_assets.settings import SelfCheckSettings, Settings
 from shift_assets.shift.choice import choice
-from shift_assets.shift.histories import Histories
-from shift_assets_tests.shift.tastes import tasteful
+from shift_assets_tests.shift.tastes import as_series, tasteful
 
 SETTINGS = Settings(
     self_check=SelfCheckSettings(starts=(8, 12), posterior_windows=(8,), maximum_users=40, bootstrap_samples=30)
 )
 DAY = date(1970, 1, 1) + timedelta(days=20_119)
-
-
-def as_series(log: Histories) -> pa.Table:
-    rings, cells = log.rings, log.rings.score_entry
-    columns = {
-        "day": pa.array(rings.day[cells].astype(np.int32)).cast(pa.date32()),
-        "segment": ["north"] * len(cells),
-        "user_id": log.users.take(pa.array(rings.user[cells])),
-        "category": log.codes.decode(rings.category),
-        "score": rings.score,
-        **{f"n_{behavior}": np.zeros(len(cells), np.int64) for behavior in BEHAVIORS},
-        "n_view": rings.score.astype(np.int64),
-        "amount": np.zeros(len(cells)),
-    }
-    return INTEREST_SERIES.conform(pa.table(columns))
 
 
 @pytest.fixture(scope="module")

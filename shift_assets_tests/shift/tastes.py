@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from shift_assets.contracts import BEHAVIORS
+from shift_assets.contracts import BEHAVIORS, INTEREST_SERIES
 from shift_assets.shift.histories import Histories
 from shift_assets.shift.rings import CategoryCodes, Rings, offsets
 
@@ -36,3 +36,19 @@ def tasteful(users: int, seed: int, *, tastes: int = 4, days: tuple[int, int] = 
             counts,
         ),
     )
+
+
+def as_series(log: Histories, segment: str = "north") -> pa.Table:
+    """The histories as `interest_series`."""
+    rings, cells = log.rings, log.rings.score_entry
+    columns = {
+        "day": pa.array(rings.day[cells].astype(np.int32)).cast(pa.date32()),
+        "segment": [segment] * len(cells),
+        "user_id": log.users.take(pa.array(rings.user[cells])),
+        "category": log.codes.decode(rings.category),
+        "score": rings.score,
+        **{f"n_{behavior}": np.zeros(len(cells), np.int64) for behavior in BEHAVIORS},
+        "n_view": rings.score.astype(np.int64),
+        "amount": np.zeros(len(cells)),
+    }
+    return INTEREST_SERIES.conform(pa.table(columns))
