@@ -334,6 +334,12 @@ INTEREST_STATE = Table(
         Column("evidence", _FLOAT, "Log of the alarm statistic M on the last scored day", unit="nats", nullable=True),
         _share("confidence", "Posterior of a recent shift on the last scored day", nullable=True),
         _share("p_value", "p-value of the evidence; null for users without score today", nullable=True),
+        _share(
+            "q_value",
+            "p-value adjusted over the tests and alarms of the last 28 days; null for users with an open alarm, too",
+            nullable=True,
+        ),
+        Column("last_alert_day", _DAY, "Day on which the user's last alarm opened", nullable=True),
         Column("change_rate_ewma", _FLOAT, "Smoothed change rate carried forward", nullable=True),
         Column("interest_gap_ewma", _FLOAT, "Smoothed interest gap carried forward", nullable=True),
         Column("distribution_distance_ewma", _FLOAT, "Smoothed distribution distance carried forward", nullable=True),
@@ -514,7 +520,11 @@ SHIFT_ALERTS = Table(
         _share("magnitude_high", "Magnitude: upper end of its 90 % interval", nullable=True),
         _share("confidence", "Posterior probability of a shift", nullable=True),
         _share("p_value", "p-value under no shift", nullable=True),
-        _share("q_value", "p-value adjusted over the day's users without an open alarm", nullable=True),
+        _share(
+            "q_value",
+            "Share of false alarms among those of the last 28 days with p-values up to this; of the opening day only",
+            nullable=True,
+        ),
         _share("model_shift_score", "Score of the learned detector", nullable=True),
         Column(
             "ranking",

@@ -93,8 +93,8 @@ class EvidenceSettings(_Section):
     null_learning: float = Field(
         0.5, ge=0, le=1, description="How far the days since a possible start count for the old profile: 1 in full"
     )
-    day_cap: float = Field(4.0, gt=1, description="Most that one day may multiply the evidence by")
-    minimum_days_before: int = Field(8, ge=1, description="Scored days that must lie before a start")
+    day_cap: float = Field(3.0, gt=1, description="Most that one day may multiply the evidence by")
+    minimum_days_before: int = Field(4, ge=1, description="Scored days that must lie before a start")
     least_share: float = Field(
         0.002, ge=0, lt=1, description="Categories below this share of the segment's profiles are watched as one"
     )
@@ -124,13 +124,13 @@ class AlertSettings(_Section):
         "evidence", description="evidence: the e-value M; threshold: lines on the classic indicators, for comparison"
     )
     rule: Literal["patience", "discovery"] = Field(
-        "patience", description="What opens an alarm of the evidence: M at the patience, or the day's discoveries"
+        "patience", description="What opens an alarm of the evidence: M at the patience, or the q-value at q"
     )
     patience_active_days: float = Field(
         10.0, gt=1, description="A: a user who does not change raises at most one false alarm in so many active days"
     )
     false_discovery_rate: float = Field(
-        0.1, gt=0, lt=1, description="q: share of false alarms in a day's list of discoveries"
+        0.1, gt=0, lt=1, description="q: share of false alarms among the discoveries of four weeks"
     )
 
     change_rate: float = Field(2.0, gt=0, description="threshold: line for |log2(1 + change rate)|; 2: 4 times, or 1/4")

@@ -154,7 +154,8 @@ def _forecast_errors(platform: Platform, partitions: list[Partition]) -> list[pa
     for day, segment in partitions:
         made = forecasts.filter((pc.field("day") == pa.scalar(day - week)) & (pc.field("segment") == segment))
         errors = forecast_errors(made, series.filter(pc.field("segment") == segment))
-        columns = {"day": pa.array([day] * len(errors), pa.date32()), "segment": pa.array([segment] * len(errors), pa.string())}
+        keys_of = {"day": pa.scalar(day, pa.date32()), "segment": pa.scalar(segment)}
+        columns = {name: pa.repeat(value, len(errors)) for name, value in keys_of.items()}
         found.append(pa.table({**columns, **{name: errors[name] for name in errors.column_names}}))
     return found
 

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts import SHIFT_ALERTS
 from shift_assets.settings import AlertSettings, Settings
-from shift_assets.shift.calibration import q_values
 from shift_assets.shift.choice import choice, newest_check
 from shift_assets.shift.churn_alerts import churn_alerts
 from shift_assets.shift.episodes import MIX_KINDS
@@ -40,9 +39,9 @@ def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings, checks:
     churn warning that opened or closed.
 
     state: `interest_state` of whole (day, segment) partitions, because the segment's own move is read from the
-    rings of all its users, and the q-values from the day's family; any number of partitions. signals:
-    `shift_signals` of the same; gives the learned detector's score. checks: rows of `detector_self_check`; the newest
-    before a day says what ranks the day's alarms, and how many of the users it knew to be steady it flagged.
+    rings of all its users; any number of partitions. signals: `shift_signals` of the same; gives the learned
+    detector's score. checks: rows of `detector_self_check`; the newest before a day says what ranks the day's
+    alarms, and how many of the users it knew to be steady it flagged.
 
     Old and new profile are the means of the daily score shares of the ring's days before and since the onset; where
     the ring no longer reaches back so far, those of the reference and the recent window. Magnitude is their total
@@ -50,8 +49,7 @@ def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings, checks:
     evidence has it). Severity is told by magnitude, at the cut points of the settings; that of a surge or fade of the
     threshold detector by |log2(1 + change rate)|.
 
-    The q-value is the p-value adjusted by Benjamini and Hochberg over the day's users without an alarm open before:
-    those opened with q-value up to q are a list whose share of false alarms is q, as far as `shift.calibration` is
+    Those opened with q-value up to q are a list whose share of false alarms is q, as far as `shift.calibration` is
     right about the segment.
     """
     rows = [row for part in _partitions(state) for row in _partition_alerts(part, settings)]
@@ -96,7 +94,6 @@ def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any
     onsets = np.array([(alarm["alert_onset_day"] - _EPOCH).days for alarm in alarms], dtype=np.int64)
     own = rings.take_users(users)
     own = replace(own, score=daily_shares(own))
-    q_value = q_values(np.where(_in_family(state), _floats(state["p_value"]), np.nan))[users]
     sides = contrast(own, since_onset(own, onsets, settings), len(codes))
     before, after = _dense(sides, sides.share_before(), len(codes)), _dense(sides, sides.share_after(), len(codes))
     platform = PlatformMix(rings, len(codes))
@@ -135,7 +132,7 @@ def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any
                 "magnitude_high": max(high, magnitude),
                 "confidence": alarm["confidence"],
                 "p_value": alarm["p_value"],
-                "q_value": None if np.isnan(q_value[row]) else float(q_value[row]),
+                "q_value": alarm["q_value"],
                 "onset_day": story.onset_day,
                 "rising": [_as_row(change) for change in story.rising],
                 "falling": [_as_row(change) for change in story.falling],
@@ -159,15 +156,6 @@ def severity(by_mix: bool, magnitude: float, change_rate: float | None, settings
     return "high" if size >= cuts[1] else "medium" if size >= cuts[0] else "low"
 
 
-def _in_family(state: pa.Table) -> Flags:
-    """Whether a user had no open alarm this morning, [user]."""
-    news = [
-        name is None or status == "opened"
-        for name, status in zip(state["alert_id"].to_pylist(), state["alert_status"].to_pylist(), strict=True)
-    ]
-    return np.array(news, dtype=bool)
-
-
 def _magnitude_interval(days_before: Floats, days_after: Floats, seed: list[int]) -> tuple[float, float]:
     """5 % and 95 % quantile of the total variation distance of both profiles; days per category, [category]."""
     met = (days_before + days_after) > 0
@@ -176,10 +164,6 @@ def _magnitude_interval(days_before: Floats, days_after: Floats, seed: list[int]
     old, new = (random.dirichlet(days[met] + spread, DRAWS) for days in (days_before, days_after))
     low, high = np.quantile(np.abs(new - old).sum(axis=1) / 2, [0.05, 0.95])
     return float(low), float(high)
-
-
-def _floats(column: pa.ChunkedArray) -> Floats:
-    return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
 def _changes(order: Ints, moved: Flags, names: list[str], before: Floats, after: Floats) -> list[CategoryChange]:

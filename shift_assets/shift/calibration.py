@@ -22,6 +22,8 @@ TAIL = 0.02
 """Part of the null sample behind the tail beyond it, exponential in log M: an e-value's tail is a power at most."""
 COUNTED = 5
 """Samples as large or larger that suffice to count instead."""
+FAMILY_DAYS = 28
+"""Calendar days whose discoveries are one list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,18 @@ def shuffled_null(
     return Null(np.sort(log_e[(last < settings.days_kept) & ~np.isnan(log_e)]))
 
 
-def q_values(p: Floats) -> Floats:
-    """Benjamini-Hochberg adjusted p-values, the shape of `p` (1-d); nan stays nan and is not in the family.
+def q_values(p: Floats, tests_before: int = 0, found_before: int = 0) -> Floats:
+    """False-discovery-adjusted p-values, the shape of `p` (1-d); nan stays nan and is not in the family.
 
-    Source: Benjamini and Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995).
+    The list whose share of false alarms is bounded is that of the last weeks, not of one day: with few users a day
+    without a single shift is common, and whatever is found on it is false. So the family is today's tests together
+    with `tests_before` of the days before, of which `found_before` were discoveries; without these two it is the
+    adjustment of Benjamini and Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995).
     """
-    from scipy.stats import false_discovery_control
-
     out = np.full(len(p), np.nan)
-    known = ~np.isnan(p)
-    if known.any():
-        out[known] = false_discovery_control(p[known])
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    rank = np.arange(1, len(order) + 1)
+    adjusted = p[order] * (tests_before + len(order)) / (found_before + rank)
+    out[order] = np.minimum(np.minimum.accumulate(adjusted[::-1])[::-1], 1.0)
     return out

@@ -3,7 +3,7 @@
 **Of the evidence**, for a user's scored day:
 
 - An alarm opens on the day on which the statistic M comes to stand at the patience A or above, having stood below
-  it before (or, by rule `discovery`, on which the user is among the day's discoveries). What stayed above since an
+  it before (or, by rule `discovery`, on which the user's q-value comes to q or below). What stayed above since an
   alarm closed by time does not open another.
 - Its kind: `return` where the risen categories were already strong in the profile from before; `surge` where
   something came on top and next to nothing went; `fade` where something went and next to nothing came; else
@@ -36,7 +36,6 @@ from datetime import date
 import numpy as np
 
 from shift_assets.settings import AlertSettings
-from shift_assets.shift.calibration import q_values
 from shift_assets.shift.rings import Flags, Floats, Ints, Rings, Weights, ragged_index
 from shift_assets.shift.windows import contrast
 
@@ -124,7 +123,7 @@ class EvidenceLook:
 
     before: Floats  # log M on the scored day before
     now: Floats  # log M today; nan for a user active without score
-    p_value: Floats  # nan where not asked for
+    q_value: Floats  # nan where not asked for, and for users with an open alarm
     scored_since_onset: Ints  # scored days from the open alarm's onset to today
 
 
@@ -133,22 +132,17 @@ def evidence_transition(
 ) -> Transition:
     """Apply the rule of the evidence; `is_open`, `days_unrenewed` [user] as of this morning.
 
-    By rule `discovery` the family is everybody with a scored day today and no open alarm; without p-values nothing
-    opens.
+    By rule `discovery` nothing opens without q-values.
     """
     line = np.log(settings.patience_active_days)
     with np.errstate(invalid="ignore"):
         stood = look.before >= line
-        if settings.rule == "discovery":
-            family = ~is_open & ~stood & ~np.isnan(look.now)
-            found = q_values(np.where(family, look.p_value, np.nan)) <= settings.false_discovery_rate
-        else:
-            found = look.now >= line
+        by_patience, by_discovery = look.now >= line, look.q_value <= settings.false_discovery_rate
         quiet = look.now < QUIET * line
     settled = is_open & (look.scored_since_onset >= starts)
     calm = quiet | (np.isnan(look.now) & (days_unrenewed >= settings.close_after_days))
     return Transition(
-        opened=~is_open & ~stood & found,
+        opened=~is_open & ~stood & (by_discovery if settings.rule == "discovery" else by_patience),
         continued=is_open & ~settled & ~calm & ~np.isnan(look.now),
         closed=settled | (is_open & calm),
         by_mix=np.zeros(len(is_open), dtype=bool),

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from shift_assets.settings import EvidenceSettings
 from shift_assets.shift.histories import Histories
-from shift_assets.shift.rings import Floats, Ints, Rings
+from shift_assets.shift.rings import Flags, Floats, Ints, Rings
 
 ALARM_PRIOR_DAYS = 1.0
 """Weight of the base mix in the new mix behind M, in days; the base is half own profile, half segment, because
@@ -63,6 +63,12 @@ class Memory(NamedTuple):
     share_start: Ints  # [entry + 1]
     category: Ints  # [share]
     share: Singles  # [share]; becomes the share without the platform's part once its day is done
+
+    def forget(self, users: Flags) -> None:
+        """Spend the evidence of these users [user]: what they do now is their normal, no regime has begun."""
+        self.log_evidence[users] = 0.0
+        self.run[users] = 0.0
+        self.run[users, -1] = 1.0
 
     @classmethod
     def of_nobody_yet(cls, rings: Rings, n_categories: int, starts: int) -> Memory:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts import BEHAVIORS, INTEREST_STATE
 from shift_assets.settings import AlertSettings, Settings
-from shift_assets.shift.calibration import shuffled_null
+from shift_assets.shift.calibration import FAMILY_DAYS, q_values, shuffled_null
 from shift_assets.shift.choice import choice, newest_check
 from shift_assets.shift.churn import ChurnParameters, fit_churn
 from shift_assets.shift.churn_alerts import with_churn
@@ -34,7 +34,7 @@ from shift_assets.shift.episodes import (
     kind_of_change,
     transition,
 )
-from shift_assets.shift.evidence import Evidence, advance_day, nothing, segment_mix
+from shift_assets.shift.evidence import Memory, advance_day, nothing, segment_mix
 from shift_assets.shift.indicators import ewma
 from shift_assets.shift.memory import (
     forget_older_than_starts,
@@ -159,6 +159,14 @@ def advance_range(
         yield day, state
 
 
+def _lately(known: pa.Table, day: date) -> tuple[int, int]:
+    """Tests and discoveries of the segment in the family's days before `day`."""
+    first = pa.scalar(day - timedelta(days=FAMILY_DAYS - 1), pa.date32())
+    days = known["recent_days"].combine_chunks().flatten().field("day")
+    tests, found = (pc.sum(pc.greater_equal(values, first)).as_py() or 0 for values in (days, known["last_alert_day"]))
+    return int(tests), int(found)
+
+
 def settings_of_day(settings: Settings, checks: pa.Table | None, segment: str, day: date) -> Settings:
     """The settings with the windows of the evidence that the newest self-check before `day` chose, if there is one."""
     if checks is None or checks.num_rows == 0:
@@ -177,7 +185,8 @@ def _carry(state: pa.Table, day: date, settings: AlertSettings) -> pa.Table:
     for name in _ALERT:
         columns[name] = pc.if_else(over, pa.scalar(None, state[name].type), state[name])
     columns["alert_status"] = pc.if_else(closes, pa.scalar("closed"), pa.scalar(None, pa.string()))
-    columns["p_value"] = pa.nulls(len(state), pa.float64())
+    for name in ("p_value", "q_value"):
+        columns[name] = pa.nulls(len(state), pa.float64())
     columns["day"] = pa.chunked_array([pa.repeat(pa.scalar(day, pa.date32()), len(state))])
     return pa.table(columns, schema=INTEREST_STATE.schema)
 
@@ -211,26 +220,15 @@ def _advance_active(
     )
 
     # 1. the evidence of the day
-    decay = settings.evidence.decay
-    mass = profile_mass(known["profile"], codes)
-    watch = watched_categories(mass, settings.evidence.least_share)
-    old_profile = read_weights(before["profile"], codes)
-    memory = recall(before, rings, old_profile, watch, settings.evidence)
-    found = nothing(len(rings.day))
-    scored = np.flatnonzero(is_scored(rings)[rings.start[1:] - 1])
-    mix = segment_mix(sum_by(watch[0], mass, watch[1]))
-    advance_day(memory, scored, rings.start[scored + 1] - 1, mix, settings=settings.evidence, out=found)
-    rings = forget_older_than_starts(replace(rings, own_share=memory.share), settings.evidence.starts)
-    profile = _decay_and_add(old_profile, rings, scored, decay, max(len(codes), 1))
+    said = _evidence_of_day(
+        known, before, rings, codes, day=day, segment=segment, settings=settings, with_p_values=with_p_values
+    )
+    rings, profile = said.rings, said.profile
     former = read_weights(before["former_profile"], codes)
-    newest = rings.start[1:] - 1
-    p_value = np.full(n_users, np.nan)
-    if with_p_values or settings.alerts.rule == "discovery":
-        seed = [settings.seed, _number(day), zlib.crc32(segment.encode())]
-        history = rings.take_users(scored)
-        history = replace(history, category=watch[0][history.category])
-        null = shuffled_null(history, watch[1], settings.calibration, settings.evidence, seed)
-        p_value = null.p_values(found.log_e[newest])
+    alarms = _Alarms(before, day)
+    # Whoever stays above the line since an alarm closed by time has been told of: no new test.
+    told = alarms.is_open | (_floats(before["evidence"]) >= np.log(settings.alerts.patience_active_days))
+    q_value = q_values(np.where(told, np.nan, said.p_value), *_lately(known, day))
 
     # 2. the classic indicators
     previous = [_floats(before[name]) for name in _SMOOTHED]
@@ -243,21 +241,18 @@ def _advance_active(
     ]
 
     # 3. the alarms
-    alarms = _Alarms(before, day)
-    view = _View(rings, shares_of(rings), [profile, former], len(codes), decay)
+    view = _View(rings, shares_of(rings), [profile, former], len(codes), settings.evidence.decay)
     if settings.alerts.detector == "evidence":
         look = EvidenceLook(
             before=_floats(before["evidence"]),
-            now=found.log_e[newest],
-            p_value=p_value,
+            now=said.log_e,
+            q_value=q_value,
             scored_since_onset=alarms.scored_since_onset(rings),
         )
         alarms.judge_evidence(look, settings)
-        alarms.open_by_evidence(active.to_pylist(), view, found, settings.alerts)
+        alarms.open_by_evidence(active.to_pylist(), view, said.onset, settings.alerts)
         profile, former = _settle(profile, former, view, alarms)
-        memory.log_evidence[alarms.settled] = 0.0
-        memory.run[alarms.settled] = 0.0
-        memory.run[alarms.settled, -1] = 1.0
+        said.memory.forget(alarms.settled)
     else:
         alarms.judge_thresholds(
             excess(*previous, n_days=old_rings.n_days, settings=settings.alerts, segment=segment),
@@ -279,10 +274,14 @@ def _advance_active(
         "profile": write_weights(profile, codes),
         "former_profile": write_weights(former, codes),
         "recent_days": write_rings(rings, codes),
-        **memory_columns(memory),
-        "evidence": _kept_where_nan(found.log_e[newest], before["evidence"]),
-        "confidence": _kept_where_nan(found.posterior[newest], before["confidence"]),
-        "p_value": pa.array(p_value, from_pandas=True),
+        **memory_columns(said.memory),
+        "evidence": _kept_where_nan(said.log_e, before["evidence"]),
+        "confidence": _kept_where_nan(said.posterior, before["confidence"]),
+        "p_value": pa.array(said.p_value, from_pandas=True),
+        "q_value": pa.array(q_value, from_pandas=True),
+        "last_alert_day": pc.if_else(
+            pa.array(alarms.to_open), pa.scalar(day, pa.date32()), before["last_alert_day"].combine_chunks()
+        ),
         **{name: pa.array(value, from_pandas=True) for name, value in zip(_SMOOTHED, smoothed, strict=True)},
         **alarms.columns(),
         **{name: before[name] for name in _CHURN},
@@ -291,6 +290,59 @@ def _advance_active(
         "gap_square_mean": _running_mean(before["gap_square_mean"], gap_count, gap**2, returned),
     }
     return pa.table([columns[name] for name in INTEREST_STATE.schema.names], schema=INTEREST_STATE.schema)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the evidence says of the users active today; nan, and -1, for a user without score."""
+
+    rings: Rings  # with `own_share` of today
+    profile: Weights
+    memory: Memory
+    log_e: Floats  # [user]
+    posterior: Floats  # [user]
+    onset: Ints  # [user], entry
+    p_value: Floats  # [user], nan where not asked for
+
+
+def _evidence_of_day(
+    known: pa.Table,
+    before: pa.Table,
+    rings: Rings,
+    codes: CategoryCodes,
+    *,
+    day: date,
+    segment: str,
+    settings: Settings,
+    with_p_values: bool,
+) -> _Said:
+    """known: the state of everybody; before: its rows of the users active today; rings: their days, today's last."""
+    mass = profile_mass(known["profile"], codes)
+    watch = watched_categories(mass, settings.evidence.least_share)
+    profile = read_weights(before["profile"], codes)
+    memory = recall(before, rings, profile, watch, settings.evidence)
+    found = nothing(len(rings.day))
+    newest = rings.start[1:] - 1
+    scored = np.flatnonzero(is_scored(rings)[newest])
+    mix = segment_mix(sum_by(watch[0], mass, watch[1]))
+    advance_day(memory, scored, newest[scored], mix, settings=settings.evidence, out=found)
+    rings = forget_older_than_starts(replace(rings, own_share=memory.share), settings.evidence.starts)
+    p_value = np.full(rings.n_users, np.nan)
+    if with_p_values or settings.alerts.rule == "discovery":
+        seed = [settings.seed, _number(day), zlib.crc32(segment.encode())]
+        history = rings.take_users(scored)
+        history = replace(history, category=watch[0][history.category])
+        null = shuffled_null(history, watch[1], settings.calibration, settings.evidence, seed)
+        p_value = null.p_values(found.log_e[newest])
+    return _Said(
+        rings=rings,
+        profile=_decay_and_add(profile, rings, scored, settings.evidence.decay, max(len(codes), 1)),
+        memory=memory,
+        log_e=found.log_e[newest],
+        posterior=found.posterior[newest],
+        onset=found.onset[newest],
+        p_value=p_value,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,20 +379,19 @@ class _Alarms:
         self.opened, self.onset, self.exceeded = (
             np.where(over, _NO_DAY, _integers(before[name].cast(pa.int32()), _NO_DAY)) for name in _ALERT_DAYS
         )
+        self.is_open = np.array([kind is not None for kind in self.kind], dtype=bool)  # this morning
         self.status: list[str | None] = [None] * len(over)
         self.to_open = self.by_mix = self.settled = np.zeros(len(over), dtype=bool)
 
     def scored_since_onset(self, rings: Rings) -> Ints:
         """Scored days from the open alarm's onset on, [user]; 0 without an open alarm."""
         since = is_scored(rings) & (rings.day >= np.repeat(self.onset, rings.n_days))
-        is_open = np.array([kind is not None for kind in self.kind], dtype=bool)
-        return np.where(is_open, np.bincount(rings.user[since], minlength=rings.n_users), 0)
+        return np.where(self.is_open, np.bincount(rings.user[since], minlength=rings.n_users), 0)
 
     def judge_evidence(self, look: EvidenceLook, settings: Settings) -> None:
         """Mark what is continued, closed, or to be opened, by the evidence."""
-        is_open = np.array([kind is not None for kind in self.kind], dtype=bool)
         unrenewed = _number(self.day) - self.exceeded
-        step = evidence_transition(look, is_open, unrenewed, settings.evidence.starts, settings.alerts)
+        step = evidence_transition(look, self.is_open, unrenewed, settings.evidence.starts, settings.alerts)
         self._mark(step)
         self.settled = step.settled
 
@@ -361,13 +412,13 @@ class _Alarms:
                 self.status[user] = status
         self.to_open = step.opened
 
-    def open_by_evidence(self, user_ids: list[str], view: _View, found: Evidence, settings: AlertSettings) -> None:
+    def open_by_evidence(self, user_ids: list[str], view: _View, onset: Ints, settings: AlertSettings) -> None:
         """Name the alarms that open, with the likeliest start as onset, and say what sort each is."""
         users = np.flatnonzero(self.to_open)
         if len(users) == 0:
             return
         self._name(users, user_ids)
-        entry = found.onset[view.rings.start[users + 1] - 1]
+        entry = onset[users]
         self.onset[users] = view.rings.day[entry]
         is_after = view.since(users, entry)
         kinds = kind_of_change(view.rings, users, is_after, view.n_categories)

@@ -85,10 +85,10 @@ def test_the_ring_holds_the_last_active_days(log):
 
 
 def test_a_user_who_does_not_come_is_carried_unchanged():
-    """On a day without a visit everything of a user stays, but for the day of the row and its p-value."""
+    """On a day without a visit everything of a user stays, but for the day of the row and its test."""
     states = states_of({"ann": [{"a": 2}, {"b": 1}, {}, {}], "bob": [{"a": 1}] * 4}, SMALL)
     before, after = row_of(states[1], "ann"), row_of(states[3], "ann")
-    assert {**before, "day": day(3), "p_value": None} == after
+    assert {**before, "day": day(3), "p_value": None, "q_value": None} == after
 
 
 def test_the_profile_decays_by_active_days():
