@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ CUTS = 80
 
 
 class Checked(NamedTuple):
-    """Rows of `detector_self_check`, their model columns still empty, and the detector that was taught."""
+    """Rows of `detector_self_check`, their model columns still empty, and the detector taught, where one was judged."""
 
     rows: pa.Table
     model: ShiftModel | None
@@ -85,7 +86,9 @@ def self_check(series: pa.Table, day: date, segment: str, settings: Settings) ->
     )
     chosen = _chosen(scored, candidates, settings)
     rows = list(_rows(scored, candidates, chosen, settings))
-    model = fit(found, check.active_days, settings.seed, maximum_users=check.maximum_users, cuts=CUTS)
+    model = None
+    if any(row["detector"] == LEARNED for row in rows):
+        model = fit(found, check.active_days, settings.seed, maximum_users=check.maximum_users, cuts=CUTS)
     return Checked(
         _table([{"day": day, "segment": segment, "n_users": min(users, check.maximum_users), **row} for row in rows]),
         model,
@@ -169,7 +172,7 @@ def _rows(
             "kept": row.kept,
             "active_days": row.active_days,
             "n_cases": row.cases,
-            "donor_distance": row.donor_distance,
+            "donor_distance": _known(row.donor_distance),
             **_measured(row),
             **_parts("placebo_false_share", placebo[key]),
             **(_parts("flagged_share", whole[key].share) if key in whole else {}),
@@ -178,13 +181,21 @@ def _rows(
         }
 
 
-def _measured(row: Quality) -> dict[str, float]:
+def _measured(row: Quality) -> dict[str, float | None]:
     estimates = ("auc", "average_precision", "recall_at_1_percent", "recall_at_5_percent")
     return {name: value for each in estimates for name, value in _parts(each, getattr(row, each)).items()}
 
 
-def _parts(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+def _parts(name: str, estimate: Estimate) -> dict[str, float | None]:
+    return {
+        name: _known(estimate.value),
+        f"{name}_low": _known(estimate.low),
+        f"{name}_high": _known(estimate.high),
+    }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _nothing(day: date, segment: str, users: int, check: SelfCheckSettings) -> dict[str, Any]:

@@ -242,6 +242,9 @@ def _scored(segment: str, seed: int, detector: str, cases: Cases, scores: Floats
     )
 
 
+_NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
+
+
 class Quality(NamedTuple):
     """A detector on the histories of one construction, against the same users' whole histories.
 
@@ -278,13 +281,15 @@ def qualities(scored: Iterable[Scored], *, samples: int, seed: int, days: Sequen
     """Every detector on every construction after each of `days` active days (else all), pooled over segments and seeds.
 
     Intervals: 95 %, bootstrap over users; a user's histories of all seeds go together. Only histories that have so
-    many active days count.
+    many active days count; a construction of which there are none has no row.
     """
     found = []
     for (detector, construction), (whole, made) in _against_whole(scored).items():
         pool, is_made = _pooled(whole, made, samples, seed)
         distance = np.concatenate([one.donor_distance for one in made])
         for day in days or range(1, pool.score.shape[1] + 1):
+            if not pool.has_day[is_made, day - 1].any():
+                continue
             rates = pool.rates(is_made, day)
             found.append(
                 Quality(
@@ -320,8 +325,10 @@ def flagged_shares(
     for construction, parts in by_construction.items():
         pool = _Pool(parts, samples, seed)
         for patience, day in product(lines, range(1, pool.score.shape[1] + 1)):
-            share = pool.share_over(np.log(patience), day)
             n_cases = int(pool.has_day[:, day - 1].sum())
+            if not n_cases:
+                continue
+            share = pool.share_over(np.log(patience), day)
             found.append(Flagged(construction.kind, patience, day, n_cases, _estimate(share), min(1.0, day / patience)))
     return found
 
@@ -339,14 +346,19 @@ def advantage(
     """AUC of detector `first` less that of `second` after `day` active days, mean over the shifts, same resamples.
 
     With `patience`, the share of the shifts with M at the patience or above instead: what an e-value finds.
+    Constructions without a history of so many days are left out; nan where all are.
     """
     gains = []
     for (detector, construction), parts in _against_whole(scored).items():
         if construction.is_shift and detector in (first, second):
             pool, is_made = _pooled(*parts, samples, seed)
+            if not pool.has_day[is_made, day - 1].any():
+                continue
             value = pool.rates(is_made, day)[0] if patience is None else pool.share_over(np.log(patience), day, is_made)
             gains.append(value * ((detector == first) - (detector == second)))
-    return _estimate(np.sum(gains, axis=0) * 2 / max(len(gains), 1))
+    if not gains:
+        return _NOTHING
+    return _estimate(np.sum(gains, axis=0) * 2 / len(gains))
 
 
 def _pooled(whole: list[Scored], made: list[Scored], samples: int, seed: int) -> tuple[_Pool, NDArray[np.bool_]]:
@@ -407,5 +419,6 @@ class _Pool:
 
 
 def _estimate(values: Floats) -> Estimate:
-    """The first value, and the interval of the others."""
-    return interval(float(values[0]), values[1:][np.isfinite(values[1:])])
+    """The first value, and the interval of the others; nan where there is none."""
+    replicates = values[1:][np.isfinite(values[1:])]
+    return interval(float(values[0]), replicates) if len(replicates) else _NOTHING._replace(value=float(values[0]))

@@ -76,3 +76,23 @@ def test_too_few_users_are_said_in_the_rows() -> None:
     assert (row["detector"], row["chosen"], few.model) == ("none", False, None)
     assert row["note"].startswith("10 users have 8 active days on both sides")
     assert choice(few.rows, SETTINGS.evidence).starts == SETTINGS.evidence.starts
+
+
+def test_users_of_one_taste_have_no_other_profile() -> None:
+    """Nobody lies far enough from anybody: the nearest profile has no rows, and nothing in the others is NaN."""
+    alike = self_check(as_series(tasteful(24, seed=6, tastes=1)), DAY, "north", _few(24))
+    kinds = set(alike.rows["kind"].to_pylist())
+    assert kinds == {"random", "same_tier"}
+    assert not any(value != value for row in alike.rows.to_pylist() for value in row.values())  # noqa: PLR0124
+
+
+def test_no_detector_is_kept_that_was_not_judged() -> None:
+    """18 users are enough to teach, their halves are not: no row could say where the model is."""
+    few = self_check(as_series(tasteful(18, seed=6, tastes=30)), DAY, "north", _few(18))
+    assert "learned" not in few.rows["detector"].to_pylist()
+    assert few.model is None
+
+
+def _few(users: int) -> Settings:
+    check = SETTINGS.self_check.model_copy(update={"minimum_users": 12, "maximum_users": users})
+    return SETTINGS.model_copy(update={"self_check": check})

@@ -146,6 +146,27 @@ def test_advantage_is_the_difference_of_the_means(scored: list[Scored], found: d
     assert advantage(twin, "twin", "chance", samples=40, seed=1, day=8) == pytest.approx((0.0, 0.0, 0.0))
 
 
+@pytest.mark.parametrize("cases", [0, 1])
+def test_what_cannot_be_measured_is_left_out(scored: list[Scored], cases: int) -> None:
+    """A construction without cases has no row and moves no mean; an only case that no resample drew, no interval."""
+    few = [_first(one, cases) if one.construction == Construction("random", 0.4) else one for one in scored]
+    for seed in range(8):
+        rows = [row for row in qualities(few, samples=1, seed=seed, days=[8]) if row.kept == 0.4]
+        assert len(rows) == (4 if cases else 0)
+        gain = advantage(few, "truth", "chance", samples=1, seed=seed, day=8)
+        assert gain.value > 0.2
+    assert np.isnan(advantage([], "truth", "chance", samples=1, seed=1, day=8).low)
+
+
+def _first(one: Scored, cases: int) -> Scored:
+    """Only the first cases."""
+    columns = {
+        name: getattr(one, name)[:cases]
+        for name in ("users", "donors", "fold", "cut_day", "donor_distance", "score_of_day", "has_day")
+    }
+    return replace(one, **columns)
+
+
 def test_flagged_shares_stand_beside_their_bound(scored: list[Scored]) -> None:
     """n active days under patience A: at most n / A."""
     renamed = [replace(one, detector="e_value") for one in scored if one.detector == "truth"]
