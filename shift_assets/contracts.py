@@ -377,7 +377,7 @@ INTEREST_STATE = Table(
 
 SHIFT_SIGNALS = Table(
     "shift_signals",
-    grain="one user active that day",
+    grain="one user active that day, or whose churn warning opened or closed",
     key=("day", "user_id"),
     consumer="shift alerts, analysts",
     own_columns=(
@@ -414,7 +414,14 @@ SHIFT_SIGNALS = Table(
             "Jensen-Shannon distance (base 2) of the smoothed category distributions",
             nullable=True,
         ),
-        Column("forecast_error", _FLOAT, "Residual of the interest forecast", nullable=True),
+        Column(
+            "forecast_error",
+            _FLOAT,
+            "Largest |residual| over its conformal band among the user's categories; above 1 the week fell outside",
+            unit="ratio",
+            nullable=True,
+            minimum=0,
+        ),
         _share("model_shift_score", "Score of the learned shift detector", nullable=True),
         Column("evidence", _FLOAT, "Log of the alarm statistic M, an e-value for a shift", unit="nats", nullable=True),
         _share("confidence", "Posterior probability of a recent shift", nullable=True),
@@ -457,7 +464,13 @@ FORECAST_QUALITY = Table(
         Column("n_rows", _INT, "User-category weeks judged, all out of time", unit="count", minimum=1),
         Column("mse", _FLOAT, "Mean squared error", unit="share^2", minimum=0),
         Column("mae", _FLOAT, "Mean absolute error", unit="share", minimum=0),
-        Column("r2", _FLOAT, "1 - squared error over that of the mean share", maximum=1),
+        Column(
+            "r2",
+            _FLOAT,
+            "1 - squared error over that of the mean share; null: all shares were the same",
+            nullable=True,
+            maximum=1,
+        ),
         _share("coverage", "Part of the users' weeks with every category inside its band"),
         Column("band", _FLOAT, "Mean half width of the conformal band", unit="share", minimum=0),
         Column(

@@ -9,7 +9,7 @@ import difflib
 import os
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -73,7 +73,9 @@ class StateSettings(_Section):
 
     recent_active_days: int = Field(7, ge=1, description="Recent window, in the user's active days")
     reference_active_days: int = Field(28, ge=1, description="Reference window before it, in active days")
-    keep_days: int = Field(35, ge=2, description="Daily state snapshots kept before the newest")
+    keep_days: int = Field(
+        35, ge=28, description="Daily state snapshots kept before the newest; churn is judged four weeks later"
+    )
 
 
 class SignalSettings(_Section):
@@ -98,7 +100,7 @@ class EvidenceSettings(_Section):
     least_share: float = Field(
         0.002, ge=0, lt=1, description="Categories below this share of the segment's profiles are watched as one"
     )
-    platform_prior_users: float = Field(20.0, ge=0, description="Active users whose weight holds the day's tilt at one")
+    platform_prior_users: float = Field(20.0, gt=0, description="Active users whose weight holds the day's tilt at one")
     promotion_guard: float = Field(
         0.0, ge=0, description="Evidence of a day counts less by so much per unit of the segment's own move; 0: off"
     )
@@ -148,11 +150,11 @@ class AlertSettings(_Section):
         0.5, gt=0, le=1, description="A return: the old taste held this part of what the risen categories hold now"
     )
     severity_magnitude: tuple[float, float] = Field(
-        (0.55, 0.70), description="Magnitude from which a switch or return is medium, and from which it is high"
+        (0.55, 0.70), description="Magnitude from which a shift of interest is medium, and from which it is high"
     )
     severity_doublings: tuple[float, float] = Field(
         (2.5, 3.5),
-        description="|log2(1 + change rate)| from which a surge or fade is medium, and from which it is high",
+        description="threshold: |log2(1 + change rate)| from which a surge or fade is medium, and high",
     )
     language: Literal["en", "zh"] = "en"
 
@@ -224,9 +226,11 @@ class SelfCheckSettings(_Section):
     active_days: int = Field(8, ge=3, le=16, description="Active days that a user needs before a splice and after it")
     minimum_users: int = Field(30, ge=12, description="Users with so many days, below which nothing is judged")
     maximum_users: int = Field(120, ge=12, description="Users who are spliced, drawn at random: the bound on its time")
-    starts: tuple[int, ...] = Field((8, 12, 20), description="Values of evidence.starts that it may choose")
-    posterior_windows: tuple[int, ...] = Field(
-        (5, 8, 12), description="Values of evidence.posterior_window that it may choose"
+    starts: tuple[Annotated[int, Field(ge=4, le=32)], ...] = Field(
+        (8, 12, 20), min_length=1, description="Values of evidence.starts that it may choose"
+    )
+    posterior_windows: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        (5, 8, 12), min_length=1, description="Values of evidence.posterior_window that it may choose"
     )
     bootstrap_samples: int = Field(100, ge=20, description="Draws of users behind every interval")
 
@@ -317,7 +321,7 @@ class Settings(BaseSettings):
 
     home: Path = DEFAULT_HOME
     lake: str | None = Field(None, description="Folder of the lake; null: `lake/` in the home")
-    seed: int = 20260101
+    seed: int = Field(20260101, ge=0, lt=2**32)
     calendar: CalendarSettings = CalendarSettings()
     lateness_days: int = Field(3, ge=0, le=31, description="Days that an event may arrive late")
     engine: Literal["auto", "spark", "embedded"] = "auto"

@@ -17,7 +17,8 @@ from shift_assets.assets.shift import shift_assets
 from shift_assets.resources.platform import Platform
 
 BASE_ASSETS = (CLEAN, REJECTED, SERIES, STATE)
-"""What later days need of earlier ones."""
+"""What later days cannot do without of earlier ones. Self-checks and forecasts of a long history would cost more than
+all the rest: without them the evidence has the windows of the settings, and the first week no `forecast_error`."""
 
 __all__ = ["BASE_ASSETS", "CATEGORY_MODEL", "all_assets"]
 

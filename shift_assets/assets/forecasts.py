@@ -38,7 +38,11 @@ def forecast_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             compute=_quality,
             code=["shift_assets.forecast", "shift_assets.evaluate.forecasts"],
             sections=["forecast", "seed"],
-            metrics=lambda rows: {f"r2_{row['model']}": row["r2"] for row in rows.select(["model", "r2"]).to_pylist()},
+            metrics=lambda rows: {
+                f"r2_{row['model']}": row["r2"]
+                for row in rows.select(["model", "r2"]).to_pylist()
+                if row["r2"] is not None
+            },
         ),
     ]
     partitions = keys.day_segment_partitions(settings, platform.source)

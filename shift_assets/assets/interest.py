@@ -103,7 +103,7 @@ def _state(platform: Platform, partitions: dg.MultiPartitionsDefinition) -> dg.A
         partitions_def=partitions,
         deps=[
             SERIES,
-            dg.AssetDep(STATE, partition_mapping=keys.days_ago(1)),
+            dg.AssetDep(STATE, partition_mapping=keys.window_before(7)),  # yesterday, and the day of the churn fit
             dg.AssetDep(DETECTOR_SELF_CHECK.name, partition_mapping=keys.window_before(IN_FORCE_DAYS)),
         ],
         backfill_policy=backfill_policy(single_run=True),

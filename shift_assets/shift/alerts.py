@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts import SHIFT_ALERTS
 from shift_assets.settings import AlertSettings, Settings
-from shift_assets.shift.choice import choice, newest_check
+from shift_assets.shift.choice import Choice, choice, newest_check
 from shift_assets.shift.churn_alerts import churn_alerts
 from shift_assets.shift.episodes import MIX_KINDS
 from shift_assets.shift.evidence import daily_shares
@@ -55,14 +55,17 @@ def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings, checks:
     rows = [row for part in _partitions(state) for row in _partition_alerts(part, settings)]
     scored = signals.select([*_PARTITION, "user_id", "model_shift_score"]).drop_null()
     learned = {(row["day"], row["segment"], row["user_id"]): row["model_shift_score"] for row in scored.to_pylist()}
+    chosen: dict[tuple[date, str], Choice | None] = {}
     for row in rows:
-        score = learned.get((row["day"], row["segment"], row["user_id"]))
-        chosen = None if checks is None else choice(newest_check(checks, row["segment"], row["day"]), settings.evidence)
-        by_score = chosen is not None and chosen.ranking == "learned" and score is not None
+        key = (row["day"], row["segment"])
+        if key not in chosen:
+            chosen[key] = None if checks is None else choice(newest_check(checks, key[1], key[0]), settings.evidence)
+        of_day, score = chosen[key], learned.get((*key, row["user_id"]))
+        by_score = of_day is not None and of_day.ranking == "learned" and score is not None
         row["model_shift_score"] = score
         row["ranking"] = "learned" if by_score else "posterior"
         row["ranking_score"] = score if by_score else row["confidence"]
-        row["placebo_false_share"] = chosen and chosen.placebo_false_share
+        row["placebo_false_share"] = of_day and of_day.placebo_false_share
     found = SHIFT_ALERTS.conform(pa.Table.from_pylist(rows, schema=SHIFT_ALERTS.schema))
     order = [(name, "ascending") for name in (*_PARTITION, "alert_id")]
     return pa.concat_tables([found, churn_alerts(state, settings)]).sort_by(order)

@@ -31,6 +31,8 @@ class Null:
     """log M of users whose days were put into random order."""
 
     log_e: Floats  # [sample], ascending
+    onset_share: float = 1.0
+    """Of the days in the upper `TAIL`, the part whose day before was not: a false alarm opens once, and lasts."""
 
     def p_values(self, log_e: Floats) -> Floats:
         """P(log M at least so large | nothing changed), the shape of `log_e`; nan stays nan, and without a sample."""
@@ -71,10 +73,16 @@ def shuffled_null(
     last = start[user + 1] - 1 - np.arange(len(user))
     on_common_days = Rings(start, -last, shuffled.score_start, shuffled.category, shuffled.score, shuffled.counts)
     log_e = trace_rings(on_common_days, n_categories, evidence).log_e
-    return Null(np.sort(log_e[(last < settings.days_kept) & ~np.isnan(log_e)]))
+    kept = (last < settings.days_kept) & ~np.isnan(log_e)
+    if not kept.any():
+        return Null(np.zeros(0))
+    line = np.quantile(log_e[kept], 1.0 - TAIL)
+    above = kept & (log_e >= line)
+    begins = above & ((place == 0) | ~(np.roll(log_e, 1) >= line))
+    return Null(np.sort(log_e[kept]), float(begins.sum() / above.sum()))
 
 
-def q_values(p: Floats, tests_before: int = 0, found_before: int = 0) -> Floats:
+def q_values(p: Floats, tests_before: int = 0, found_before: int = 0, onset_share: float = 1.0) -> Floats:
     """False-discovery-adjusted p-values, the shape of `p` (1-d); nan stays nan and is not in the family.
 
     The list whose share of false alarms is bounded is that of the last weeks, not of one day: with few users a day
@@ -86,6 +94,6 @@ def q_values(p: Floats, tests_before: int = 0, found_before: int = 0) -> Floats:
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")]
     rank = np.arange(1, len(order) + 1)
-    adjusted = p[order] * (tests_before + len(order)) / (found_before + rank)
+    adjusted = p[order] * onset_share * (tests_before + len(order)) / (found_before + rank)
     out[order] = np.minimum(np.minimum.accumulate(adjusted[::-1])[::-1], 1.0)
     return out

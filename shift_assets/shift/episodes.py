@@ -201,8 +201,8 @@ def archive_of(
 ) -> Floats:
     """What `profiles` hold of the days before the ring, [len(users), category].
 
-    profiles: the long-term profile, which the ring's days have entered, and others that they have not. What the
-    ring's own days gave is taken out. An archive of less than `ARCHIVE_DAYS` is what rounding and the segment's
+    profiles: the long-term and the former profile; the ring's days have entered one of them. What they gave is taken
+    out. An archive of less than `ARCHIVE_DAYS` is what rounding and the segment's
     moves leave of an empty one: no old taste.
     """
     archive = np.zeros((len(users), n_categories))

@@ -294,6 +294,8 @@ def _advance_day(  # noqa: PLR0912, PLR0915, PLR0917 - one pass over the users, 
         for back in range(min(n, starts - 1)):
             j = (n - 1 - back) % starts
             held = ring[user, j]
+            if share_start[held] == share_start[held + 1]:
+                break  # this day and all before it are no longer remembered: such starts count for nothing
             for i in range(share_start[held], share_start[held + 1]):
                 k = category[i]
                 since[k] += share[i]

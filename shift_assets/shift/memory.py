@@ -10,8 +10,11 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts import INTEREST_STATE
 from shift_assets.settings import EvidenceSettings
-from shift_assets.shift.evidence import Memory, daily_shares
-from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, Weights, offsets, read_weights
+from shift_assets.shift.evidence import Memory, Singles, daily_shares
+from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, Weights, offsets, on_grid, read_weights
+
+EVIDENCE_STEP = 2.0**-6
+"""Grid on which log e-values are stored, nats."""
 
 _LIST_TYPE = INTEREST_STATE.column("log_evidence").type
 
@@ -110,8 +113,8 @@ def memory_columns(memory: Memory) -> dict[str, pa.Array]:
     run[is_before], run[~is_before] = memory.run[:, starts], memory.run[user, slot]
     return {
         "scored_days": pa.array(memory.days),
-        "log_evidence": _list(offsets(length), memory.log_evidence[user, slot]),
-        "run_length": _list(run_start, run),
+        "log_evidence": _list(offsets(length), on_grid(memory.log_evidence[user, slot], EVIDENCE_STEP)),
+        "run_length": _list(run_start, pa.array(_short(run))),
         "response_gradient": pa.array(memory.response[:, 0]),
         "response_information": pa.array(memory.response[:, 1]),
     }
@@ -138,5 +141,11 @@ def _lengths(column: pa.ChunkedArray) -> Ints:
     return np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy(), dtype=np.int64)
 
 
-def _list(start: Ints, value: np.ndarray) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), pa.array(value), type=_LIST_TYPE)
+def _short(value: Singles) -> Singles:
+    """`value` with eight binary digits: fewer bytes on disk, whatever its size."""
+    mantissa, exponent = np.frexp(value)
+    return np.ldexp(np.round(mantissa * 256) / 256, exponent).astype(np.float32)
+
+
+def _list(start: Ints, value: pa.Array) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), value, type=_LIST_TYPE)

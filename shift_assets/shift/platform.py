@@ -34,6 +34,7 @@ class PlatformMix:
         """
         rings = self._rings
         first, last = int(rings.start[user]), int(rings.start[user + 1])
+        onset_day = max(onset_day, int(rings.day[first]))  # the ring may no longer reach back to the onset
         onset_entry = first + int(np.searchsorted(rings.day[first:last], onset_day))
         before = self._others(first, onset_entry, int(rings.day[first]), onset_day)
         after = self._others(onset_entry, last, onset_day, int(rings.day[last - 1]) + 1)

@@ -15,6 +15,15 @@ from shift_assets.shift.indicators import change_rate, distribution_distance, in
 from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, offsets, read_rings, ring_categories
 from shift_assets.shift.windows import contrast, recent_entries
 
+_FROM_STATE = {
+    "change_rate": "change_rate_ewma",
+    "interest_gap": "interest_gap_ewma",
+    "distribution_distance": "distribution_distance_ewma",
+    "evidence": "evidence",
+    "confidence": "confidence",
+    "p_value": "p_value",
+}
+"""Column of the signals: column of the state."""
 _OF_OTHERS = ("forecast_error", "model_shift_score")
 _RATES_TYPE = SHIFT_SIGNALS.column("change_rate_by_behavior").type
 
@@ -65,7 +74,7 @@ def shift_signals(state: pa.Table, settings: Settings, scores: Iterable[pa.Table
     Any number of days and segments at once: a row stands for itself. Change rate, largest interest gap and
     distribution distance are those that the state carries, smoothed if `signals.ewma_half_life_active_days` is set;
     the rates per behaviour and the total gap are those of the windows as they are. Evidence, confidence and churn
-    probability are the state's.
+    probability are the state's. A user who did not come has the churn probability only, and how many days are held.
 
     scores: what others say of these users: tables with columns `day`, `segment`, `user_id` and one of
     `forecast_error` and `model_shift_score`; null where there is no row of a user.
@@ -76,20 +85,17 @@ def shift_signals(state: pa.Table, settings: Settings, scores: Iterable[pa.Table
     codes = CategoryCodes(ring_categories(active["recent_days"]))
     rings = read_rings(active["recent_days"], codes)
     raw = indicators(rings, recent_entries(rings, settings.state), len(codes), settings.signals)
+    came = np.asarray(pc.equal(active["last_active_day"], active["day"]), dtype=bool)
+    none = pa.scalar(None, pa.float64())
     columns = {
         "day": active["day"],
         "segment": active["segment"],
         "user_id": active["user_id"],
         "n_recent": pa.array(raw.n_recent),
         "n_reference": pa.array(raw.n_reference),
-        "change_rate": active["change_rate_ewma"],
-        "change_rate_by_behavior": _rates(raw.change_rate_by_behavior),
-        "interest_gap": active["interest_gap_ewma"],
-        "interest_gap_total": pa.array(raw.interest_gap_total, from_pandas=True),
-        "distribution_distance": active["distribution_distance_ewma"],
-        "evidence": active["evidence"],
-        "confidence": active["confidence"],
-        "p_value": active["p_value"],
+        "change_rate_by_behavior": _rates(np.where(came[:, None], raw.change_rate_by_behavior, np.nan)),
+        "interest_gap_total": pa.array(np.where(came, raw.interest_gap_total, np.nan), from_pandas=True),
+        **{name: pc.if_else(pa.array(came), active[held], none) for name, held in _FROM_STATE.items()},
         "churn_probability": active["churn_probability"],
         **_found(scores, active),
     }

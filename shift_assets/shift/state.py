@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts import BEHAVIORS, INTEREST_STATE
 from shift_assets.settings import AlertSettings, Settings
-from shift_assets.shift.calibration import FAMILY_DAYS, q_values, shuffled_null
+from shift_assets.shift.calibration import FAMILY_DAYS, Null, q_values, shuffled_null
 from shift_assets.shift.choice import choice, newest_check
 from shift_assets.shift.churn import ChurnParameters, fit_churn
 from shift_assets.shift.churn_alerts import with_churn
@@ -67,7 +67,7 @@ from shift_assets.shift.rings import (
 from shift_assets.shift.signals import indicators
 from shift_assets.shift.windows import recent_entries
 
-FORGOTTEN = 1e-3
+FORGOTTEN = 0.01
 """A weight of the long-term profile below this part of a day is dropped."""
 
 _NO_DAY = -(2**31)
@@ -228,7 +228,7 @@ def _advance_active(
     alarms = _Alarms(before, day)
     # Whoever stays above the line since an alarm closed by time has been told of: no new test.
     told = alarms.is_open | (_floats(before["evidence"]) >= np.log(settings.alerts.patience_active_days))
-    q_value = q_values(np.where(told, np.nan, said.p_value), *_lately(known, day))
+    q_value = q_values(np.where(told, np.nan, said.p_value), *_lately(known, day), said.null.onset_share)
 
     # 2. the classic indicators
     previous = [_floats(before[name]) for name in _SMOOTHED]
@@ -303,6 +303,7 @@ class _Said:
     posterior: Floats  # [user]
     onset: Ints  # [user], entry
     p_value: Floats  # [user], nan where not asked for
+    null: Null
 
 
 def _evidence_of_day(
@@ -327,13 +328,12 @@ def _evidence_of_day(
     mix = segment_mix(sum_by(watch[0], mass, watch[1]))
     advance_day(memory, scored, newest[scored], mix, settings=settings.evidence, out=found)
     rings = forget_older_than_starts(replace(rings, own_share=memory.share), settings.evidence.starts)
-    p_value = np.full(rings.n_users, np.nan)
+    null = Null(np.zeros(0))
     if with_p_values or settings.alerts.rule == "discovery":
         seed = [settings.seed, _number(day), zlib.crc32(segment.encode())]
         history = rings.take_users(scored)
         history = replace(history, category=watch[0][history.category])
         null = shuffled_null(history, watch[1], settings.calibration, settings.evidence, seed)
-        p_value = null.p_values(found.log_e[newest])
     return _Said(
         rings=rings,
         profile=_decay_and_add(profile, rings, scored, settings.evidence.decay, max(len(codes), 1)),
@@ -341,7 +341,8 @@ def _evidence_of_day(
         log_e=found.log_e[newest],
         posterior=found.posterior[newest],
         onset=found.onset[newest],
-        p_value=p_value,
+        p_value=null.p_values(found.log_e[newest]),
+        null=null,
     )
 
 
@@ -384,9 +385,14 @@ class _Alarms:
         self.to_open = self.by_mix = self.settled = np.zeros(len(over), dtype=bool)
 
     def scored_since_onset(self, rings: Rings) -> Ints:
-        """Scored days from the open alarm's onset on, [user]; 0 without an open alarm."""
+        """Scored days from the open alarm's onset on, [user]; 0 without an open alarm.
+
+        Where the ring no longer reaches back to the onset they are too many to count.
+        """
         since = is_scored(rings) & (rings.day >= np.repeat(self.onset, rings.n_days))
-        return np.where(self.is_open, np.bincount(rings.user[since], minlength=rings.n_users), 0)
+        counted = np.bincount(rings.user[since], minlength=rings.n_users)
+        counted[self.onset < rings.day[rings.start[:-1]]] = np.iinfo(np.int32).max
+        return np.where(self.is_open, counted, 0)
 
     def judge_evidence(self, look: EvidenceLook, settings: Settings) -> None:
         """Mark what is continued, closed, or to be opened, by the evidence."""

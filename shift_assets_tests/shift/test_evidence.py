@@ -135,8 +135,9 @@ def test_the_state_carries_the_same_evidence(log):
         if len(scored) == 0:
             assert row["evidence"] is None
             continue
-        assert row["evidence"] == pytest.approx(found.log_e[scored[-1]], abs=1e-3)
-        assert row["confidence"] == pytest.approx(found.posterior[scored[-1]], abs=1e-3)
+        # Shares and evidence are stored on grids.
+        assert row["evidence"] == pytest.approx(found.log_e[scored[-1]], abs=0.05)
+        assert row["confidence"] == pytest.approx(found.posterior[scored[-1]], abs=0.05)
 
 
 def population(taste: np.ndarray, days: int, seed: int, focus: float = 4.0) -> Rings:
