@@ -37,9 +37,10 @@ def measure(series: pa.Table, settings: Settings) -> None:
     print("| segment | model | rows (looks) | MSE | MAE | R² | users' weeks inside the band | mean band |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     for row in forecast_report(series, settings.forecast, settings.seed):
+        explained = "–" if row["r2"] is None else f"{row['r2']:.3f}"
         print(
             f"| {row['segment']} | {row['model']} | {row['n_rows']:,} ({row['looks']}) | {row['mse']:.5f} "
-            f"| {row['mae']:.4f} | {row['r2']:.3f} | {row['coverage']:.3f} | {row['band']:.2f} |"
+            f"| {row['mae']:.4f} | {explained} | {row['coverage']:.3f} | {row['band']:.2f} |"
         )
     print()
     for segment in sorted(pc.unique(series["segment"]).to_pylist()):

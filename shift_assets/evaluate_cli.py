@@ -147,7 +147,8 @@ def forecasts(context: typer.Context, home: HomeOption = None, as_json: JsonOpti
         return
     table = RichTable("segment", "model", "R²", "MSE", "MAE", "inside the band", "rows")
     for row in found:
-        measures = (f"{row['r2']:.3f}", f"{row['mse']:.5f}", f"{row['mae']:.4f}", f"{row['coverage']:.1%}")
+        explained = "-" if row["r2"] is None else f"{row['r2']:.3f}"
+        measures = (explained, f"{row['mse']:.5f}", f"{row['mae']:.4f}", f"{row['coverage']:.1%}")
         table.add_row(row["segment"], row["model"], *measures, f"{row['n_rows']:,}")
     out.print(table)
 

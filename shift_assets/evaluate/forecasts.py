@@ -14,7 +14,7 @@ from shift_assets.contracts import FORECAST_QUALITY
 from shift_assets.forecast.features import examples
 from shift_assets.forecast.forecasts import last_refit
 from shift_assets.forecast.selection import select_features
-from shift_assets.forecast.validation import Quality, compare
+from shift_assets.forecast.validation import Quality, compare, r2
 from shift_assets.forecast.weeks import DAYS, Weeks, weeks
 from shift_assets.settings import ForecastSettings
 
@@ -88,24 +88,23 @@ def _sample(series: pa.Table, day: date, settings: ForecastSettings) -> Weeks:
     return whole.take_rows(settings.quality_rows, settings.history_weeks)
 
 
-def _measures(quality: Quality) -> dict[str, float]:
+def _measures(quality: Quality) -> dict[str, float | None]:
     names = ("n_rows", "mse", "mae", "r2", "coverage", "band")
     return {name: getattr(quality, name) for name in names}
 
 
-def _pooled(looks: tuple[Quality, ...]) -> dict[str, float]:
+def _pooled(looks: tuple[Quality, ...]) -> dict[str, float | None]:
     n_rows = sum(look.n_rows for look in looks)
 
     def mean(name: str) -> float:
         return float(sum(getattr(look, name) * look.n_rows for look in looks) / n_rows)
 
-    variance = sum(look.n_rows * look.mse / (1 - look.r2) for look in looks) / n_rows
     return {
         "looks": len(looks),
         "n_rows": n_rows,
         "mse": mean("mse"),
         "mae": mean("mae"),
-        "r2": 1 - mean("mse") / variance,
+        "r2": r2(mean("mse"), mean("variance")),
         "coverage": mean("coverage"),
         "band": mean("band"),
     }

@@ -20,6 +20,9 @@ LEAST_VARIANCE = 0.1
 """Keeps the spread of a forecast of 0 or 1 at a third: a user of few events a week may try anything. Of 0.01 to 1 the
 bands were narrowest at 0.1 to 0.25, on Online Retail II and simulated alike; at 0.01 up to half wider."""
 
+LEAST_QUANTILE = 0.01
+"""Spreads that a band has at least: where every share was foretold exactly, rounding is no surprise."""
+
 
 def spread(share: Floats) -> Floats:
     """Spread of a forecast share 0..1, as of a yes-or-no variable with that probability, never below a third."""
@@ -47,11 +50,11 @@ def user_residuals(weeks: Weeks, rows: Examples, forecast: Floats) -> Floats:
 def conformal_quantile(residuals: Floats, level: float) -> float:
     """What holds a new residual at `level`, from `residuals` that the fit has not seen.
 
-    It is the ceil((n + 1) level)-th smallest of the n; infinite below `least_residuals`.
+    It is the ceil((n + 1) level)-th smallest of the n, or LEAST_QUANTILE; infinite below `least_residuals`.
     """
     if len(residuals) < least_residuals(level):
         return math.inf
-    return float(np.sort(residuals)[math.ceil((len(residuals) + 1) * level) - 1])
+    return max(float(np.sort(residuals)[math.ceil((len(residuals) + 1) * level) - 1]), LEAST_QUANTILE)
 
 
 def least_residuals(level: float) -> int:

@@ -17,6 +17,9 @@ from shift_assets.shift.rings import Floats
 LEAST_ROWS = 30
 """Known rows below which a week can neither teach, size a band nor judge."""
 
+ROUNDING = 1e-12
+"""Variance of shares up to which they are all the same: what is left is rounding."""
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -27,9 +30,19 @@ class Quality:
     n_rows: int
     mse: float
     mae: float
-    r2: float  # against the mean share of the same rows
+    variance: float  # of the shares that came, mean squared error of their mean
     coverage: float  # share of user-weeks with every category inside its band
     band: float  # mean half width
+
+    @property
+    def r2(self) -> float | None:
+        """1 - squared error over that of the mean share; None where all rows had the same."""
+        return r2(self.mse, self.variance)
+
+
+def r2(mse: float, variance: float) -> float | None:
+    """Share of the variance that a mean squared error leaves out; None where nothing varied."""
+    return 1.0 - mse / variance if variance > ROUNDING else None
 
 
 def bounded(predictor: Predictor, rows: Examples) -> Floats:
@@ -90,14 +103,13 @@ def _quality(
         inside.append(user_residuals(weeks, judged, stored(forecast, settings)) <= quantile)
         width.append(quantile * spread(forecast))
     errors = np.concatenate(residual)
-    mse = float(np.mean(errors**2))
     return Quality(
         name,
         parameters,
         len(errors),
-        mse,
+        float(np.mean(errors**2)),
         float(np.mean(np.abs(errors))),
-        1.0 - mse / float(np.var(rows.target[rows.week >= folds[0]])),
+        float(np.var(rows.target[rows.week >= folds[0]])),
         float(np.mean(np.concatenate(inside))),
         float(np.mean(np.concatenate(width))),
     )

@@ -188,6 +188,21 @@ def test_the_weekly_report_has_every_member_once_a_week(series: pa.Table) -> Non
     assert forecast_quality(series, SUNDAY + timedelta(days=1), SEGMENT, SETTINGS, SEED).num_rows == 0
 
 
+def test_where_there_is_one_category_nothing_is_explained(series: pa.Table) -> None:
+    """Every share is 1: the report has its rows, without an R2; nobody can fall outside, and no error is NaN."""
+    one = series.set_column(series.schema.get_field_index("category"), "category", pa.repeat("all", len(series)))
+    one = INTEREST_SERIES.conform(
+        one.group_by(["day", "segment", "user_id", "category"])
+        .aggregate([(name, "sum") for name in ("score", *(f"n_{b}" for b in BEHAVIORS), "amount")])
+        .rename_columns(INTEREST_SERIES.schema.names)
+    )
+    assert forecast_quality(one, SUNDAY, SEGMENT, SETTINGS, SEED)["r2"].to_pylist() == [None] * len(FORECASTERS)
+    assert {row["r2"] for row in forecast_report(one, SETTINGS, SEED)} == {None}
+    errors = forecast_errors(forecasts(one, SUNDAY), one)["forecast_error"].to_numpy()
+    assert len(errors) > 50
+    assert (errors <= 1).all()
+
+
 def test_the_report_of_a_log_pools_the_looks(series: pa.Table) -> None:
     """A log as long as one look gives that look's own figures."""
     log = series.filter(pc.field("day") <= SUNDAY)
