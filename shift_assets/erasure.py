@@ -15,7 +15,8 @@ def erase_user(platform: Platform, delivered_id: str) -> Erasure:
     """Removes the user delivered as `delivered_id`; safe to repeat. Nothing else of the installation may run."""
     settings, lake = platform.settings, platform.lake
     identity = pseudonym(load_key(settings.privacy), delivered_id)
-    erasure = erase(lake, settings.privacy, [identity], [delivered_id])
+    check_days = settings.self_check.window_days
+    erasure = erase(lake, settings.privacy, [identity], [delivered_id], check_days=check_days)
     _judge_again(platform)
     for scratch in (settings.staging, settings.evaluation):
         shutil.rmtree(scratch, ignore_errors=True)

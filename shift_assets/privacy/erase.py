@@ -19,7 +19,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ from shift_assets.contracts import (
     ALERT_OUTBOX,
     ALERT_OUTCOMES,
     CLEAN_EVENTS,
+    DETECTOR_SELF_CHECK,
     INTEREST_STATE,
     MODEL_REGISTRY,
     RECOMMENDATIONS,
@@ -78,7 +79,7 @@ class Erasure:
     days: tuple[date, ...]
     """Days that held events of the users: run them again to renew the aggregates."""
     models: tuple[str, ...]
-    """Models, as `name/version`, whose training data held such a day: train them again."""
+    """Models (`name/version`) and detectors (their path) whose training data held such a day: train them again."""
 
 
 def erased_pseudonyms(privacy_folder: Path) -> frozenset[str]:
@@ -88,17 +89,23 @@ def erased_pseudonyms(privacy_folder: Path) -> frozenset[str]:
 
 
 def erase(
-    lake: ErasableLake, privacy_folder: Path, pseudonyms: Collection[str], delivered_ids: Collection[str] = ()
+    lake: ErasableLake,
+    privacy_folder: Path,
+    pseudonyms: Collection[str],
+    delivered_ids: Collection[str] = (),
+    *,
+    check_days: int,
 ) -> Erasure:
     """Removes the users from every table of `lake`; a second call removes what a killed first one left.
 
     `pseudonyms` are their `user_id`s; `delivered_ids` are their ids as delivered, without which rejected rows are
-    left alone. Raises FencedOut where another attempt claims a partition meanwhile; call it again then.
+    left alone; `check_days` is the window of the detectors' self-check. Raises FencedOut where another attempt claims
+    a partition meanwhile; call it again then.
     """
     users = pa.array(sorted(pseudonyms), pa.string())
     _remember(privacy_folder, pseudonyms)
     days = tuple(sorted({p.day for p in _holding(lake, CLEAN_EVENTS, "user_id", users)}))
-    models = _trained_on(lake, days)
+    models = _trained_on(lake, days, check_days)
     alerts = _alerts_of(lake, users)
     _reject_events(lake, users)
     rows = {REJECTED_EVENTS.name: _empty_rejected(lake, pseudonyms, delivered_ids)}
@@ -144,17 +151,18 @@ def _alerts_of(lake: ErasableLake, users: pa.Array) -> pa.Array:
     return pa.array(sorted(found - {None}), pa.string())
 
 
-def _trained_on(lake: ErasableLake, days: Collection[date]) -> tuple[str, ...]:
-    registry = lake.read(MODEL_REGISTRY, first_day=None, last_day=None, segments=None)
-    return tuple(
-        sorted(
-            {
-                f"{model['model']}/{model['version']}"
-                for model in registry.to_pylist()
-                if any(model["window_start"] <= day <= model["window_end"] for day in days)
-            }
-        )
+def _trained_on(lake: ErasableLake, days: Collection[date], check_days: int) -> tuple[str, ...]:
+    """Next-item models by the window that the registry tells, taught detectors by that of their self-check."""
+    registry, checks = (
+        lake.read(table, first_day=None, last_day=None, segments=None).to_pylist()
+        for table in (MODEL_REGISTRY, DETECTOR_SELF_CHECK)
     )
+    windows = [(f"{row['model']}/{row['version']}", row["window_start"], row["window_end"]) for row in registry] + [
+        (row["model_path"], row["day"] - timedelta(days=check_days - 1), row["day"])
+        for row in checks
+        if row["model_path"] is not None
+    ]
+    return tuple(sorted({name for name, first, last in windows if any(first <= day <= last for day in days)}))
 
 
 def _remove(lake: ErasableLake, table: Table, column: str, values: pa.Array) -> int:

@@ -13,6 +13,7 @@ from shift_assets.contracts import (
     ALERT_OUTBOX,
     ALERT_OUTCOMES,
     CLEAN_EVENTS,
+    DETECTOR_SELF_CHECK,
     INTEREST_SERIES,
     MODEL_REGISTRY,
     REJECTED_EVENTS,
@@ -33,6 +34,7 @@ from shift_assets_tests.lakes import fill, new_lake, partitions, rows_of
 DELIVERED_ID = "zoë-17"
 USER = lakes.pseudonym("user", "uk", 3)
 """A user whom `fill` puts into about every table of segment uk."""
+CHECK_DAYS = 2
 RAWS = {
     b'{"user":"zo\xc3\xab-17","item":""}': True,
     b'{"user":"zo\\u00eb-17","item":""}': True,
@@ -78,7 +80,7 @@ def holds(folder: Path, needle: bytes) -> list[Path]:
 
 def test_no_byte_of_the_lake_names_the_user(lake: Lake, tmp_path: Path) -> None:
     assert holds(lake.root, USER.encode())
-    erasure = erase(lake, tmp_path / "privacy", [USER], [DELIVERED_ID])
+    erasure = erase(lake, tmp_path / "privacy", [USER], [DELIVERED_ID], check_days=CHECK_DAYS)
     assert holds(lake.root, USER.encode()) == []
     assert holds(lake.root, DELIVERED_ID.encode()) == [lake.files(REJECTED_EVENTS)[partitions(1)[0]]]  # zoë-170
     assert {"clean_events", "interest_series", "shift_alerts", "recommendations"} <= set(erasure.rows)
@@ -87,7 +89,7 @@ def test_no_byte_of_the_lake_names_the_user(lake: Lake, tmp_path: Path) -> None:
 def test_everybody_else_is_as_before(lake: Lake, tmp_path: Path) -> None:
     before = everything(lake)
     alerts = before["shift_alerts"].filter(pc.equal(before["shift_alerts"]["user_id"], USER))["alert_id"]
-    erasure = erase(lake, tmp_path / "privacy", [USER])
+    erasure = erase(lake, tmp_path / "privacy", [USER], check_days=CHECK_DAYS)
     for name, rows in everything(lake).items():
         gone = 0
         if "user_id" in rows.column_names:
@@ -110,7 +112,7 @@ def test_rows_delivered_still_equal_rows_clean_and_rejected(lake: Lake, tmp_path
     events = lake.read(CLEAN_EVENTS)
     gone = events.filter(pc.equal(events["user_id"], USER)).select(["day", "segment", "source_file", "source_row"])
     before = lake.read(REJECTED_EVENTS).num_rows
-    erase(lake, tmp_path / "privacy", [USER])
+    erase(lake, tmp_path / "privacy", [USER], check_days=CHECK_DAYS)
     rejected = lake.read(REJECTED_EVENTS)
     made = rejected.filter(pc.equal(rejected["detail"], "the user was erased on request"))
     assert rejected.num_rows == before + gone.num_rows
@@ -122,7 +124,7 @@ def test_rows_delivered_still_equal_rows_clean_and_rejected(lake: Lake, tmp_path
 
 def test_rejected_rows_of_the_user_are_emptied_and_stay(lake: Lake, tmp_path: Path) -> None:
     before = lake.read(REJECTED_EVENTS).to_pylist()
-    erasure = erase(lake, tmp_path / "privacy", [USER], [DELIVERED_ID])
+    erasure = erase(lake, tmp_path / "privacy", [USER], [DELIVERED_ID], check_days=CHECK_DAYS)
     after = [row for row in lake.read(REJECTED_EVENTS).to_pylist() if row["detail"] != "the user was erased on request"]
     assert erasure.rows[REJECTED_EVENTS.name] == 3
     assert len(after) == len(before)
@@ -135,31 +137,41 @@ def test_rejected_rows_of_the_user_are_emptied_and_stay(lake: Lake, tmp_path: Pa
 
 def test_erasing_again_changes_nothing(lake: Lake, tmp_path: Path) -> None:
     privacy = tmp_path / "privacy"
-    erase(lake, privacy, [USER], [DELIVERED_ID])
+    erase(lake, privacy, [USER], [DELIVERED_ID], check_days=CHECK_DAYS)
     before = {name: lake.published(table) for name, table in TABLES.items()}
-    again = erase(lake, privacy, [USER], [DELIVERED_ID])
+    again = erase(lake, privacy, [USER], [DELIVERED_ID], check_days=CHECK_DAYS)
     assert (again.rows, again.days, again.models) == ({}, (), ())
     assert {name: lake.published(table) for name, table in TABLES.items()} == before
 
 
 def test_the_report_names_the_days_and_models_concerned(lake: Lake, tmp_path: Path) -> None:
+    """Next-item models and taught detectors alike; of four daily checks the last looked at no day of the user."""
+    made = rows_of(DETECTOR_SELF_CHECK, partitions(1)[0], 1).to_pylist()[0]
+    last = [partition for partition in partitions(4) if partition.segment == "uk"]
+    checks = [made | {"day": p.day, "segment": "uk", "model_path": f"detector/{p.day}"} for p in last]
+    lake.publish(
+        DETECTOR_SELF_CHECK,
+        pa.Table.from_pylist(checks, schema=DETECTOR_SELF_CHECK.schema),
+        lake.claim(DETECTOR_SELF_CHECK, partitions(4), "test"),
+    )
     events = lake.read(CLEAN_EVENTS)
     days = sorted(set(events.filter(pc.equal(events["user_id"], USER))["day"].to_pylist()))
+    assert days == [last[0].day, last[1].day]
     models = {
         f"{model['model']}/{model['version']}"
         for model in lake.read(MODEL_REGISTRY).to_pylist()
         if any(model["window_start"] <= day <= model["window_end"] for day in days)
     }
-    erasure = erase(lake, tmp_path / "privacy", [USER])
+    erasure = erase(lake, tmp_path / "privacy", [USER], check_days=CHECK_DAYS)
     assert erasure.days == tuple(days)
-    assert set(erasure.models) == models
+    assert set(erasure.models) == models | {f"detector/{partition.day}" for partition in last[:3]}
 
 
 def test_the_list_and_the_audit_remember_without_the_delivered_id(lake: Lake, tmp_path: Path) -> None:
     privacy, other = tmp_path / "privacy", lakes.pseudonym("somebody never seen")
     assert erased_pseudonyms(privacy) == frozenset()
-    erase(lake, privacy, [USER], [DELIVERED_ID])
-    erase(lake, privacy, [other])
+    erase(lake, privacy, [USER], [DELIVERED_ID], check_days=CHECK_DAYS)
+    erase(lake, privacy, [other], check_days=CHECK_DAYS)
     assert erased_pseudonyms(privacy) == {USER, other}
     assert (privacy / ERASED_FILE).stat().st_mode & 0o777 == 0o600
     (line,) = (privacy / AUDIT_FILE).read_text(encoding="utf-8").splitlines()
@@ -174,7 +186,7 @@ def test_an_attempt_that_was_running_is_refused_and_its_files_go(lake: Lake, tmp
     rows = pa.concat_tables([rows_of(INTEREST_SERIES, partition, 30, seed=7) for partition in here])
     left_over = lake.root / INTEREST_SERIES.name / "day=2026-03-01" / "segment=uk" / "left-over.parquet"
     left_over.write_bytes(USER.encode())
-    erase(lake, tmp_path / "privacy", [USER])
+    erase(lake, tmp_path / "privacy", [USER], check_days=CHECK_DAYS)
     with pytest.raises(FencedOut):
         lake.publish(INTEREST_SERIES, rows, claim)
     assert not left_over.exists()
