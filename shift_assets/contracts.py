@@ -642,10 +642,11 @@ ALARM_CLUSTERS = Table(
 INTEREST_MOVES = Table(
     "interest_moves",
     grain="one association rule over the categories that fell and rose in the alarms of the last 28 days",
-    key=("day", "segment", "antecedent", "consequent"),
+    key=("day", "segment", "antecedent", "antecedent_items", "consequent"),
     consumer="who moves from where to where: campaign planning, BI",
     own_columns=(
         Column("antecedent", _STRING, "What was seen, such as `fell:mugs`, in order of the alphabet, joined by ` + `"),
+        Column("antecedent_items", _INT, "How many were joined; a category may hold ` + ` itself", "count", minimum=1),
         Column("consequent", _STRING, "What was seen with it, such as `rose:garden`"),
         _count("n_users", "Users of whom both sides are true"),
         _count("n_antecedent", "Users of whom the antecedent is true"),

@@ -214,7 +214,7 @@ class MoveSettings(_Section):
     spark_users: int = Field(
         200_000,
         ge=0,
-        description="Alarmed users of a segment from which rules are mined by Spark, where it is the engine",
+        description="Alarmed users of one run, all segments, from which Spark mines rules, where it is the engine",
     )
 
 

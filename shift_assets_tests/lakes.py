@@ -152,6 +152,7 @@ _COHERENT: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "clean_events": lambda row: {"event_id": pseudonym("event", row["day"], row["segment"], row["source_row"])},
     "interest_moves": lambda row: {
         "antecedent": f"fell:{row['antecedent']}",
+        "antecedent_items": 1,
         "consequent": f"rose:{row['consequent']}",
         "n_users": row["n_users"] + 10,
         "n_antecedent": row["n_users"] + row["n_antecedent"] + 10,

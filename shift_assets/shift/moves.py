@@ -156,7 +156,7 @@ class _Profiles:
         distinct = len(np.unique(sample, axis=0))
         best, best_silhouette = np.zeros(len(self.users), dtype=np.int64), np.full(len(sample), np.nan)
         for k in range(2, min(self.settings.moves.clusters, distinct - 1) + 1):
-            model = KMeans(n_clusters=k, n_init=5, random_state=self.settings.seed).fit(sample)
+            model = KMeans(n_clusters=k, n_init=5, random_state=self.settings.seed % 2**32).fit(sample)
             silhouette = _silhouettes(sample, model.labels_)
             if np.isnan(best_silhouette).all() or np.nanmean(silhouette) > np.nanmean(best_silhouette) + 1e-9:
                 best, best_silhouette = model.predict(self.shares).astype(np.int64), silhouette
@@ -246,6 +246,7 @@ def _rules(itemsets: Itemsets, n_users: int, minimum_confidence: float) -> list[
                 found.append(
                     {
                         "antecedent": " + ".join(sorted(antecedent)),
+                        "antecedent_items": len(antecedent),
                         "consequent": consequent,
                         "n_users": together,
                         "n_antecedent": itemsets[antecedent],

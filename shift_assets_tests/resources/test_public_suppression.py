@@ -140,18 +140,28 @@ def test_a_confirmed_share_has_many_users_on_both_sides(shown: Shown) -> None:
 
 
 def test_a_public_move_has_many_users_on_both_sides(tmp_path: Path) -> None:
-    """Moves of too few users are not listed; the share of leavers is told only where those who stayed are many."""
+    """Moves of too few users are not listed; the share of leavers is told only where those who stayed are many.
+
+    A category that is called as if it were two is one.
+    """
     partition = Partition(FIRST_DAY, "uk")
     sizes = [(users, users + stayed) for users in (1, 2, 3, 9) for stayed in (0, 1, 2, 3, 8)]
     plain = [
-        {"antecedent": f"fell:c{n}", "consequent": "rose:garden", "n_users": users, "n_antecedent": leavers}
+        {"antecedent": f"fell:c + {n}", "consequent": "rose:garden", "n_users": users, "n_antecedent": leavers}
         for n, (users, leavers) in enumerate(sizes)
     ]
     other = [
-        {"antecedent": "fell:mugs + fell:toys", "consequent": "rose:garden", "n_users": 9, "n_antecedent": 20},
+        {
+            "antecedent": "fell:mugs + fell:toys",
+            "antecedent_items": 2,
+            "consequent": "rose:garden",
+            "n_users": 9,
+            "n_antecedent": 20,
+        },
         {"antecedent": "rose:garden", "consequent": "fell:mugs", "n_users": 9, "n_antecedent": 20},
     ]
-    rows = [{**partition._asdict(), "support": 0.1, "confidence": 0.5, "lift": 2.0, **row} for row in plain + other]
+    common = {**partition._asdict(), "antecedent_items": 1, "support": 0.1, "confidence": 0.5, "lift": 2.0}
+    rows = [{**common, **row} for row in plain + other]
     lake = new_lake(tmp_path)
     claim = lake.claim(INTEREST_MOVES, [partition], "test")
     lake.publish(INTEREST_MOVES, INTEREST_MOVES.conform(pa.Table.from_pylist(rows)), claim)
@@ -160,7 +170,7 @@ def test_a_public_move_has_many_users_on_both_sides(tmp_path: Path) -> None:
     with warehouse.connection() as connection:
         public = connection.table("public.interest_moves").to_arrow_table().to_pylist()
     shown = {row["from_category"]: row for row in public}
-    many = {f"c{n}": leavers - users for n, (users, leavers) in enumerate(sizes) if users >= MINIMUM_USERS}
+    many = {f"c + {n}": leavers - users for n, (users, leavers) in enumerate(sizes) if users >= MINIMUM_USERS}
     assert shown.keys() == many.keys()
     for name, stayed in many.items():
         told = (shown[name]["share_of_leavers"], shown[name]["lift"])

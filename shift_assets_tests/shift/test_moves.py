@@ -93,6 +93,15 @@ def test_a_rule_says_what_the_alarms_hold() -> None:
     assert ("fell:mugs", "rose:toys") not in found  # less often together than apart
 
 
+def test_a_category_may_be_called_like_two() -> None:
+    """The number of items, not the name, tells one that fell from two."""
+    moves = alerts([("mugs + fell:toys", "garden")] * 20 + [("", "books")] * 20)
+    (rule,) = (
+        rule for rule in interest_moves(moves, [PARTITION], DEFAULT).to_pylist() if rule["consequent"] == "rose:garden"
+    )
+    assert (rule["antecedent"], rule["antecedent_items"]) == ("fell:mugs + fell:toys", 1)
+
+
 @given(BASKETS)
 @hypothesis_settings(max_examples=30, deadline=None)
 def test_frequent_itemsets_are_counted_right(baskets: list[list[str]]) -> None:

@@ -15,6 +15,6 @@ select
 from base.interest_moves
 where
     antecedent like 'fell:%'
-    and not contains(antecedent, ' + ')
+    and antecedent_items = 1
     and consequent like 'rose:%'
     and n_users >= getvariable('minimum_users')
