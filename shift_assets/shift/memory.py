@@ -11,7 +11,18 @@ import pyarrow.compute as pc
 from shift_assets.contracts import INTEREST_STATE
 from shift_assets.settings import EvidenceSettings
 from shift_assets.shift.evidence import Memory, Singles, daily_shares
-from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, Weights, offsets, on_grid, read_weights
+from shift_assets.shift.rings import (
+    CategoryCodes,
+    Flags,
+    Floats,
+    Ints,
+    Rings,
+    Weights,
+    offsets,
+    on_grid,
+    read_weights,
+    sum_by,
+)
 
 EVIDENCE_STEP = 2.0**-6
 """Grid on which log e-values are stored, nats."""
@@ -60,8 +71,7 @@ def recall(
     number, n_watched = watch
     starts, n_users = settings.starts, rings.n_users
     days = np.array(pc.fill_null(before["scored_days"], 0).to_numpy(), dtype=np.int64)
-    dense = np.zeros((n_users, n_watched), dtype=np.float64)
-    np.add.at(dense, (profile.user, number[profile.category]), profile.weight)
+    dense = sum_by(profile.user * n_watched + number[profile.category], profile.weight, n_users * n_watched)
     scored = is_scored(rings)
     scored[rings.start[1:] - 1] = False  # today is not behind us yet
     entry = np.flatnonzero(scored)
@@ -73,14 +83,13 @@ def recall(
     ring = np.full((n_users, starts), len(rings.day), dtype=np.int64)
     ring[user[recent], (days[user] - 1 - back)[recent] % starts] = entry[recent]
     log_evidence = np.zeros((n_users, starts), dtype=np.float32)
-    run = np.zeros((n_users, starts + 1), dtype=np.float32)
     listed, age, value = _newest_first(before["log_evidence"])
     kept = age < starts
     log_evidence[listed[kept], (days[listed] - 1 - age)[kept] % starts] = value[kept]
     listed, age, value = _newest_first(before["run_length"])
     oldest = age == _lengths(before["run_length"])[listed] - 1
     place = np.where(oldest | (age >= starts), starts, (days[listed] - 1 - age) % starts)
-    np.add.at(run, (listed, place), value)
+    run = sum_by(listed * (starts + 1) + place, value, n_users * (starts + 1)).reshape(n_users, starts + 1)
     run[:, starts] += run.sum(axis=1) == 0  # nothing is known of a new user
     response = [
         np.asarray(pc.fill_null(before[name], 0.0).to_numpy(), dtype=np.float32)
@@ -88,10 +97,10 @@ def recall(
     ]
     return Memory(
         days=days,
-        profile=dense.astype(np.float32),
+        profile=dense.reshape(n_users, n_watched).astype(np.float32),
         ring=ring,
         log_evidence=log_evidence,
-        run=run,
+        run=run.astype(np.float32),
         response=np.stack(response, axis=1),
         share_start=np.append(rings.score_start, rings.score_start[-1]),
         category=number[rings.category],

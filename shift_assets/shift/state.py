@@ -103,7 +103,7 @@ def advance(
 
     Raises ValueError when `state` is not that of the day before, or the series is of another day or segment.
     """
-    known = (INTEREST_STATE.empty() if state is None else state).sort_by("user_id")
+    known = _by_user(INTEREST_STATE.empty() if state is None else state)
     _require(known, day - timedelta(days=1), segment, "interest_state")
     _require(series_of_day, day, segment, "interest_series")
     series = series_of_day.sort_by([("user_id", "ascending"), ("category", "ascending")])
@@ -173,6 +173,13 @@ def settings_of_day(settings: Settings, checks: pa.Table | None, segment: str, d
         return settings
     chosen = choice(newest_check(checks, segment, day), settings.evidence)
     return settings.model_copy(update={"evidence": chosen.evidence(settings.evidence)})
+
+
+def _by_user(state: pa.Table) -> pa.Table:
+    """The rows sorted by user; those of a state that was made here are."""
+    users = state["user_id"].combine_chunks()
+    is_sorted = pc.all(pc.less(users[:-1], users[1:])).as_py()
+    return state if is_sorted in (True, None) else state.sort_by("user_id")
 
 
 def _carry(state: pa.Table, day: date, settings: AlertSettings) -> pa.Table:

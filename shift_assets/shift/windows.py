@@ -61,9 +61,9 @@ def contrast(rings: Rings, is_after: Flags, n_categories: int) -> Contrast:
     after = is_after[entry]
     side_counts = []
     for side in (~is_after, is_after):
-        summed = np.zeros((n_users, rings.counts.shape[1]))
-        np.add.at(summed, rings.user[side], rings.counts[side])
-        side_counts.append(summed)
+        until = np.zeros((len(rings.day) + 1, rings.counts.shape[1]), dtype=np.int64)
+        np.cumsum(rings.counts * side[:, None], axis=0, out=until[1:])
+        side_counts.append((until[rings.start[1:]] - until[rings.start[:-1]]).astype(np.float64))
     return Contrast(
         n_users=n_users,
         user=cells // max(n_categories, 1),
