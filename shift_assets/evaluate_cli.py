@@ -228,6 +228,17 @@ def print_summary(platform: Any, summary: Any) -> None:
             f"  recall@{summary.k}",
             f"{summary.recall_at_k:.3f} on the {horizon} days after each list ({summary.users_judged:,} lists judged)",
         )
+    if summary.patience_active_days is not None:
+        measured = summary.placebo_false_share
+        table.add_row(
+            "  false ones",
+            f"promised: at most one in {summary.patience_active_days:g} active days of a user; measured: "
+            + (
+                "not yet"
+                if measured is None
+                else f"{measured:.1%} of users with shuffled days, each over some 8 of them"
+            ),
+        )
     if summary.alarms_confirmed_share is not None:
         table.add_row(
             "  alarms confirmed",

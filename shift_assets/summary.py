@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from shift_assets.contracts import (
     ALERT_OUTCOMES,
     CLEAN_EVENTS,
+    DETECTOR_SELF_CHECK,
     INTEREST_STATE,
     QUALITY_VERDICTS,
     RECOMMENDATION_OUTCOMES,
@@ -23,6 +24,8 @@ from shift_assets.contracts import (
 from shift_assets.resources.platform import Platform
 
 EXAMPLES = 3
+_BY_PATIENCE = ("evidence", "patience")
+_CHECKED = ["detector", "chosen", "active_days", "placebo_false_share"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Summary:
     users_judged: int
     alarms_judged: int
     alarms_confirmed_share: float | None
+    patience_active_days: float | None
+    placebo_false_share: float | None
 
     def as_json(self) -> dict[str, Any]:
         return {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(self).items()}
@@ -67,6 +72,7 @@ def summarise(platform: Platform, first: date, last: date, segments: list[str]) 
     outcomes = read(RECOMMENDATION_OUTCOMES, ["users", "k", "recall_at_k"]).to_pylist()
     judged = [row for row in outcomes if row["recall_at_k"] is not None and row["users"]]
     users_judged = sum(row["users"] for row in judged)
+    rule = platform.settings.alerts
     verdict_of_alarms = read(ALERT_OUTCOMES, ["confirmed"])["confirmed"].drop_null()
     return Summary(
         first_day=first,
@@ -86,7 +92,16 @@ def summarise(platform: Platform, first: date, last: date, segments: list[str]) 
         users_judged=users_judged,
         alarms_judged=len(verdict_of_alarms),
         alarms_confirmed_share=pc.mean(verdict_of_alarms).as_py() if len(verdict_of_alarms) else None,
+        patience_active_days=rule.patience_active_days if (rule.detector, rule.rule) == _BY_PATIENCE else None,
+        placebo_false_share=_placebo_false_share(read(DETECTOR_SELF_CHECK, _CHECKED)),
     )
+
+
+def _placebo_false_share(checks: pa.Table) -> float | None:
+    """Share of placebo users whom the chosen alarm statistic flagged in all the days looked at, mean of the checks."""
+    chosen = checks.filter(pc.field("chosen") & (pc.field("detector") == "e_value"))
+    days = pc.max(chosen["active_days"])
+    return cast(float | None, pc.mean(chosen.filter(pc.field("active_days") == days)["placebo_false_share"]).as_py())
 
 
 def _failed(verdicts: pa.Table) -> list[str]:
