@@ -17,6 +17,7 @@ import yaml
 
 from shift_assets.contracts import TABLES
 from shift_assets.definitions import build_definitions
+from shift_assets.resources.platform import Platform
 from shift_assets_tests.installations import FIRST_DAY, SOURCE, new_installation
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,28 @@ def test_every_asset_says_what_it_is_and_whose(definitions: dg.Definitions) -> N
         assert list(spec.owners) == ["team:shift-assets"], spec.key
         assert len(spec.description or "") > 40, spec.key
         assert spec.code_version, spec.key
+
+
+@pytest.mark.parametrize(
+    ("setting", "reads", "ignores"),
+    [
+        (("forecast", "refit_weekday", 2), "churn_calibration", "shift_alerts"),
+        (("state", "recent_active_days", 6), "alert_outcomes", "recommendation_outcomes"),
+        (("calibration", "users", 60), "interest_state", "shift_alerts"),
+    ],
+)
+def test_the_code_version_tells_of_the_settings_that_are_read(
+    definitions: dg.Definitions, tmp_path: Path, setting: tuple[str, str, int], reads: str, ignores: str
+) -> None:
+    """Another value of a setting makes those stale that read it, and not those that do not."""
+    section, field, value = setting
+    platform = new_installation(tmp_path)
+    changed = getattr(platform.settings, section).model_copy(update={field: value})
+    other = build_definitions(Platform(platform.settings.model_copy(update={section: changed}), platform.source))
+    before, after = ({spec.key.to_user_string(): spec.code_version for spec in specs(d)} for d in (definitions, other))
+    stale = {key for key in before if before[key] != after[key]}
+    assert reads in stale
+    assert ignores not in stale
 
 
 def test_every_table_shows_its_columns(definitions: dg.Definitions) -> None:

@@ -51,7 +51,7 @@ def outcome_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             ],
             compute=_alert_outcomes,
             code=["shift_assets.evaluate.alerts"],
-            sections=["outcomes"],
+            sections=["outcomes", "state"],
             metrics=_confirmed_share,
             automation=content_changed(STATE),
         ),

@@ -57,7 +57,12 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 checks,
             ],
             compute=_signals,
-            code=["shift_assets.shift", "shift_assets.forecast", "shift_assets.models.shift_detector"],
+            code=[
+                "shift_assets.shift",
+                "shift_assets.forecast",
+                "shift_assets.models.shift_detector",
+                "shift_assets.models.shift_features",
+            ],
             sections=["state", "signals"],
             metrics=lambda rows: {
                 name: float(found)
@@ -74,7 +79,7 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             deps=[STATE, SIGNALS, checks],
             compute=_alerts,
             code=["shift_assets.shift"],
-            sections=["state", "evidence", "calibration", "alerts", "churn", "seed"],
+            sections=["state", "evidence", "alerts", "churn", "seed"],
             metrics=lambda rows: {
                 f"alarms_{status}": float(pc.sum(pc.equal(rows["status"], status)).as_py() or 0)
                 for status in ("opened", "continued", "closed")
