@@ -74,7 +74,9 @@ class StateSettings(_Section):
     recent_active_days: int = Field(7, ge=1, description="Recent window, in the user's active days")
     reference_active_days: int = Field(28, ge=1, description="Reference window before it, in active days")
     keep_days: int = Field(
-        35, ge=28, description="Daily state snapshots kept before the newest; churn is judged four weeks later"
+        35,
+        ge=7,
+        description="Daily state snapshots kept before the newest; with fewer than 28 no churn warning is judged",
     )
 
 
@@ -354,11 +356,6 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"minimum_active_days {needed} is more than the {held} active days that the state holds "
                 "(state.recent_active_days + state.reference_active_days): no alarm could ever open"
-            )
-        if self.evidence.starts > held:
-            raise ValueError(
-                f"evidence.starts {self.evidence.starts} is more than the {held} active days that the state holds "
-                "(state.recent_active_days + state.reference_active_days)"
             )
         return self
 

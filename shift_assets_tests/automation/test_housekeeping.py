@@ -62,7 +62,7 @@ def run(platform: Platform) -> None:
 def test_the_job_drops_old_state_and_leaves_every_other_table(tmp_path: Path) -> None:
     """Snapshots past their retention leave the table, the series of the same days stay; again changes nothing."""
     new_installation(tmp_path)
-    keep = 3
+    keep = 7
     with (tmp_path / "settings.yaml").open("a") as settings:
         settings.write(f"state: {{keep_days: {keep}}}\n")
     platform = open_platform(tmp_path)
