@@ -18,13 +18,15 @@ from shift_assets.contracts import CLEAN_EVENTS, REJECTED_EVENTS, SHIFT_ALERTS
 from shift_assets.home import open_platform
 
 DAYS, HISTORY_DAYS = 5, 40
-"""The lists of five days are judged after three; weeks of history let some alarms open."""
+"""The lists of five days are judged after three; weeks of history let some alarms open, of the detector that needs
+few visit days."""
 ENVIRONMENT = {
     "SHIFT_ENGINE": "embedded",
     "SHIFT_OUTCOMES__HORIZON_DAYS": "3",
     "SHIFT_STATE__RECENT_ACTIVE_DAYS": "3",
     "SHIFT_STATE__REFERENCE_ACTIVE_DAYS": "9",
     "SHIFT_SIGNALS__MINIMUM_ACTIVE_DAYS": "4",
+    "SHIFT_ALERTS__DETECTOR": "threshold",
     "SHIFT_ALERTS__MINIMUM_ACTIVE_DAYS": "4",
     "SHIFT_MODEL__MAXIMUM_STEPS": "10",
     "SHIFT_MODEL__WARM_STEPS": "2",

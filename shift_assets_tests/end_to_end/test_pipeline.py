@@ -41,18 +41,20 @@ from shift_assets_tests.end_to_end.homes import (
 EVERY_DAY = days_between(SIMULATION.first_day, LAST_DAY)
 WITH_HISTORY = {"clean_events", "rejected_events", "deliveries", "interest_series", "interest_state"}
 """Tables that later days need of earlier ones: they stand for the whole calendar, the others for the range asked."""
+NEEDS_WEEKS = {"forecast_quality", "segment_events", "alarm_clusters", "interest_moves", "churn_calibration"}
+"""Tables that have nothing to say before weeks have gone by, or many alarms: their own tests give them that."""
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_stands_for_every_day_and_segment_and_holds_rows(shop: Shop, name: str) -> None:
-    """A range run leaves no partition out, and over six days of this log no table stays empty."""
+    """A range run leaves no partition out, and over six days of this log no table that may speak stays empty."""
     standing = shop.platform.lake.published(TABLES[name])
     days, segments = spanned(standing)
     whole = name in WITH_HISTORY or name == "quality_verdicts"
     assert days == (EVERY_DAY if whole else days_between(FIRST_RUN_DAY, LAST_DAY))
     assert segments == sorted(shop.segments)
     assert len(standing) == len(days) * len(segments)
-    assert sum(found.rows for found in standing.values()) > 0
+    assert name in NEEDS_WEEKS or sum(found.rows for found in standing.values()) > 0
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -142,10 +142,10 @@ def tab(tmp_path: Path) -> Iterator[Tab]:
 
 
 def test_the_lineage_page_shows_every_group_and_asset(webserver: Webserver, tab: Tab) -> None:
-    """The whole graph opens: seven groups, which unfold to every asset by name."""
+    """The whole graph opens: eight groups, which unfold to every asset by name."""
     nodes = webserver.graphql("{ assetNodes { assetKey { path } groupName } }")["assetNodes"]
     groups = sorted({node["groupName"] for node in nodes})
-    assert groups == ["intake", "interest", "models", "outcomes", "recommendations", "serving", "shift"]
+    assert groups == ["forecast", "intake", "interest", "models", "outcomes", "recommendations", "serving", "shift"]
     tab.page.set_viewport_size({"width": 2600, "height": 1500})
     tab.page.add_init_script("localStorage.setItem('asset-graph-direction', JSON.stringify('vertical'))")
     tab.page.goto(f"{webserver.address}/asset-groups")
