@@ -7,12 +7,12 @@ suites, the comments in the BI files and the data dictionary. What does not belo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 import pyarrow as pa
+
+from shift_assets.tables import Column, Table, count, share
 
 BEHAVIORS = ("view", "click", "favorite", "cart", "purchase", "return", "rating", "review")
 """The contract's behaviours, in the order of their columns."""
@@ -39,7 +39,6 @@ DONORS: tuple[Donor, ...] = get_args(Donor)
 SELF_CHECKED = ("e_value", "posterior", "learned", "none")
 
 HEX_32 = r"^[0-9a-f]{32}$"
-SEGMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 _STRING, _INT, _FLOAT, _DAY = pa.string(), pa.int64(), pa.float64(), pa.date32()
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -56,99 +55,6 @@ class Partition(NamedTuple):
 
     day: date
     segment: str
-
-
-class ContractError(ValueError):
-    """A table does not keep its contract; the message names table, column and remedy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a contract.
-
-    `allowed`, `minimum`, `maximum` and `pattern` bound every value that is not null.
-    """
-
-    name: str
-    type: pa.DataType
-    meaning: str
-    unit: str | None = None
-    nullable: bool = False
-    allowed: tuple[str, ...] | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    pattern: str | None = None
-
-
-_PARTITION_COLUMNS = (
-    Column("day", _DAY, "Local calendar day of the shop: the partition that holds the row"),
-    Column("segment", _STRING, "User segment: the partition that holds the row", pattern=SEGMENT_PATTERN),
-)
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table: what a row is, what identifies it, who reads it."""
-
-    name: str
-    grain: str
-    key: tuple[str, ...]
-    consumer: str
-    own_columns: tuple[Column, ...] = field(repr=False)
-
-    @cached_property
-    def columns(self) -> tuple[Column, ...]:
-        """The partition columns `day`, `segment`, then the table's own."""
-        return _PARTITION_COLUMNS + self.own_columns
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
-
-    def column(self, name: str) -> Column:
-        """The column called `name`; raises ContractError when there is none."""
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise ContractError(f"table {self.name} has no column {name!r}")
-
-    def empty(self) -> pa.Table:
-        return self.schema.empty_table()
-
-    def conform(self, rows: pa.Table) -> pa.Table:
-        """`rows` in the contract's column order and types.
-
-        Raises ContractError for a missing or unknown column, a value that does not fit its type, or a null
-        where none may be.
-        """
-        missing = [c.name for c in self.columns if c.name not in rows.column_names]
-        unknown = [name for name in rows.column_names if name not in self.schema.names]
-        if missing or unknown:
-            raise ContractError(
-                f"table {self.name}: missing columns {missing}, unknown columns {unknown}; "
-                "shift_assets/contracts.py declares what the table holds"
-            )
-        arrays = []
-        for column in self.columns:
-            values = rows[column.name]
-            try:
-                values = values.cast(column.type)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise ContractError(f"table {self.name}, column {column.name}: {error}") from error
-            if not column.nullable and values.null_count:
-                raise ContractError(
-                    f"table {self.name}, column {column.name}: {values.null_count} nulls where none may be"
-                )
-            arrays.append(values)
-        return pa.table(arrays, schema=self.schema)
-
-
-def _share(name: str, meaning: str, *, nullable: bool = False) -> Column:
-    return Column(name, _FLOAT, meaning, unit="share 0..1", nullable=nullable, minimum=0.0, maximum=1.0)
-
-
-def _count(name: str, meaning: str) -> Column:
-    return Column(name, _INT, meaning, unit="count", minimum=0)
 
 
 _USER = Column("user_id", _STRING, "Pseudonym of the user", pattern=HEX_32)
@@ -223,7 +129,7 @@ INTEREST_SERIES = Table(
         _USER,
         _CATEGORY,
         Column("score", _FLOAT, "Interest score: weighted sum of the day's behaviours, floored at 0", minimum=0.0),
-        *(_count(f"n_{behavior}", f"Events of behaviour {behavior}") for behavior in BEHAVIORS),
+        *(count(f"n_{behavior}", f"Events of behaviour {behavior}") for behavior in BEHAVIORS),
         Column("amount", _FLOAT, "Quantity x price of purchases less returns", unit="shop currency"),
     ),
 )
@@ -242,7 +148,7 @@ USER_FEATURES = Table(
         Column("frequency", _FLOAT, "Events in the look-back window", unit="events", minimum=0),
         Column("monetary", _FLOAT, "Amount in the look-back window", unit="shop currency"),
         Column("active_days", _FLOAT, "Days with an event in the look-back window", unit="days", minimum=1),
-        *(_share(f"rate_{behavior}", f"Share of events that are {behavior}") for behavior in BEHAVIORS),
+        *(share(f"rate_{behavior}", f"Share of events that are {behavior}") for behavior in BEHAVIORS),
         Column("entropy_bits", _FLOAT, "Shannon entropy of the user's category shares", unit="bits", minimum=0),
         Column(
             "price_level",
@@ -296,8 +202,8 @@ INTEREST_STATE = Table(
     own_columns=(
         _USER,
         Column("last_active_day", _DAY, "The user's last active day"),
-        _count("active_days", "Active days since the state began"),
-        _count("scored_days", "Active days with a score since the state began"),
+        count("active_days", "Active days since the state began"),
+        count("scored_days", "Active days with a score since the state began"),
         Column(
             "profile",
             _WEIGHTS,
@@ -332,9 +238,9 @@ INTEREST_STATE = Table(
         Column("response_gradient", pa.float32(), "Learnt response to the segment's moves, less one: numerator"),
         Column("response_information", pa.float32(), "Learnt response to the segment's moves: information", minimum=0),
         Column("evidence", _FLOAT, "Log of the alarm statistic M on the last scored day", unit="nats", nullable=True),
-        _share("confidence", "Posterior of a recent shift on the last scored day", nullable=True),
-        _share("p_value", "p-value of the evidence; null for users without score today", nullable=True),
-        _share(
+        share("confidence", "Posterior of a recent shift on the last scored day", nullable=True),
+        share("p_value", "p-value of the evidence; null for users without score today", nullable=True),
+        share(
             "q_value",
             "p-value adjusted over the tests and alarms of the last 28 days; null for users with an open alarm, too",
             nullable=True,
@@ -360,7 +266,7 @@ INTEREST_STATE = Table(
             nullable=True,
             allowed=ALERT_STATUSES,
         ),
-        _share("churn_probability", "Probability that the user does not come in the following 28 days", nullable=True),
+        share("churn_probability", "Probability that the user does not come in the following 28 days", nullable=True),
         Column("churn_opened_day", _DAY, "Day on which the open churn warning opened", nullable=True),
         Column(
             "churn_status",
@@ -369,7 +275,7 @@ INTEREST_STATE = Table(
             nullable=True,
             allowed=("opened", "closed"),
         ),
-        _count("gap_count", "Visit gaps seen"),
+        count("gap_count", "Visit gaps seen"),
         Column("gap_mean_days", _FLOAT, "Mean gap between active days", unit="days", nullable=True, minimum=0),
         Column("gap_square_mean", _FLOAT, "Mean squared gap", unit="days^2", nullable=True, minimum=0),
     ),
@@ -382,8 +288,8 @@ SHIFT_SIGNALS = Table(
     consumer="shift alerts, analysts",
     own_columns=(
         _USER,
-        _count("n_recent", "Active days in the recent window"),
-        _count("n_reference", "Active days in the reference window"),
+        count("n_recent", "Active days in the recent window"),
+        count("n_reference", "Active days in the reference window"),
         Column(
             "change_rate",
             _FLOAT,
@@ -398,7 +304,7 @@ SHIFT_SIGNALS = Table(
             pa.list_(pa.struct([("behavior", _STRING), ("change_rate", _FLOAT)])),
             "The same for each behaviour seen in the reference window",
         ),
-        _share("interest_gap", "Largest |share recent - share reference| over categories", nullable=True),
+        share("interest_gap", "Largest |share recent - share reference| over categories", nullable=True),
         Column(
             "interest_gap_total",
             _FLOAT,
@@ -409,7 +315,7 @@ SHIFT_SIGNALS = Table(
             0,
             2,
         ),
-        _share(
+        share(
             "distribution_distance",
             "Jensen-Shannon distance (base 2) of the smoothed category distributions",
             nullable=True,
@@ -422,11 +328,11 @@ SHIFT_SIGNALS = Table(
             nullable=True,
             minimum=0,
         ),
-        _share("model_shift_score", "Score of the learned shift detector", nullable=True),
+        share("model_shift_score", "Score of the learned shift detector", nullable=True),
         Column("evidence", _FLOAT, "Log of the alarm statistic M, an e-value for a shift", unit="nats", nullable=True),
-        _share("confidence", "Posterior probability of a recent shift", nullable=True),
-        _share("p_value", "p-value of the evidence under no shift", nullable=True),
-        _share("churn_probability", "Probability that the user does not come in the following 28 days", nullable=True),
+        share("confidence", "Posterior probability of a recent shift", nullable=True),
+        share("p_value", "p-value of the evidence under no shift", nullable=True),
+        share("churn_probability", "Probability that the user does not come in the following 28 days", nullable=True),
     ),
 )
 
@@ -438,7 +344,7 @@ INTEREST_FORECASTS = Table(
     own_columns=(
         _USER,
         _CATEGORY,
-        _share(
+        share(
             "share", "Forecast share of the category in the user's score of the next seven days, should the user come"
         ),
         Column("band", _FLOAT, "Half width of the conformal band around the share", unit="share", minimum=0),
@@ -471,7 +377,7 @@ FORECAST_QUALITY = Table(
             nullable=True,
             maximum=1,
         ),
-        _share("coverage", "Part of the users' weeks with every category inside its band"),
+        share("coverage", "Part of the users' weeks with every category inside its band"),
         Column("band", _FLOAT, "Mean half width of the conformal band", unit="share", minimum=0),
         Column(
             "features",
@@ -489,8 +395,8 @@ CHURN_CALIBRATION = Table(
     key=("day", "segment"),
     consumer="trust in churn warnings, quality reports",
     own_columns=(
-        _count("n_users", "Users with a prediction"),
-        _share("base_rate", "Share of the users without a visit in the 28 days"),
+        count("n_users", "Users with a prediction"),
+        share("base_rate", "Share of the users without a visit in the 28 days"),
         Column("brier", _FLOAT, "Mean squared error of the churn probability", minimum=0, maximum=1),
         Column("brier_low", _FLOAT, "Lower end of its 95 % interval"),
         Column("brier_high", _FLOAT, "Upper end of its 95 % interval"),
@@ -528,17 +434,17 @@ SHIFT_ALERTS = Table(
         Column("status", _STRING, "What happened today", allowed=ALERT_STATUSES),
         Column("kind", _STRING, "What sort of shift", allowed=ALERT_KINDS),
         Column("severity", _STRING, "How large", allowed=SEVERITIES),
-        _share("magnitude", "Total variation distance between old and new profile"),
-        _share("magnitude_low", "Magnitude: lower end of its 90 % interval", nullable=True),
-        _share("magnitude_high", "Magnitude: upper end of its 90 % interval", nullable=True),
-        _share("confidence", "Posterior probability of a shift", nullable=True),
-        _share("p_value", "p-value under no shift", nullable=True),
-        _share(
+        share("magnitude", "Total variation distance between old and new profile"),
+        share("magnitude_low", "Magnitude: lower end of its 90 % interval", nullable=True),
+        share("magnitude_high", "Magnitude: upper end of its 90 % interval", nullable=True),
+        share("confidence", "Posterior probability of a shift", nullable=True),
+        share("p_value", "p-value under no shift", nullable=True),
+        share(
             "q_value",
             "Share of false alarms among those of the last 28 days with p-values up to this; of the opening day only",
             nullable=True,
         ),
-        _share("model_shift_score", "Score of the learned detector", nullable=True),
+        share("model_shift_score", "Score of the learned detector", nullable=True),
         Column(
             "ranking",
             _STRING,
@@ -546,8 +452,8 @@ SHIFT_ALERTS = Table(
             nullable=True,
             allowed=("posterior", "learned"),
         ),
-        _share("ranking_score", "Its value: the confidence, or the score of the learned detector", nullable=True),
-        _share(
+        share("ranking_score", "Its value: the confidence, or the score of the learned detector", nullable=True),
+        share(
             "placebo_false_share",
             "Measured by the newest self-check: share of users left as they are, but for the order of their days, whom "
             "the alarm statistic flags within the active days that the check looks at",
@@ -560,7 +466,7 @@ SHIFT_ALERTS = Table(
             "Categories that gained share, largest first, with what each adds to the evidence per day (nats)",
         ),
         Column("falling", _CATEGORY_CHANGE, "Categories that lost share, largest first"),
-        _share("platform_share", "Part of the move that the whole segment made", nullable=True),
+        share("platform_share", "Part of the move that the whole segment made", nullable=True),
         Column("explanation", _STRING, "The alarm in one sentence"),
         Column("detector", _STRING, "Detector that owns the alarm"),
         Column("model_version", _STRING, "Interest model consulted", nullable=True),
@@ -574,11 +480,11 @@ SEGMENT_SHIFTS = Table(
     consumer="campaign planning, BI",
     own_columns=(
         _CATEGORY,
-        _share("share_before", "Share of the segment's interest in the reference window"),
-        _share("share_after", "Share of the segment's interest in the recent window"),
+        share("share_before", "Share of the segment's interest in the reference window"),
+        share("share_after", "Share of the segment's interest in the recent window"),
         Column("z_score", _FLOAT, "Change over its day-to-day standard error", "standard errors", True),
         Column("direction", _STRING, "Which way it moved", allowed=("rising", "falling", "steady")),
-        _count("n_users", "Users with interest in the category in the recent window"),
+        count("n_users", "Users with interest in the category in the recent window"),
         Column(
             "rising_pairs",
             pa.list_(pa.struct([("item_a", _STRING), ("item_b", _STRING), ("lift", _FLOAT)])),
@@ -607,7 +513,7 @@ SEGMENT_EVENTS = Table(
             minimum=0,
         ),
         Column("after", _FLOAT, "Mean of the days since the onset", "score, users, or share of a day", minimum=0),
-        _share("posterior", "Posterior probability of a change within the last ten days"),
+        share("posterior", "Posterior probability of a change within the last ten days"),
         Column("explanation", _STRING, "The event in one sentence"),
     ),
 )
@@ -621,8 +527,8 @@ ALARM_CLUSTERS = Table(
         Column("method", _STRING, "How the users were grouped", allowed=("k_means", "dbscan")),
         Column("cluster", _INT, "Number of the cluster, the largest is 1", minimum=1),
         Column("name", _STRING, "What its users left and what they came to, by category"),
-        _count("n_users", "Users of the cluster"),
-        _share("share_of_users", "Their share of all users with such an alarm"),
+        count("n_users", "Users of the cluster"),
+        share("share_of_users", "Their share of all users with such an alarm"),
         Column("rising", _CATEGORY_CHANGE, "Categories whose mean share rose most, largest first"),
         Column("falling", _CATEGORY_CHANGE, "Categories whose mean share fell most, largest first"),
         Column(
@@ -648,10 +554,10 @@ INTEREST_MOVES = Table(
         Column("antecedent", _STRING, "What was seen, such as `fell:mugs`, in order of the alphabet, joined by ` + `"),
         Column("antecedent_items", _INT, "How many were joined; a category may hold ` + ` itself", "count", minimum=1),
         Column("consequent", _STRING, "What was seen with it, such as `rose:garden`"),
-        _count("n_users", "Users of whom both sides are true"),
-        _count("n_antecedent", "Users of whom the antecedent is true"),
-        _share("support", "Share of all users with such an alarm of whom both sides are true"),
-        _share("confidence", "Share of the users of the antecedent of whom the consequent is true"),
+        count("n_users", "Users of whom both sides are true"),
+        count("n_antecedent", "Users of whom the antecedent is true"),
+        share("support", "Share of all users with such an alarm of whom both sides are true"),
+        share("confidence", "Share of the users of the antecedent of whom the consequent is true"),
         Column(
             "lift", _FLOAT, "Confidence over the share of all users of whom the consequent is true", "ratio", minimum=0
         ),
@@ -702,7 +608,7 @@ ALERT_OUTCOMES = Table(
         Column(
             "log_likelihood_gain", _FLOAT, "Mean gain of the recent over the reference profile", "nats per event", True
         ),
-        _count("n_events", "Events in the horizon"),
+        count("n_events", "Events in the horizon"),
     ),
 )
 
@@ -728,7 +634,7 @@ RECOMMENDATION_OUTCOMES = Table(
         Column("policy", _STRING, "Policy judged"),
         Column("horizon_days", _INT, "Days after the lists that were looked at", unit="days", minimum=1),
         Column("k", _INT, "Length of the list judged", minimum=1),
-        _count("users", "Users with a list and an event in the horizon"),
+        count("users", "Users with a list and an event in the horizon"),
         *(
             column
             for name in _RATES
@@ -791,9 +697,9 @@ ALERT_OUTBOX = Table(
 def _with_interval(name: str, meaning: str) -> tuple[Column, ...]:
     """A share that could not always be measured, and the ends of its interval."""
     return (
-        _share(name, meaning, nullable=True),
-        _share(f"{name}_low", f"{name}: lower end of its 95 % interval", nullable=True),
-        _share(f"{name}_high", f"{name}: upper end of its 95 % interval", nullable=True),
+        share(name, meaning, nullable=True),
+        share(f"{name}_low", f"{name}: lower end of its 95 % interval", nullable=True),
+        share(f"{name}_high", f"{name}: upper end of its 95 % interval", nullable=True),
     )
 
 
@@ -807,11 +713,11 @@ DETECTOR_SELF_CHECK = Table(
         Column("starts", _INT, "Possible starts that the evidence looks back to", unit="days", nullable=True),
         Column("posterior_window", _INT, "Age up to which the posterior counts a regime as new", "days", nullable=True),
         Column("kind", _STRING, "Donor of the spliced histories", nullable=True, allowed=DONORS),
-        _share("kept", "Share of the user's own days that stay after the splice; 0: a whole shift", nullable=True),
+        share("kept", "Share of the user's own days that stay after the splice; 0: a whole shift", nullable=True),
         Column("active_days", _INT, "Active days from the splice on that were seen", nullable=True, minimum=1),
-        _count("n_users", "Users with enough active days on both sides of a splice, up to the sample's size"),
-        _count("n_cases", "Spliced histories judged"),
-        _share("donor_distance", "Mean total variation between the profiles of user and donor", nullable=True),
+        count("n_users", "Users with enough active days on both sides of a splice, up to the sample's size"),
+        count("n_cases", "Spliced histories judged"),
+        share("donor_distance", "Mean total variation between the profiles of user and donor", nullable=True),
         *_with_interval("auc", "Area under the curve of spliced against whole histories"),
         *_with_interval("average_precision", "Average precision, as many histories spliced as whole"),
         *_with_interval("recall_at_1_percent", "Spliced flagged where 1 % of the whole are"),
@@ -822,7 +728,7 @@ DETECTOR_SELF_CHECK = Table(
             "5 % of the whole are",
         ),
         *_with_interval("flagged_share", "Whole histories with M at the patience or above; some of them did shift"),
-        _share("flagged_bound", "What flagged_share may be at most, were none of them to shift", nullable=True),
+        share("flagged_bound", "What flagged_share may be at most, were none of them to shift", nullable=True),
         Column("chosen", pa.bool_(), "These settings serve, or this detector owns the ranking, until the next check"),
         Column("model_path", _STRING, "Folder of the taught detector, relative to the models folder", nullable=True),
         Column("model_digest", _STRING, "SHA-256 of its weights file", nullable=True, pattern=r"^[0-9a-f]{64}$"),

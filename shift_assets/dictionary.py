@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from shift_assets.contracts import TABLES, Column, Table
+from shift_assets.contracts import TABLES
 from shift_assets.marts import GENERATION, PUBLIC, RECENT_DAYS, RECENT_TABLES
 from shift_assets.resources.bi_files import ACTIVATION_FILE
 from shift_assets.resources.duckfile import column_comment
+from shift_assets.tables import Column, Table
 
 _HEAD = """\
 # Data dictionary

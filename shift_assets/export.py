@@ -13,9 +13,10 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from shift_assets.contracts import TABLES, ContractError, Table
+from shift_assets.contracts import TABLES
 from shift_assets.resources.duckfile import ALIAS, building, comment, identifier, literal, move_in_place, verify
 from shift_assets.resources.lake import Lake
+from shift_assets.tables import ContractError, Table
 
 Format = Literal["duckdb", "parquet", "csv"]
 

@@ -14,7 +14,8 @@ from functools import cached_property
 import pyarrow as pa
 
 from shift_assets import contracts
-from shift_assets.contracts import ALERT_KINDS, ALERT_STATUSES, SEVERITIES, Column, Table
+from shift_assets.contracts import ALERT_KINDS, ALERT_STATUSES, SEVERITIES
+from shift_assets.tables import Column, Table, count
 
 _STRING, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
@@ -62,10 +63,6 @@ LOADED_PARTITIONS = Table(
 )
 
 
-def _count(name: str, meaning: str, *, nullable: bool = False) -> Column:
-    return Column(name, _INT, meaning, unit="count", nullable=nullable, minimum=0)
-
-
 def _number(name: str, meaning: str, unit: str | None = None) -> Column:
     return Column(name, _FLOAT, meaning, unit=unit, nullable=True)
 
@@ -86,15 +83,12 @@ SHIFT_OVERVIEW = Table(
     key=("day", "segment"),
     consumer="the dashboard's first page, analysts",
     own_columns=(
-        _count("users_known", "Users with an interest state at the end of the day"),
-        _count("users_active", "Users with an event that day"),
-        _count("users_watched", "Users with shift signals that day"),
-        *(_count(f"alerts_{status}", f"Alarms that {status} that day") for status in ALERT_STATUSES),
-        *(_count(f"alerts_{kind}", f"Alarms opened or continued of kind {kind}") for kind in ALERT_KINDS),
-        *(
-            _count(f"alerts_{severity}", f"Alarms opened or continued of severity {severity}")
-            for severity in SEVERITIES
-        ),
+        count("users_known", "Users with an interest state at the end of the day"),
+        count("users_active", "Users with an event that day"),
+        count("users_watched", "Users with shift signals that day"),
+        *(count(f"alerts_{status}", f"Alarms that {status} that day") for status in ALERT_STATUSES),
+        *(count(f"alerts_{kind}", f"Alarms opened or continued of kind {kind}") for kind in ALERT_KINDS),
+        *(count(f"alerts_{severity}", f"Alarms opened or continued of severity {severity}") for severity in SEVERITIES),
         *_QUANTILES,
         _number("churn_probability_mean", "Mean churn probability of the users watched", "share 0..1"),
     ),
@@ -141,7 +135,7 @@ SEGMENT_TRENDS = Table(
     consumer="category managers, campaign planning",
     own_columns=(
         Column("category", _STRING, "Interest category"),
-        _count("users", "Users with an event in the category that day"),
+        count("users", "Users with an event in the category that day"),
         Column("score", _FLOAT, "Sum of the users' interest scores", minimum=0.0),
         _number("interest_share", "Share of the segment's score of the day; null when that is 0", "share 0..1"),
         Column("amount", _FLOAT, "Quantity x price of purchases less returns", unit="shop currency"),
@@ -154,13 +148,13 @@ DATA_QUALITY = Table(
     key=("day", "segment"),
     consumer="whoever runs the platform",
     own_columns=(
-        _count("rows_delivered", "Rows delivered: clean and rejected"),
-        _count("rows_clean", "Rows accepted as events"),
-        _count("rows_rejected", "Rows rejected with a reason"),
+        count("rows_delivered", "Rows delivered: clean and rejected"),
+        count("rows_clean", "Rows accepted as events"),
+        count("rows_rejected", "Rows rejected with a reason"),
         _number("rejected_share", "Rejected over delivered; null when nothing was delivered", "share 0..1"),
-        _count("expectations_passed", "Expectations that the day's tables keep"),
-        _count("expectations_failed", "Expectations that they break"),
-        _count("errors", "Broken expectations that hold back what reads the table"),
+        count("expectations_passed", "Expectations that the day's tables keep"),
+        count("expectations_failed", "Expectations that they break"),
+        count("errors", "Broken expectations that hold back what reads the table"),
     ),
 )
 
@@ -171,7 +165,7 @@ REJECTED_REASONS = Table(
     consumer="whoever runs the platform, the deliverer of the data",
     own_columns=(
         *_like(contracts.REJECTED_EVENTS, "reason"),
-        _count("rows_rejected", "Rows rejected for it"),
+        count("rows_rejected", "Rows rejected for it"),
         Column("share", _FLOAT, "Share of the rows delivered", unit="share 0..1", minimum=0, maximum=1),
     ),
 )
@@ -182,8 +176,8 @@ OUTCOMES = Table(
     key=("day", "segment"),
     consumer="quality reports",
     own_columns=(
-        _count("alerts_judged", "Alarms with enough events after them"),
-        _count("alerts_confirmed", "Alarms that the days after confirm"),
+        count("alerts_judged", "Alarms with enough events after them"),
+        count("alerts_confirmed", "Alarms that the days after confirm"),
         _number("confirmed_share", "Confirmed over judged; null when none is judged", "share 0..1"),
         _number("log_likelihood_gain_mean", "Mean gain of the recent over the reference profile", "nats per event"),
     ),
@@ -212,12 +206,12 @@ PUBLIC_SHIFT_OVERVIEW = Table(
     key=("day", "segment"),
     consumer="everybody",
     own_columns=(
-        _count("users_active", "Users with an event that day", nullable=True),
+        count("users_active", "Users with an event that day", nullable=True),
         _number("change_rate_median", "Median change rate, rounded to 0.01"),
         _number("interest_gap_median", "Median interest gap, rounded to 0.01"),
         _number("distribution_distance_median", "Median distance of distributions, rounded to 0.01"),
         _SUPPRESSED,
-        _count("users_churn_risk", "Users with a churn alarm, active or not; null when too few", nullable=True),
+        count("users_churn_risk", "Users with a churn alarm, active or not; null when too few", nullable=True),
     ),
 )
 
@@ -228,7 +222,7 @@ PUBLIC_SHIFT_KINDS = Table(
     consumer="everybody",
     own_columns=(
         Column("kind", _STRING, "Kind of the user's most severe open alarm, or no_shift", allowed=SHIFT_CLASSES),
-        _count("users", "Active users of the class; with the other classes they sum to users_active", nullable=True),
+        count("users", "Active users of the class; with the other classes they sum to users_active", nullable=True),
         _SUPPRESSED,
     ),
 )
@@ -240,7 +234,7 @@ PUBLIC_SEGMENT_TRENDS = Table(
     consumer="everybody",
     own_columns=(
         Column("category", _STRING, "Interest category"),
-        _count("users", "Users with an event in the category that day", nullable=True),
+        count("users", "Users with an event in the category that day", nullable=True),
         _number("interest_share", "Share of the segment's score of the day", "share 0..1"),
         _SUPPRESSED,
     ),
@@ -253,7 +247,7 @@ PUBLIC_SEGMENT_SHIFTS = Table(
     consumer="everybody",
     own_columns=(
         Column("category", _STRING, "Interest category"),
-        _count("users", "Users with interest in the category in the recent window", nullable=True),
+        count("users", "Users with interest in the category in the recent window", nullable=True),
         _number("share_before", "Share of the segment's interest in the reference window", "share 0..1"),
         _number("share_after", "Share of the segment's interest in the recent window", "share 0..1"),
         _number("z_score", "Change over its day-to-day standard error", "standard errors"),
@@ -270,7 +264,7 @@ PUBLIC_INTEREST_MOVES = Table(
     own_columns=(
         Column("from_category", _STRING, "Category whose share fell in the users' alarms"),
         Column("to_category", _STRING, "Category whose share rose"),
-        _count("users", "Users who moved so"),
+        count("users", "Users who moved so"),
         _number("share_of_leavers", "Their share of those who left; null unless both sides are many", "share 0..1"),
         _number("lift", "That share over the one of all alarmed users; null where it is", "ratio"),
     ),
@@ -282,7 +276,7 @@ PUBLIC_OUTCOMES = Table(
     key=("day", "segment"),
     consumer="everybody",
     own_columns=(
-        _count("users_judged", "Users with a judged alarm", nullable=True),
+        count("users_judged", "Users with a judged alarm", nullable=True),
         _number("confirmed_share", "Share of them with a confirmed one; null unless both sides are many", "share 0..1"),
         _SUPPRESSED,
     ),
@@ -295,7 +289,7 @@ PUBLIC_RECOMMENDATION_QUALITY = Table(
     consumer="everybody",
     own_columns=(
         *_like(contracts.RECOMMENDATION_OUTCOMES, "policy", "horizon_days", "k"),
-        _count("users", "Users with a list and an event in the horizon", nullable=True),
+        count("users", "Users with a list and an event in the horizon", nullable=True),
         *_like(contracts.RECOMMENDATION_OUTCOMES, "recall_at_k", "ndcg_at_k", "coverage", "novelty"),
         _number(
             "click_rate", "Share of users who met a recommended item; null unless both sides are many", "share 0..1"
@@ -311,9 +305,9 @@ PUBLIC_DATA_QUALITY = Table(
     key=("day", "segment"),
     consumer="everybody",
     own_columns=(
-        _count("rows_delivered", "Rows delivered: clean and rejected", nullable=True),
-        _count("rows_clean", "Rows accepted as events", nullable=True),
-        _count("rows_rejected", "Rows rejected with a reason", nullable=True),
+        count("rows_delivered", "Rows delivered: clean and rejected", nullable=True),
+        count("rows_clean", "Rows accepted as events", nullable=True),
+        count("rows_rejected", "Rows rejected with a reason", nullable=True),
         _SUPPRESSED,
     ),
 )

@@ -8,9 +8,10 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from shift_assets.contracts import SEGMENT_PATTERN, Partition
+from shift_assets.contracts import Partition
 from shift_assets.ingest.source import Source
 from shift_assets.settings import Settings
+from shift_assets.tables import SEGMENT_PATTERN
 
 DAY, SEGMENT = "day", "segment"
 FIRST_DAY_OF_AN_UNSET_CALENDAR = date(2020, 1, 1)

@@ -16,9 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from shift_assets.contracts import HEX_32, TABLES, Column, Partition, Table
+from shift_assets.contracts import HEX_32, TABLES, Partition
 from shift_assets.resources.fence import Fence
 from shift_assets.resources.lake import Lake
+from shift_assets.tables import Column, Table
 
 FIRST_DAY = date(2026, 3, 1)
 CATEGORIES = ("baby care", "garden", "kitchen's", "läufer", "玩具")

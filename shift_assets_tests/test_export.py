@@ -12,9 +12,10 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from shift_assets.contracts import SHIFT_ALERTS, TABLES, ContractError
+from shift_assets.contracts import SHIFT_ALERTS, TABLES
 from shift_assets.export import Format, export
 from shift_assets.resources.lake import Lake, content_digests
+from shift_assets.tables import ContractError
 from shift_assets_tests.lakes import fill, new_lake, partitions
 
 FIRST, LAST = date(2026, 3, 1), date(2026, 3, 2)

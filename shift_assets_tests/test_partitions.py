@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shift_assets import partitions as keys
-from shift_assets.contracts import SEGMENT_PATTERN, Partition
+from shift_assets.contracts import Partition
 from shift_assets.resources.platform import Platform
+from shift_assets.tables import SEGMENT_PATTERN
 from shift_assets_tests.installations import FIRST_DAY, SOURCE, new_installation
 
 COUNTRIES = """\

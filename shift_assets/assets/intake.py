@@ -20,9 +20,10 @@ from shift_assets.assets.publishing import (
     inputs_of,
     report,
 )
-from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS, Partition, Table
+from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS, Partition
 from shift_assets.ingest.clean import CleanedChunk
 from shift_assets.resources.platform import Platform, days_of, segments_of
+from shift_assets.tables import Table
 
 GROUP = "intake"
 CATEGORY_MODEL = "category_model"

@@ -24,11 +24,12 @@ from dagster._core.definitions.source_asset import (
 
 from shift_assets.assets.failures import final_unless_transient
 from shift_assets.assets.preview import preview
-from shift_assets.contracts import Partition, Table
+from shift_assets.contracts import Partition
 from shift_assets.partitions import key_of, requested
 from shift_assets.resources.lake import Published, runs_of_partitions
 from shift_assets.resources.platform import Platform
 from shift_assets.settings import Settings
+from shift_assets.tables import Table
 
 OWNER = "team:shift-assets"
 CHUNK_DAYS = 62

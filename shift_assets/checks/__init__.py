@@ -12,16 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets import partitions as keys
-from shift_assets.contracts import (
-    CLEAN_EVENTS,
-    INTEREST_SERIES,
-    RECOMMENDATIONS,
-    SHIFT_ALERTS,
-    SHIFT_SIGNALS,
-    Table,
-)
+from shift_assets.contracts import CLEAN_EVENTS, INTEREST_SERIES, RECOMMENDATIONS, SHIFT_ALERTS, SHIFT_SIGNALS
 from shift_assets.quality.suites import Expectation, expectations
 from shift_assets.resources.platform import Platform
+from shift_assets.tables import Table
 
 CHECKED = (CLEAN_EVENTS, INTEREST_SERIES, SHIFT_SIGNALS, SHIFT_ALERTS, RECOMMENDATIONS)
 PARTITIONS_TOLD = 500

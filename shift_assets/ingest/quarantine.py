@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.contracts import REJECTED_EVENTS, Partition, Table
+from shift_assets.contracts import REJECTED_EVENTS, Partition
 from shift_assets.ingest.context import ParseContext
 from shift_assets.ingest.files import Delivered, delivered_files
 from shift_assets.ingest.parse import parse_file
+from shift_assets.tables import Table
 
 SET_REASONS = ("duplicate", "bot_burst")
 """Reasons that other rows gave: no change of the source's YAML takes them away."""

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from shift_assets.configfile import ConfigError, load_model
-from shift_assets.contracts import SEGMENT_PATTERN
 from shift_assets.ingest.expressions import Expression, ExpressionError, check_binds, parse_expression
+from shift_assets.tables import SEGMENT_PATTERN
 
 MAXIMUM_SEGMENTS = 16
 MAPPED = ("user_id", "item_id", "category", "behavior", "event_ts", "quantity", "price", "rating", "text")

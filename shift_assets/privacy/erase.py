@@ -39,8 +39,8 @@ from shift_assets.contracts import (
     SHIFT_ALERTS,
     TABLES,
     Partition,
-    Table,
 )
+from shift_assets.tables import Table
 
 ERASED_FILE = "erased.txt"
 AUDIT_FILE = "erasures.jsonl"

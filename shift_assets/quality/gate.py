@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.contracts import Partition, Table
+from shift_assets.contracts import Partition
+from shift_assets.tables import Table
 
 
 class GateClosed(RuntimeError):

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from shift_assets.contracts import QUALITY_VERDICTS, ContractError, Partition, Table
+from shift_assets.contracts import QUALITY_VERDICTS, Partition
 from shift_assets.quality.facts import CleaningFacts
 from shift_assets.quality.profile import Rows, profile
 from shift_assets.quality.suites import FRESHNESS, Expectation, expectations
+from shift_assets.tables import ContractError, Table
 
 _GREAT_EXPECTATIONS_SEVERITY = {"ERROR": "critical", "WARN": "warning"}
 

@@ -11,9 +11,10 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from shift_assets.contracts import ContractError, Partition, Table
+from shift_assets.contracts import Partition
 from shift_assets.quality.facts import CleaningFacts, measure, moved_users
 from shift_assets.quality.suites import Expectation, FactHolds, RowsDiffer, RowsKeep
+from shift_assets.tables import ContractError, Table
 
 Rows: TypeAlias = pa.Table | Mapping[Partition, Path]
 """Rows of a table, or the Parquet file of each partition, in which day and segment need not stand."""

@@ -17,9 +17,8 @@ from shift_assets.contracts import (
     INTEREST_STATE,
     RECOMMENDATIONS,
     SHIFT_ALERTS,
-    Column,
-    Table,
 )
+from shift_assets.tables import Column, Table
 
 Severity = Literal["ERROR", "WARN"]
 

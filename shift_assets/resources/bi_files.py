@@ -20,10 +20,10 @@ import pyarrow as pa
 
 import shift_assets
 from shift_assets import contracts
-from shift_assets.contracts import Table
 from shift_assets.marts import BASE_COLUMNS, GENERATION, MARTS, PUBLIC
 from shift_assets.resources.duckfile import ALIAS, building, comment, identifier, move_in_place, verify
 from shift_assets.resources.warehouse import Warehouse
+from shift_assets.tables import Table
 
 
 @dataclass(frozen=True)

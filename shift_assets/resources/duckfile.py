@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from shift_assets.contracts import Column, Table
+from shift_assets.tables import Column, Table
 
 STORAGE_VERSION = "v1.0.0"
 """Oldest storage format that DuckDB writes: BI tools bundle older clients than ours."""

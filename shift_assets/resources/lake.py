@@ -27,8 +27,9 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from shift_assets.contracts import Partition, Table
+from shift_assets.contracts import Partition
 from shift_assets.resources.fence import Claim, Fence
+from shift_assets.tables import Table
 
 PARTITION_BY = ["day", "segment"]
 

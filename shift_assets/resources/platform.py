@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from shift_assets.contracts import CLEAN_EVENTS, QUALITY_VERDICTS, Partition, Table
+from shift_assets.contracts import CLEAN_EVENTS, QUALITY_VERDICTS, Partition
 from shift_assets.ingest.context import ParseContext
 from shift_assets.ingest.engines import EngineName, resolve_engine
 from shift_assets.ingest.lookups import make_context, read_users
@@ -23,6 +23,7 @@ from shift_assets.quality.gate import require_passed
 from shift_assets.resources.fence import Fence
 from shift_assets.resources.lake import Lake, MissingPartition
 from shift_assets.settings import Settings
+from shift_assets.tables import Table
 
 if TYPE_CHECKING:
     from shift_assets.ingest.categories import CategoryModel

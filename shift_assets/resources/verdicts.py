@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, QUALITY_VERDICTS, REJECTED_EVENTS, Partition, Table
+from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, QUALITY_VERDICTS, REJECTED_EVENTS, Partition
 from shift_assets.quality.facts import CleaningFacts
 from shift_assets.quality.judge import judge
 from shift_assets.resources.fence import FencedOut
 from shift_assets.resources.platform import Platform, days_of, segments_of
+from shift_assets.tables import Table
 
 _WEEKS_BEFORE = 28
 _LOOK_BACK_DAYS = 90

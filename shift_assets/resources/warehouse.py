@@ -19,7 +19,7 @@ from dagster_duckdb import DuckDBResource
 from filelock import FileLock
 
 from shift_assets import contracts
-from shift_assets.contracts import Partition, Table
+from shift_assets.contracts import Partition
 from shift_assets.marts import (
     BASE_COLUMNS,
     COUNTED_TABLES,
@@ -32,6 +32,7 @@ from shift_assets.marts import (
 from shift_assets.resources.duckfile import BrokenFileError, identifier
 from shift_assets.resources.lake import Lake, Published
 from shift_assets.sqltext import read_sql
+from shift_assets.tables import Table
 
 LOCK_WAIT_SECONDS = 600.0
 _DAMAGE = (duckdb.IOException, duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from shift_assets.contracts import SEGMENT_PATTERN
+from shift_assets.tables import SEGMENT_PATTERN
 
 EventFormat = Literal["jsonl.gz", "jsonl", "csv", "parquet"]
 

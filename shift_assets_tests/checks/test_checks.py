@@ -15,10 +15,11 @@ from shift_assets import checks as asset_checks
 from shift_assets import partitions as keys
 from shift_assets.assets.publishing import TableAsset, build
 from shift_assets.checks import check_name, freshness, table_checks
-from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, INTEREST_SERIES, REJECTED_EVENTS, Partition, Table
+from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, INTEREST_SERIES, REJECTED_EVENTS, Partition
 from shift_assets.quality.gate import GateClosed
 from shift_assets.quality.suites import ACCOUNTING, REJECTED_SHARE, expectations
 from shift_assets.resources.platform import Platform, days_of, segments_of
+from shift_assets.tables import Table
 from shift_assets_tests.installations import FIRST_DAY, SOURCE, deliver, new_installation
 from shift_assets_tests.lakes import rows_of
 

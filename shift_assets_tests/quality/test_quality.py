@@ -20,16 +20,14 @@ from shift_assets.contracts import (
     RECOMMENDATIONS,
     SHIFT_ALERTS,
     TABLES,
-    Column,
-    ContractError,
     Partition,
-    Table,
 )
 from shift_assets.quality import suites
 from shift_assets.quality.facts import CleaningFacts
 from shift_assets.quality.gate import GateClosed, require_passed
 from shift_assets.quality.judge import judge, judge_freshness
 from shift_assets.quality.profile import profile
+from shift_assets.tables import Column, ContractError, Table
 
 DAY = date(2026, 6, 10)
 PARTITION = Partition(DAY, "uk")

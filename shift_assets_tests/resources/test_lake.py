@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shift_assets.contracts import INTEREST_SERIES, SHIFT_ALERTS, TABLES, ContractError, Partition
+from shift_assets.contracts import INTEREST_SERIES, SHIFT_ALERTS, TABLES, Partition
 from shift_assets.resources.fence import FencedOut
 from shift_assets.resources.lake import EMPTY_DIGEST, MissingPartition, content_digests
+from shift_assets.tables import ContractError
 from shift_assets_tests.lakes import FIRST_DAY, fill, new_lake, partitions, rows_of
 
 ROOT = Path(__file__).parents[2]
