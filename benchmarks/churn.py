@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.special import expit
 
+from shift_assets.days import date_of, day_number
 from shift_assets.evaluate.churn import calibration
 from shift_assets.home import open_platform
 from shift_assets.landed import series_of
@@ -48,7 +49,6 @@ from shift_assets.shift.churn import (
 from shift_assets.shift.histories import Histories, histories
 from shift_assets.shift.rings import Flags, Floats, Ints, offsets, ragged_index
 
-EPOCH = date(1970, 1, 1)
 FIRST_FIT_DAYS = 56
 RING = StateSettings().recent_active_days + StateSettings().reference_active_days
 GAPS_OF_SILENCE = 3
@@ -71,7 +71,7 @@ def planted_churn(home: Path, privacy: Path) -> dict[str, int] | None:
         return None
     key = load_key(privacy)
     gone = pq.read_table(labels, filters=[("kind", "==", "churn")]).to_pylist()
-    return {pseudonym(key, row["user_id"]): (row["start_day"] - EPOCH).days for row in gone}
+    return {pseudonym(key, row["user_id"]): day_number(row["start_day"]) for row in gone}
 
 
 def measure(series: pa.Table, settings: ChurnSettings, gone: dict[str, int] | None) -> None:
@@ -273,7 +273,7 @@ def speed(users: int = 1_000_000) -> str:
 
 
 def as_date(day: int) -> date:
-    return EPOCH + timedelta(days=int(day))
+    return date_of(int(day))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.contracts import ALERT_OUTCOMES, BEHAVIORS
+from shift_assets.days import day_number
 from shift_assets.settings import Settings
 from shift_assets.shift.episodes import MIX_KINDS
 from shift_assets.shift.rings import CategoryCodes, Floats, Ints, read_rings, ring_categories, sum_by
@@ -93,7 +94,7 @@ def alert_outcomes(alerts: pa.Table, state: pa.Table, series: pa.Table, settings
 
 
 def _horizon(series: pa.Table, day: date, horizon_days: int) -> pa.Table:
-    distance = pc.subtract(series["day"].cast(pa.int32()), pa.scalar((day - date(1970, 1, 1)).days, pa.int32()))
+    distance = pc.subtract(series["day"].cast(pa.int32()), pa.scalar(day_number(day), pa.int32()))
     return series.filter(pc.and_(pc.greater(distance, 0), pc.less_equal(distance, horizon_days)))
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from shift_assets.days import day_number
 from shift_assets.evaluate.alarms import Alarms, episode_starts, opening_entries
 from shift_assets.shift.histories import Histories
 from shift_assets.shift.rings import Flags, Floats, Ints
@@ -115,22 +116,22 @@ def truth_of(labels: pa.Table, histories: Histories, first_day: date, last_day: 
         user = place.get(row["user_id"])
         if user is not None:
             kind[user], rising[user] = row["kind"], row["to_categories"]
-            start[user] = _number(row["start_day"])
+            start[user] = day_number(row["start_day"])
             found_until[user] = start[user] + FOUND_WITHIN.get(row["kind"], -1)
     rings = histories.rings
     after = rings.day >= start[rings.user]
     within = after & (rings.day <= found_until[rings.user])
     active_before, active_within = (np.bincount(rings.user[side], minlength=n) for side in (~after, within))
     return Truth(
-        first_day=_number(first_day) + BURN_IN_DAYS,
-        last_day=_number(last_day),
+        first_day=day_number(first_day) + BURN_IN_DAYS,
+        last_day=day_number(last_day),
         kind=kind,
         start=start,
         found_until=found_until,
         detectable=(found_until >= start) & (active_before >= ACTIVE_BEFORE) & (active_within >= ACTIVE_AFTER),
         rising=rising,
         promotion_days=np.array(
-            [_number(row["start_day"]) for row in labels.to_pylist() if row["kind"] == "promotion"], dtype=np.int64
+            [day_number(row["start_day"]) for row in labels.to_pylist() if row["kind"] == "promotion"], dtype=np.int64
         ),
         shifts=sum(row["kind"] in FOUND_WITHIN for row in rows),
     )
@@ -316,8 +317,3 @@ def _judge(user: Ints, day: Ints, truth: Truth, named: Flags) -> _Verdict:
     neither = judged & (shifted | right)
     neither[true] = False
     return _Verdict(true, np.flatnonzero(judged & ~shifted & ~right), np.flatnonzero(neither))
-
-
-def _number(day: date) -> int:
-    """Days since 1970-01-01."""
-    return (day - date(1970, 1, 1)).days

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shift_assets.days import day_number
 from shift_assets.shift.rings import CategoryCodes, Floats, Ints, sum_by
 
-EPOCH = date(1970, 1, 1)
 DAYS = 7
 SATURDAY = 5
 
@@ -58,7 +58,7 @@ def weeks(series: pa.Table, last_day: date, n_weeks: int) -> Weeks:
 
     Pairs are those with a score above 0.
     """
-    age = (last_day - EPOCH).days - series["day"].cast(pa.int32()).to_numpy().astype(np.int64)
+    age = day_number(last_day) - series["day"].cast(pa.int32()).to_numpy().astype(np.int64)
     score = series["score"].to_numpy()
     inside = (age >= 0) & (age < n_weeks * DAYS) & (score > 0)
     rows = series.select(["user_id", "category"]).filter(pa.array(inside))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shift_assets.contracts import BEHAVIORS
+from shift_assets.days import day_number
 from shift_assets.ingest.context import ParseContext
 from shift_assets.ingest.expressions import Expression, ExpressionError, evaluate, new_connection
 from shift_assets.ingest.files import Delivered, UnreadableFileError
@@ -31,7 +31,6 @@ from shift_assets.ingest.verdicts import Verdicts, shown
 from shift_assets.ingest.zones import local_calendar
 from shift_assets.privacy.erase import ERASED_DETAIL, ERASED_REASON, NOTHING_SHA256
 
-EPOCH = date(1970, 1, 1)
 _NUMERIC = ("quantity", "price", "rating")
 _NO_STRING = pa.scalar(None, pa.string())
 _OF_EVENT = tuple(part.name for part in PARSED if part.nullable and part.name not in ("reason", "detail", "raw_sha256"))
@@ -70,7 +69,7 @@ class Judge:
     def __init__(self, context: ParseContext, delivered: Delivered, sha256: str) -> None:
         source = context.source
         self._source, self._delivered, self._sha256 = source, delivered, sha256
-        self._folder_day = (delivered.folder_day - EPOCH).days
+        self._folder_day = day_number(delivered.folder_day)
         self._lateness_days = context.lateness_days
         self._calendar = local_calendar(source.timezone)
         self._connection = new_connection()

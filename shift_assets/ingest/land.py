@@ -13,7 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from shift_assets.days import EPOCH, date_of
 from shift_assets.ingest.context import ParseContext
 from shift_assets.ingest.csvlines import RECORD_CAP_LINES
 from shift_assets.ingest.files import (
@@ -31,7 +32,7 @@ from shift_assets.ingest.files import (
     handle_of,
     open_delivered,
 )
-from shift_assets.ingest.judge import EPOCH, Judge
+from shift_assets.ingest.judge import Judge
 from shift_assets.ingest.lines import LongLine, line_blocks, row_lines
 from shift_assets.ingest.parquetrows import parquet_batches, rows_of
 from shift_assets.ingest.parse import read_rows
@@ -242,7 +243,7 @@ def _by_day(rows: Rows, judge: Judge) -> Iterator[tuple[date | None, np.ndarray]
     """Row indices of each day found in `rows`, in order; None: undated."""
     days, told = judge.local_days(rows)
     for day in np.unique(days[told]).tolist():
-        yield EPOCH + timedelta(days=day), np.flatnonzero(told & (days == day))
+        yield date_of(day), np.flatnonzero(told & (days == day))
     if not told.all():
         yield None, np.flatnonzero(~told)
 

@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from shift_assets.days import day_number
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 def day_numbers(days: Sequence[date]) -> Ints:
     """The days since 1970-01-01, ascending, each once."""
-    return np.array(sorted({(day - date(1970, 1, 1)).days for day in days}), dtype=np.int64)
+    return np.array(sorted({day_number(day) for day in days}), dtype=np.int64)
 
 
 def column_days(column: pa.ChunkedArray) -> Ints:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from shift_assets.days import day_number
 from shift_assets.models.encoder import Batch, CausalEncoder, Shape, Taken
 from shift_assets.models.examples import Example, Points, Validation, examples
 from shift_assets.models.ranking import ndcg_at_k, recall_at_k
@@ -30,7 +31,6 @@ from shift_assets.settings import ModelSettings
 
 VALIDATION_K = 20
 Tensors = TypeVar("Tensors", Batch, Taken)
-_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def train(
     }
     # Its start moves on by a day or waits, never back: yesterday's weights saw none of today's validation days.
     validation_days = min(settings.validation_days, pc.count_distinct(events["day"]).as_py() // 3)
-    validation_start = (day - _EPOCH).days - validation_days
+    validation_start = day_number(day) - validation_days
     learnable = sequences.until(validation_start)
     points = Points.of(learnable, settings.target_span)
     if not len(points.events):

@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from shift_assets.contracts import BEHAVIORS
+from shift_assets.days import day_number
 from shift_assets.models.sequences import Integers, Sequences, Vocabulary, pack
 from shift_assets.settings import RecommendationSettings
 
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
-_EPOCH = date(1970, 1, 1)
 _RETURN, _PURCHASE = BEHAVIORS.index("return") + 1, BEHAVIORS.index("purchase") + 1
 
 
@@ -44,7 +44,7 @@ class Window:
         vocabulary = Vocabulary.of(inside)
         sequences = pack(inside, vocabulary)
         last_day = sequences.days[sequences.offsets[1:] - 1]
-        listed = np.flatnonzero((day - _EPOCH).days - last_day < settings.active_within_days)
+        listed = np.flatnonzero(day_number(day) - last_day < settings.active_within_days)
         return cls(day, vocabulary, sequences, listed)
 
     @property
@@ -64,7 +64,7 @@ class Window:
     @cached_property
     def ages(self) -> Integers:
         """Days [event] since the event; 0 on `day`."""
-        return (self.day - _EPOCH).days - self.sequences.days
+        return day_number(self.day) - self.sequences.days
 
     @cached_property
     def returned(self) -> Flags:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.contracts import SHIFT_ALERTS
+from shift_assets.days import day_number
 from shift_assets.settings import AlertSettings, Settings
 from shift_assets.shift.choice import Choice, choice, newest_check
 from shift_assets.shift.churn_alerts import churn_alerts
@@ -30,7 +31,6 @@ LEAST_CHANGE = 0.01
 DRAWS = 200
 """Draws of both profiles behind the interval of the magnitude."""
 
-_EPOCH = date(1970, 1, 1)
 _PARTITION = ("day", "segment")
 
 
@@ -94,7 +94,7 @@ def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any
     rings = read_rings(state["recent_days"], codes)
     users = np.flatnonzero(np.asarray(state["alert_status"].is_valid()))
     alarms = state.take(pa.array(users)).drop_columns(["profile", "recent_days"]).to_pylist()
-    onsets = np.array([(alarm["alert_onset_day"] - _EPOCH).days for alarm in alarms], dtype=np.int64)
+    onsets = np.array([day_number(alarm["alert_onset_day"]) for alarm in alarms], dtype=np.int64)
     own = rings.take_users(users)
     own = replace(own, score=daily_shares(own))
     sides = contrast(own, since_onset(own, onsets, settings), len(codes))

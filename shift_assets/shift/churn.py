@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shift_assets.days import day_number
 from shift_assets.settings import ChurnSettings
 from shift_assets.shift.rings import Flags, Floats, Ints
 
@@ -29,7 +30,6 @@ CALIBRATION_STEP = 0.5
 """Part of the way to the last window's calibration: the next window has another season. On Online Retail II and the
 simulated log a whole step gained or lost, half a step lost less than it gained."""
 
-_EPOCH = date(1970, 1, 1)
 _START = (1.0, 30.0, 1.0, 3.0)
 
 
@@ -65,7 +65,7 @@ def visits_of(state: pa.Table, day: date) -> Visits:
     """The visits that the gap statistics of `interest_state` tell of, seen from the end of `day`, [row of `state`]."""
     count = state["gap_count"].to_numpy().astype(np.float64)
     recency = np.rint(count * pc.fill_null(state["gap_mean_days"], 0.0).to_numpy())  # whole days, but for rounding
-    return Visits(count, recency, recency + _number(day) - _last_active(state))
+    return Visits(count, recency, recency + day_number(day) - _last_active(state))
 
 
 def log_odds_of_having_left(visits: Visits, parameters: ChurnParameters) -> Floats:
@@ -183,9 +183,9 @@ def _visits_before(state: pa.Table, day: date) -> tuple[Visits, Flags]:
     ring_day = recent.flatten().field("day").cast(pa.int32()).to_numpy().astype(np.int64)
     n_days = pc.list_value_length(recent).to_numpy().astype(np.int64)
     end = np.cumsum(n_days)
-    look = _number(day) - HORIZON_DAYS
+    look = day_number(day) - HORIZON_DAYS
     now = visits_of(state, day)
-    first = _number(day) - now.age
+    first = day_number(day) - now.age
     since = np.bincount(np.repeat(np.arange(len(state)), n_days)[ring_day > look], minlength=len(state))
     older = np.full(len(state), look, dtype=np.float64)
     held = np.flatnonzero(since < n_days)
@@ -271,10 +271,6 @@ def churn_severity(lost: float, settings: ChurnSettings) -> str:
     """`low`, `medium` or `high`, by the visits lost and the cut points of the settings."""
     cuts = settings.severity_visits
     return "high" if lost >= cuts[1] else "medium" if lost >= cuts[0] else "low"
-
-
-def _number(day: date) -> int:
-    return (day - _EPOCH).days
 
 
 def _last_active(state: pa.Table) -> Floats:

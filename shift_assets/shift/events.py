@@ -7,7 +7,7 @@ a change is told for the first time and continues while the change is recent; se
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import date, timedelta
+from datetime import date
 from functools import cache
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.contracts import SEGMENT_EVENTS, Partition
+from shift_assets.days import date_of, day_number
 from shift_assets.shift.changepoints import RECENT, OnlineChanges, online_changes
 from shift_assets.shift.explain import segment_sentence
 from shift_assets.shift.rings import CategoryCodes, Floats, Ints, sum_by
@@ -40,7 +41,6 @@ _WEEK = 7
 
 Measure = tuple[str, str]
 """What is watched, and of which category; no category (empty) for the totals."""
-_EPOCH = date(1970, 1, 1)
 
 
 def segment_events(series: pa.Table, partitions: Iterable[Partition], language: Literal["en", "zh"]) -> pa.Table:
@@ -82,7 +82,7 @@ class _DailyLog:
         codes = CategoryCodes(series["category"])
         number = series["day"].cast(pa.int32()).to_numpy().astype(np.int64)
         self.first = int(number.min())
-        self.n_days = (last_day - _EPOCH).days - self.first + 1
+        self.n_days = day_number(last_day) - self.first + 1
         cell: Ints = codes.encode(series["category"]) * self.n_days + number - self.first
         mass = sum_by(cell, series["score"].to_numpy(), len(codes) * self.n_days).reshape(len(codes), self.n_days)
         visits = series.group_by(["day", "user_id"]).aggregate([])["day"].cast(pa.int32()).to_numpy() - self.first
@@ -101,7 +101,7 @@ class _DailyLog:
 
     def events(self, day: date) -> Iterator[dict[str, Any]]:
         """Events of the day, by measure."""
-        today = (day - _EPOCH).days - self.first
+        today = day_number(day) - self.first
         for measure in self._watched(today):
             found = self._recent_change(measure, today)
             if found is not None:
@@ -111,7 +111,7 @@ class _DailyLog:
                     "measure": measure[0],
                     "category": measure[1],
                     "status": "continued" if told else "opened",
-                    "onset_day": _EPOCH + timedelta(days=self.first + onset),
+                    "onset_day": date_of(self.first + onset),
                     "before": before,
                     "after": after,
                     "posterior": posterior,

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.contracts import BEHAVIORS, INTEREST_STATE
+from shift_assets.days import day_number
 from shift_assets.settings import AlertSettings, Settings
 from shift_assets.shift.calibration import FAMILY_DAYS, Null, q_values, shuffled_null
 from shift_assets.shift.choice import choice, newest_check
@@ -149,7 +150,7 @@ def advance_range(
     order = np.argsort(day_numbers, kind="stable")
     series, day_numbers = series.take(pa.array(order)), day_numbers[order]
     for day in days:
-        first, last = np.searchsorted(day_numbers, [_number(day), _number(day) + 1])
+        first, last = np.searchsorted(day_numbers, [day_number(day), day_number(day) + 1])
         wanted = p_values_from is None or day >= p_values_from
         rows = series.slice(int(first), int(last - first))
         chosen = settings_of_day(settings, checks, segment, day)
@@ -269,7 +270,7 @@ def _advance_active(
         alarms.open_by_thresholds(active.to_pylist(), view, settings.alerts.return_share)
 
     last_active = before["last_active_day"].cast(pa.int32())
-    gap = _number(day) - _integers(last_active, _number(day)).astype(np.float64)
+    gap = day_number(day) - _integers(last_active, day_number(day)).astype(np.float64)
     returned = np.asarray(last_active.is_valid(), dtype=bool)
     gap_count = _integers(before["gap_count"], 0)
     columns: dict[str, pa.Array] = {
@@ -337,7 +338,7 @@ def _evidence_of_day(
     rings = forget_older_than_starts(replace(rings, own_share=memory.share), settings.evidence.starts)
     null = Null(np.zeros(0))
     if with_p_values or settings.alerts.rule == "discovery":
-        seed = [settings.seed, _number(day), zlib.crc32(segment.encode())]
+        seed = [settings.seed, day_number(day), zlib.crc32(segment.encode())]
         history = rings.take_users(scored)
         history = replace(history, category=watch[0][history.category])
         null = shuffled_null(history, watch[1], settings.calibration, settings.evidence, seed)
@@ -403,14 +404,14 @@ class _Alarms:
 
     def judge_evidence(self, look: EvidenceLook, settings: Settings) -> None:
         """Mark what is continued, closed, or to be opened, by the evidence."""
-        unrenewed = _number(self.day) - self.exceeded
+        unrenewed = day_number(self.day) - self.exceeded
         step = evidence_transition(look, self.is_open, unrenewed, settings.evidence.starts, settings.alerts)
         self._mark(step)
         self.settled = step.settled
 
     def judge_thresholds(self, before: Excess, now: Excess, settings: AlertSettings) -> None:
         """Mark what is continued, closed, or to be opened, by the lines on the indicators."""
-        step = transition(before, now, self.kind, _number(self.day) - self.exceeded, settings)
+        step = transition(before, now, self.kind, day_number(self.day) - self.exceeded, settings)
         became_mix = step.continued & step.by_mix & np.array([kind not in MIX_KINDS for kind in self.kind], dtype=bool)
         self._mark(step)
         self.by_mix = step.by_mix & (step.opened | became_mix)
@@ -419,7 +420,7 @@ class _Alarms:
             self.kind[user] = "surge" if rises[user] else "fade"
 
     def _mark(self, step: Transition) -> None:
-        self.exceeded = np.where(step.opened | step.continued, _number(self.day), self.exceeded)
+        self.exceeded = np.where(step.opened | step.continued, day_number(self.day), self.exceeded)
         for flags, status in ((step.opened, "opened"), (step.continued, "continued"), (step.closed, "closed")):
             for user in np.flatnonzero(flags):
                 self.status[user] = status
@@ -461,7 +462,7 @@ class _Alarms:
     def _name(self, users: Ints, user_ids: list[str]) -> None:
         for user in users:
             self.id[user] = alert_id(user_ids[user], self.day)
-            self.opened[user] = _number(self.day)
+            self.opened[user] = day_number(self.day)
 
     def columns(self) -> dict[str, pa.Array]:
         days = {
@@ -484,7 +485,7 @@ def _entries_of_day(series: pa.Table, active: pa.StringArray, day: date, codes: 
         counts[:, column] = np.bincount(user, weights=series[f"n_{behavior}"].to_numpy(), minlength=len(active))
     return Rings(
         start=np.arange(len(active) + 1, dtype=np.int64),
-        day=np.full(len(active), _number(day), dtype=np.int64),
+        day=np.full(len(active), day_number(day), dtype=np.int64),
         score_start=offsets(np.bincount(user, minlength=len(active))),
         category=codes.encode(series["category"]),
         score=series["score"].to_numpy(),
@@ -572,11 +573,6 @@ def _floats(column: pa.ChunkedArray) -> Floats:
 
 def _integers(column: pa.ChunkedArray, missing: int) -> Ints:
     return np.asarray(pc.fill_null(column, missing).to_numpy(), dtype=np.int64)
-
-
-def _number(day: date) -> int:
-    """Days since 1970-01-01."""
-    return (day - date(1970, 1, 1)).days
 
 
 def _require(table: pa.Table, day: date, segment: str, name: str) -> None:
