@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shift_assets.shift.detectors.sliding import MINIMUM, shares
+from shift_assets.shift.detectors.sliding import MINIMUM
 from shift_assets.shift.histories import Histories
 from shift_assets.shift.rings import Floats
 
@@ -28,7 +28,7 @@ class RiverPerCategory:
 
     def score(self, histories: Histories) -> Floats:
         rings = histories.rings
-        daily = daily_shares(histories)
+        daily = histories.rings.dense_share(len(histories.codes))
         out = np.full(len(rings.day), np.nan)
         for user in range(rings.n_users):
             first, last = rings.start[user], rings.start[user + 1]
@@ -60,7 +60,7 @@ class NightlyKernelCPD:
         from ruptures.detection import KernelCPD
 
         rings = histories.rings
-        daily = daily_shares(histories)
+        daily = histories.rings.dense_share(len(histories.codes))
         out = np.full(len(rings.day), np.nan)
         search = KernelCPD("linear", min_size=2, jump=1)
         for user in range(rings.n_users):
@@ -69,14 +69,6 @@ class NightlyKernelCPD:
                 window = daily[max(first, entry + 1 - self.days) : entry + 1]
                 out[entry] = len(search.fit(window).predict(pen=self.penalty)) > 1
         return out
-
-
-def daily_shares(histories: Histories) -> Floats:
-    """Share of its day's score, [entry, category]."""
-    rings = histories.rings
-    out = np.zeros((len(rings.day), len(histories.codes)))
-    out[rings.score_entry, rings.category] = shares(rings)
-    return out
 
 
 def adwin(delta: float | None = None) -> RiverPerCategory:

@@ -13,7 +13,6 @@ import numpy as np
 
 from shift_assets.shift.histories import Histories
 from shift_assets.shift.rings import Floats, Ints, Rings
-from shift_assets.shift.splices import day_shares
 
 RECENT_DAYS = 28
 """Active days that are looked at, the scored one included."""
@@ -113,7 +112,7 @@ def aligned_shares(histories: Histories, categories: tuple[str, ...]) -> Floats:
     """Day shares [entry, category] in the order of `categories`; the last column holds all that are not named."""
     place = {name: column for column, name in enumerate(categories)}
     columns = [place.get(name, len(categories)) for name in histories.codes.names.to_pylist()]
-    known = day_shares(histories.rings, len(columns))
+    known = histories.rings.dense_share(len(columns))
     shares = np.zeros((len(known), len(categories) + 1))
     for code, column in enumerate(columns):
         shares[:, column] += known[:, code]

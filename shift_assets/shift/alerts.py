@@ -17,7 +17,6 @@ from shift_assets.settings import AlertSettings, Settings
 from shift_assets.shift.choice import Choice, choice, newest_check
 from shift_assets.shift.churn_alerts import churn_alerts
 from shift_assets.shift.episodes import MIX_KINDS
-from shift_assets.shift.evidence import daily_shares
 from shift_assets.shift.explain import CategoryChange, Story, explain
 from shift_assets.shift.platform import PlatformMix, explained_share
 from shift_assets.shift.rings import CategoryCodes, Flags, Floats, Ints, Rings, read_rings, ring_categories
@@ -96,7 +95,7 @@ def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any
     alarms = state.take(pa.array(users)).drop_columns(["profile", "recent_days"]).to_pylist()
     onsets = np.array([day_number(alarm["alert_onset_day"]) for alarm in alarms], dtype=np.int64)
     own = rings.take_users(users)
-    own = replace(own, score=daily_shares(own))
+    own = replace(own, score=own.share)
     sides = contrast(own, since_onset(own, onsets, settings), len(codes))
     before, after = _dense(sides, sides.share_before(), len(codes)), _dense(sides, sides.share_after(), len(codes))
     platform = PlatformMix(rings, len(codes))

@@ -85,7 +85,7 @@ class Memory(NamedTuple):
             response=np.zeros((n, 2), dtype=np.float32),
             share_start=np.array(rings.score_start),
             category=np.array(rings.category),
-            share=daily_shares(rings).astype(np.float32),
+            share=rings.share.astype(np.float32),
         )
 
 
@@ -96,13 +96,6 @@ class Evidence(NamedTuple):
     posterior: Floats  # [entry], 0..1
     onset: Ints  # [entry], the likeliest start by E_j, as an entry
     platform_move: Floats  # [entry], total variation between the segment's foretold and observed mix of that day
-
-
-def daily_shares(rings: Rings) -> Floats:
-    """Share of its day's score of every score, [score]; 0 on a day without score."""
-    entry = rings.score_entry
-    total = np.bincount(entry, rings.score, minlength=len(rings.day))[entry]
-    return np.asarray(np.divide(rings.score, total, out=np.zeros_like(rings.score), where=total > 0))
 
 
 def trace(histories: Histories, settings: EvidenceSettings) -> Evidence:
@@ -116,7 +109,7 @@ def trace(histories: Histories, settings: EvidenceSettings) -> Evidence:
 def trace_rings(rings: Rings, n_categories: int, settings: EvidenceSettings) -> Evidence:
     """`trace`, of rings whose categories are codes below `n_categories`."""
     memory = Memory.of_nobody_yet(rings, n_categories, settings.starts)
-    scored = np.bincount(rings.score_entry, rings.score, minlength=len(rings.day)) > 0
+    scored = rings.is_scored
     user = rings.user
     order = np.lexsort((user, rings.day))
     order = order[scored[order]]

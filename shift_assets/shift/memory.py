@@ -10,10 +10,9 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts import INTEREST_STATE
 from shift_assets.settings import EvidenceSettings
-from shift_assets.shift.evidence import Memory, Singles, daily_shares
+from shift_assets.shift.evidence import Memory, Singles
 from shift_assets.shift.rings import (
     CategoryCodes,
-    Flags,
     Floats,
     Ints,
     Rings,
@@ -49,15 +48,9 @@ def profile_mass(profile: pa.ChunkedArray, codes: CategoryCodes) -> Floats:
     return np.bincount(weights.category, weights.weight, minlength=len(codes)).astype(np.float64)
 
 
-def is_scored(rings: Rings) -> Flags:
-    """Whether a day of the ring has any score, [entry]."""
-    return np.bincount(rings.score_entry, rings.score, minlength=len(rings.day)) > 0
-
-
 def shares_of(rings: Rings) -> Floats:
     """Share of the day without the platform's part where the ring keeps it, else as it was, [score]."""
-    raw = daily_shares(rings)
-    return np.where(rings.own_share > 0, rings.own_share, raw)
+    return np.where(rings.own_share > 0, rings.own_share, rings.share)
 
 
 def recall(
@@ -72,7 +65,7 @@ def recall(
     starts, n_users = settings.starts, rings.n_users
     days = np.array(pc.fill_null(before["scored_days"], 0).to_numpy(), dtype=np.int64)
     dense = sum_by(profile.user * n_watched + number[profile.category], profile.weight, n_users * n_watched)
-    scored = is_scored(rings)
+    scored = rings.is_scored
     scored[rings.start[1:] - 1] = False  # today is not behind us yet
     entry = np.flatnonzero(scored)
     user = rings.user[entry]
@@ -131,7 +124,7 @@ def memory_columns(memory: Memory) -> dict[str, pa.Array]:
 
 def forget_older_than_starts(rings: Rings, starts: int) -> Rings:
     """The rings with the `own_share` of days that are no possible start any more set to zero."""
-    scored = is_scored(rings)
+    scored = rings.is_scored
     behind = np.cumsum(scored)
     scored_since = np.repeat(behind[rings.start[1:] - 1], rings.n_days) - behind + scored  # including the day itself
     kept = scored_since[rings.score_entry] <= starts

@@ -15,9 +15,8 @@ class PlatformMix:
 
     def __init__(self, rings: Rings, n_categories: int) -> None:
         entry = rings.score_entry
-        total = np.bincount(entry, weights=rings.score, minlength=len(rings.day))[entry]
         self._rings = rings
-        self._share = np.divide(rings.score, total, out=np.zeros_like(rings.score), where=total > 0)
+        self._share = rings.share
         self._first_day = int(rings.day.min()) if len(rings.day) else 0
         n_days = int(rings.day.max()) - self._first_day + 1 if len(rings.day) else 0
         day = rings.day[entry] - self._first_day

@@ -118,6 +118,24 @@ class Rings:
         """Active days of the same user after this one, [entry]; 0 for the newest."""
         return np.repeat(self.start[1:], self.n_days) - 1 - np.arange(len(self.day), dtype=np.int64)
 
+    @property
+    def is_scored(self) -> Flags:
+        """Whether a day has any score, [entry]."""
+        return sum_by(self.score_entry, self.score, len(self.day)) > 0
+
+    @property
+    def share(self) -> Floats:
+        """Share of its day's score, [score]; 0 on a day without any."""
+        entry = self.score_entry
+        total = sum_by(entry, self.score, len(self.day))[entry]
+        return np.asarray(np.divide(self.score, total, out=np.zeros_like(self.score), where=total > 0))
+
+    def dense_share(self, n_categories: int) -> Floats:
+        """The same, [entry, category]."""
+        dense = np.zeros((len(self.day), n_categories))
+        dense[self.score_entry, self.category] = self.share
+        return dense
+
     def take_users(self, users: Ints) -> Rings:
         """Only these users, in this order."""
         return self.take_entries(ragged_index(self.start[users], self.n_days[users]), offsets(self.n_days[users]))

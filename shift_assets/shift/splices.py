@@ -127,14 +127,6 @@ def construct(histories: Histories, cuts: Cuts, construction: Construction, seed
     return plan.spliced(case, donor, distance, kept=construction.kept, random=random)
 
 
-def day_shares(rings: Rings, n_categories: int) -> Floats:
-    """Score shares of every entry, [entry, category]; zeros where the day scored nothing. One unit per active day."""
-    dense = np.zeros((len(rings.day), n_categories))
-    dense[rings.score_entry, rings.category] = rings.score
-    total = dense.sum(axis=1, keepdims=True)
-    return np.asarray(np.divide(dense, total, out=dense, where=total > 0))
-
-
 class _Found(NamedTuple):
     cut: int
     distance: float
@@ -145,7 +137,7 @@ class _Donors:
 
     def __init__(self, histories: Histories, cuts: Cuts) -> None:
         rings = histories.rings.take_users(cuts.user)
-        shares = day_shares(rings, len(histories.codes))
+        shares = rings.dense_share(len(histories.codes))
         self._until = np.vstack([np.zeros(shares.shape[1]), np.cumsum(shares, axis=0)])  # [entry + 1, category]
         self._rings, self._cuts = rings, cuts
         self._first = int(rings.day.min()) if len(rings.day) else 0

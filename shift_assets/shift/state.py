@@ -39,7 +39,6 @@ from shift_assets.shift.evidence import Memory, advance_day, nothing, segment_mi
 from shift_assets.shift.indicators import ewma
 from shift_assets.shift.memory import (
     forget_older_than_starts,
-    is_scored,
     memory_columns,
     profile_mass,
     recall,
@@ -332,7 +331,7 @@ def _evidence_of_day(
     memory = recall(before, rings, profile, watch, settings.evidence)
     found = nothing(len(rings.day))
     newest = rings.start[1:] - 1
-    scored = np.flatnonzero(is_scored(rings)[newest])
+    scored = np.flatnonzero(rings.is_scored[newest])
     mix = segment_mix(sum_by(watch[0], mass, watch[1]))
     advance_day(memory, scored, newest[scored], mix, settings=settings.evidence, out=found)
     rings = forget_older_than_starts(replace(rings, own_share=memory.share), settings.evidence.starts)
@@ -397,7 +396,7 @@ class _Alarms:
 
         Where the ring no longer reaches back to the onset they are too many to count.
         """
-        since = is_scored(rings) & (rings.day >= np.repeat(self.onset, rings.n_days))
+        since = rings.is_scored & (rings.day >= np.repeat(self.onset, rings.n_days))
         counted = np.bincount(rings.user[since], minlength=rings.n_users)
         counted[self.onset < rings.day[rings.start[:-1]]] = np.iinfo(np.int32).max
         return np.where(self.is_open, counted, 0)

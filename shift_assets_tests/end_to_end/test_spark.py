@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shift_assets.contracts import CLEAN_EVENTS, REJECTED_EVENTS, Partition
-from shift_assets.ingest.engines import java_version
-from shift_assets.ingest.engines.local_spark import server_folder, stop_local_server
 from shift_assets.simulate import Summary
 from shift_assets_tests.end_to_end.homes import LAST_DAY, SIMULATION, Shop, new_shop
-
-
-@pytest.fixture
-def server() -> Iterator[None]:
-    """A server that this law started ends with it; one that ran before stays."""
-    running = (server_folder() / "server.json").exists()
-    yield
-    if not running:
-        stop_local_server()
+from shift_assets_tests.spark import needs_java
 
 
 @pytest.mark.spark
-@pytest.mark.usefixtures("server")
-@pytest.mark.skipif((java_version() or 0) < 17, reason="Spark needs Java 17; none was found")
+@pytest.mark.usefixtures("spark_server")
+@needs_java
 def test_the_log_cleaned_by_spark_has_the_digests_of_the_embedded_engine(
     shop: Shop, log: Summary, tmp_path: Path
 ) -> None:

@@ -5,7 +5,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from shift_assets.ingest import clean as cleaning
 from shift_assets.ingest.categories import fit_categories
 from shift_assets.ingest.engines import EngineError, java_version, resolve_engine
-from shift_assets.ingest.engines.local_spark import server_folder, stop_local_server
 from shift_assets.ingest.fitwindow import fit_landed_categories
 from shift_assets.settings import Settings
 from shift_assets_tests.ingest.cleaning import cleaned
@@ -33,18 +31,10 @@ from shift_assets_tests.ingest.dirt import (
     json_line_files,
     source_of,
 )
+from shift_assets_tests.spark import needs_java
 
 DAYS = days_before(DAY, 5)
-needs_java = pytest.mark.skipif((java_version() or 0) < 17, reason="Spark needs Java 17; none was found")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    """A server that these tests started ends with them; one that ran before stays."""
-    running = (server_folder() / "server.json").exists()
-    yield
-    if not running:
-        stop_local_server()
+pytestmark = pytest.mark.usefixtures("spark_server")
 
 
 @pytest.mark.spark

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 import pytest
 
 from shift_assets.ingest.context import ParseContext
-from shift_assets.ingest.engines import java_version
 from shift_assets.ingest.lookups import make_context
 from shift_assets.ingest.parse import parse_file
 from shift_assets.privacy.erase import ERASED_FILE
@@ -29,6 +28,7 @@ from shift_assets_tests.ingest.dirt import (
     good_line,
     source_of,
 )
+from shift_assets_tests.spark import needs_java
 
 WHO = "zoë-17"
 NOTHING = hashlib.sha256().hexdigest()
@@ -115,7 +115,8 @@ def _place(row: dict[str, object]) -> tuple[object, ...]:
 
 
 @pytest.mark.spark
-@pytest.mark.skipif((java_version() or 0) < 17, reason="Spark needs Java 17; none was found")
+@pytest.mark.usefixtures("spark_server")
+@needs_java
 def test_both_engines_forget_alike(tmp_path: Path) -> None:
     context = context_of(tmp_path / "landing", source_of(tmp_path / "landing", JSON_SOURCE))
     days = days_before(DAY, 3)

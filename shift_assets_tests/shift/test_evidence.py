@@ -12,7 +12,6 @@ from shift_assets.settings import EvidenceSettings, Settings
 from shift_assets.shift.evidence import (
     ALARM_PRIOR_DAYS,
     POSTERIOR_PRIOR_DAYS,
-    daily_shares,
     segment_mix,
     trace,
     trace_rings,
@@ -32,8 +31,7 @@ def slow(  # noqa: PLR0915 - the definition in one piece, to be read beside the 
 ) -> tuple[dict[int, float], dict[int, float]]:
     """M and the posterior by their definitions, every product anew on every day; no response to platform moves."""
     rings, n = log.rings, len(log.codes)
-    shares = np.zeros((len(rings.day), n))
-    shares[rings.score_entry, rings.category] = daily_shares(rings)
+    shares = rings.dense_share(n)
     own = shares.copy()  # without the platform's part, once the day is done
     seen: dict[int, list[int]] = {user: [] for user in range(rings.n_users)}
     ratios: dict[tuple[int, int], float] = {}

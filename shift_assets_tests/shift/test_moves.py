@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from itertools import combinations
 
@@ -15,8 +15,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from shift_assets.contracts import SHIFT_ALERTS, Partition
-from shift_assets.ingest.engines import java_version
-from shift_assets.ingest.engines.local_spark import server_folder, stop_local_server
 from shift_assets.ingest.engines.spark import spark_session
 from shift_assets.settings import Settings
 from shift_assets.shift.moves import (
@@ -28,6 +26,7 @@ from shift_assets.shift.moves import (
     mined_embedded,
 )
 from shift_assets_tests.shift.logs import user_id
+from shift_assets_tests.spark import needs_java
 
 TODAY = date(2026, 3, 31)
 PARTITION = Partition(TODAY, "north")
@@ -112,18 +111,9 @@ def test_frequent_itemsets_are_counted_right(baskets: list[list[str]]) -> None:
     assert mined_embedded(baskets, 3) == {some: n for some, n in counted.items() if n >= 3}
 
 
-@pytest.fixture
-def server() -> Iterator[None]:
-    """A server that this law started ends with it; one that ran before stays."""
-    running = (server_folder() / "server.json").exists()
-    yield
-    if not running:
-        stop_local_server()
-
-
 @pytest.mark.spark
-@pytest.mark.usefixtures("server")
-@pytest.mark.skipif((java_version() or 0) < 17, reason="Spark needs Java 17; none was found")
+@pytest.mark.usefixtures("spark_server")
+@needs_java
 def test_both_engines_tell_the_same_rules() -> None:
     """Spark MLlib and the embedded miner give the same rows."""
     random = np.random.default_rng(4)

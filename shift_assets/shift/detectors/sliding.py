@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from shift_assets.settings import StateSettings
-from shift_assets.shift.rings import Floats, Ints, Rings, sum_by
+from shift_assets.shift.rings import Floats, Ints, Rings
 from shift_assets.shift.windows import window_lengths
 
 RECENT, REFERENCE = 7, 28
@@ -36,15 +36,9 @@ class Windows(NamedTuple):
     recent: Floats  # [row, category]
 
 
-def shares(rings: Rings) -> Floats:
-    """Share of its day's score, [score]; 0 on a day without any score."""
-    total = sum_by(rings.score_entry, rings.score, len(rings.day))[rings.score_entry]
-    return np.asarray(np.divide(rings.score, total, out=np.zeros_like(rings.score), where=total > 0))
-
-
 def event_counts(rings: Rings) -> Floats:
     """Events of a day and category, [score]: the day's events, split by its score shares."""
-    return np.asarray(shares(rings) * rings.counts.sum(axis=1)[rings.score_entry])
+    return np.asarray(rings.share * rings.counts.sum(axis=1)[rings.score_entry])
 
 
 def windows(rings: Rings, mass: Floats, n_categories: int, settings: WindowSettings) -> Iterator[Windows]:

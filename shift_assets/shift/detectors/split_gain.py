@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from shift_assets.shift.detectors.sliding import MINIMUM, shares
+from shift_assets.shift.detectors.sliding import MINIMUM
 from shift_assets.shift.histories import Histories
 from shift_assets.shift.rings import Floats
 
@@ -36,7 +36,7 @@ class SplitGain:
             rings.start,
             rings.score_start,
             rings.category,
-            shares(rings),
+            rings.share,
             len(histories.codes),
             self.days,
             max(self.minimum_active_days, 2 * _SHORTEST),
