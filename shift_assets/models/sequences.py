@@ -58,8 +58,9 @@ class Vocabulary:
 class Sequences:
     """Users' events packed one after the other, each user's in time order.
 
-    `users` are sorted; user u owns the events `offsets[u]` to `offsets[u + 1]`. Event arrays: item and category
-    codes of the vocabulary, behaviour index from 1, gap bucket, and day as a count from 1970-01-01.
+    `users` are in order of name (those of `prefixes` repeat); user u owns the events `offsets[u]` to
+    `offsets[u + 1]`. Event arrays: item and category codes of the vocabulary, behaviour index from 1, gap bucket,
+    and day as a count from 1970-01-01.
     """
 
     users: tuple[str, ...]
@@ -90,8 +91,28 @@ class Sequences:
         offsets = np.append(kept.offsets[:-1][users], kept.offsets[-1])
         return replace(kept, users=tuple(self.users[u] for u in users), offsets=offsets)
 
+    def since(self, first: Integers) -> Sequences:
+        """The events of every user from day `first[user]` on, the first of them without a gap before it."""
+        kept = self.where(self.days >= np.repeat(first, self.lengths))
+        gaps = kept.gaps.copy()
+        gaps[kept.offsets[:-1][kept.lengths > 0]] = 0
+        return replace(kept, gaps=gaps)
+
+    def prefixes(self, users: Integers, ends: Integers) -> Sequences:
+        """Sequence i holds the events of user number `users[i]` before event number `ends[i]` of all events."""
+        _, events = flat_ranges(self.offsets[users], ends)
+        return Sequences(
+            users=tuple(self.users[user] for user in users),
+            offsets=np.concatenate(([0], np.cumsum(ends - self.offsets[users]))),
+            items=self.items[events],
+            categories=self.categories[events],
+            behaviors=self.behaviors[events],
+            gaps=self.gaps[events],
+            days=self.days[events],
+        )
+
     def where(self, keep: npt.NDArray[np.bool_]) -> Sequences:
-        """The events marked in `keep[event]`: of every sequence a prefix, since gaps stay as they are."""
+        """The events marked in `keep[event]`; gaps stay as they are, as is right for the start of a sequence."""
         return Sequences(
             users=self.users,
             offsets=np.concatenate(([0], np.cumsum(keep)))[self.offsets],

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
 
 from shift_assets.models.sequences import Integers
-from shift_assets.recommend.source import Inputs, Scorer, Source
-from shift_assets.recommend.window import Floats
+from shift_assets.recommend.source import Fitted, Inputs, Scorer, Source
+from shift_assets.recommend.window import Floats, Window
+
+if TYPE_CHECKING:
+    from shift_assets.models.scoring import InterestModel
 
 
-def _fit(inputs: Inputs) -> Scorer:
+def _fit(inputs: Inputs) -> Fitted:
     """Score = the item's probability over that of the user's best item; 0 for an item the model does not know."""
-    from shift_assets.models.scoring import UserScorer
-
-    window, model = inputs.window, inputs.model
+    model = inputs.model
     if model is None:
         raise ValueError("the interest_model source needs a model")
+    return partial(_scorer, model)
+
+
+def _scorer(model: InterestModel, window: Window) -> Scorer:
+    from shift_assets.models.scoring import UserScorer
+
     listed = window.sequences.of_users(window.listed).recoded(window.vocabulary, model.vocabulary)
     scorer = UserScorer.of(model, listed)
     places = model.vocabulary.item_codes(pa.array(window.vocabulary.items, pa.string())) - 1

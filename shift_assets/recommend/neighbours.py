@@ -14,8 +14,8 @@ import numpy as np
 from scipy import sparse
 
 from shift_assets.models.sequences import Integers, flat_ranges
-from shift_assets.recommend.source import Inputs, Scorer, Source
-from shift_assets.recommend.window import Floats
+from shift_assets.recommend.source import Fitted, Inputs, Scorer, Source
+from shift_assets.recommend.window import Floats, Window
 
 BLOCK_VALUES = 2**21
 """Similarities held at once, before the strongest are chosen: some 30 MiB."""
@@ -92,18 +92,27 @@ def largest(block: sparse.csr_matrix, kept: int) -> sparse.csr_matrix:
     return block
 
 
-def _fit(inputs: Inputs) -> Scorer:
-    window, settings = inputs.window, inputs.settings
-    tastes = window.user_items(np.exp2(-window.ages / settings.half_life_days))
-    tastes.data = np.minimum(tastes.data, TASTE_CAP)
-    taken = tastes.copy()
+def _fit(inputs: Inputs) -> Fitted:
+    settings = inputs.settings
+
+    def tastes_of(window: Window) -> sparse.csr_matrix:
+        tastes = window.user_items(np.exp2(-window.ages / settings.half_life_days))
+        tastes.data = np.minimum(tastes.data, TASTE_CAP)
+        return tastes
+
+    taken = tastes_of(inputs.window)
     taken.data = np.ones_like(taken.data)
     similar = item_similarities(taken, settings.similarity, settings.shrinkage, settings.neighbours)
 
-    def scores(users: Integers) -> Floats:
-        return np.asarray((tastes[users] @ similar).toarray(), dtype=np.float32)
+    def scorer(window: Window) -> Scorer:
+        tastes = tastes_of(window)
 
-    return scores
+        def scores(users: Integers) -> Floats:
+            return np.asarray((tastes[users] @ similar).toarray(), dtype=np.float32)
+
+        return scores
+
+    return scorer
 
 
 ITEM_NEIGHBOURS = Source("item_neighbours", _fit)

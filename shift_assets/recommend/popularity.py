@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shift_assets.models.sequences import Integers
-from shift_assets.recommend.source import Inputs, Scorer, Source
+from shift_assets.recommend.source import Fitted, Inputs, Source
 from shift_assets.recommend.window import Floats, Window
 
 
@@ -16,13 +16,13 @@ def popularity(window: Window, days: int) -> Floats:
     return np.bincount(pairs % max(window.item_count, 1), minlength=window.item_count).astype(np.float32)
 
 
-def _fit(inputs: Inputs) -> Scorer:
+def _fit(inputs: Inputs) -> Fitted:
     counts = popularity(inputs.window, inputs.settings.popularity_days)
 
     def scores(users: Integers) -> Floats:
         return np.broadcast_to(counts, (len(users), len(counts)))
 
-    return scores
+    return lambda _window: scores
 
 
 POPULARITY = Source("popularity", _fit)

@@ -79,7 +79,7 @@ def recommend(
         return contracts.RECOMMENDATIONS.empty()
     alarms = open_alarms(alerts_of_day)
     total = sum(weights.values())
-    scorers = [(SOURCES[name].fit(inputs), weight / total) for name, weight in weights.items()]
+    scorers = [(SOURCES[name].fit(inputs)(window), weight / total) for name, weight in weights.items()]
     blocks = [
         _lists(window, users, allowed, scorers=scorers, alarms=alarms, settings=settings)
         for users in np.array_split(window.listed, -(-len(window.listed) * len(allowed) // BLOCK_VALUES))

@@ -9,21 +9,25 @@ from __future__ import annotations
 import numpy as np
 
 from shift_assets.models.sequences import Integers
-from shift_assets.recommend.source import Inputs, Scorer, Source
-from shift_assets.recommend.window import Floats
+from shift_assets.recommend.source import Fitted, Inputs, Scorer, Source
+from shift_assets.recommend.window import Floats, Window
 
 REPEAT_CAP = 4.0
 
 
-def _fit(inputs: Inputs) -> Scorer:
-    window = inputs.window
-    taken = window.user_items(np.exp2(-window.ages / inputs.settings.half_life_days))
-    taken.data = np.minimum(taken.data, REPEAT_CAP)
+def _fit(inputs: Inputs) -> Fitted:
+    half_life = inputs.settings.half_life_days
 
-    def scores(users: Integers) -> Floats:
-        return np.asarray(taken[users].toarray(), dtype=np.float32)
+    def scorer(window: Window) -> Scorer:
+        taken = window.user_items(np.exp2(-window.ages / half_life))
+        taken.data = np.minimum(taken.data, REPEAT_CAP)
 
-    return scores
+        def scores(users: Integers) -> Floats:
+            return np.asarray(taken[users].toarray(), dtype=np.float32)
+
+        return scores
+
+    return scorer
 
 
 REPEATS = Source("repeats", _fit)

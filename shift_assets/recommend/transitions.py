@@ -13,7 +13,7 @@ from scipy import sparse
 
 from shift_assets.models.sequences import Integers
 from shift_assets.recommend.neighbours import strongest
-from shift_assets.recommend.source import Inputs, Scorer, Source
+from shift_assets.recommend.source import Fitted, Inputs, Scorer, Source
 from shift_assets.recommend.window import Floats, Window
 
 VISITS_AHEAD = 3
@@ -57,17 +57,22 @@ def _visits(window: Window) -> Integers:
     return np.cumsum((np.diff(days, prepend=days[:1]) != 0) | (np.diff(owners, prepend=owners[:1]) != 0))
 
 
-def _fit(inputs: Inputs) -> Scorer:
-    window = inputs.window
-    visits = _visits(window)
-    follows = item_transitions(window, visits, inputs.settings.neighbours)
-    last = visits[window.sequences.offsets[1:] - 1]
-    state = window.user_items(HISTORY_DECAY ** (last[window.owners] - visits))
+def _fit(inputs: Inputs) -> Fitted:
+    follows = item_transitions(inputs.window, _visits(inputs.window), inputs.settings.neighbours)
 
-    def scores(users: Integers) -> Floats:
-        return np.asarray((state[users] @ follows).toarray(), dtype=np.float32)
+    def scorer(window: Window) -> Scorer:
+        visits = _visits(window)
+        last = np.zeros(len(window.sequences.users), dtype=np.int64)
+        active = window.sequences.lengths > 0
+        last[active] = visits[window.sequences.offsets[1:][active] - 1]
+        state = window.user_items(HISTORY_DECAY ** (last[window.owners] - visits))
 
-    return scores
+        def scores(users: Integers) -> Floats:
+            return np.asarray((state[users] @ follows).toarray(), dtype=np.float32)
+
+        return scores
+
+    return scorer
 
 
 TRANSITIONS = Source("transitions", _fit)

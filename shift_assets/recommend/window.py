@@ -1,8 +1,8 @@
-"""The look-back window that every candidate source reads, packed once."""
+"""The look-back window that every candidate source reads, packed once, and parts of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 
@@ -25,27 +25,47 @@ _RETURN, _PURCHASE = BEHAVIORS.index("return") + 1, BEHAVIORS.index("purchase") 
 
 @dataclass(frozen=True)
 class Window:
-    """Events of the `look_back_days` that end on `day`, and the users who get a list.
+    """Users' histories up to and with `day`, and the users who get a list.
 
-    Items are indices into `vocabulary.items`. Event arrays run along `sequences`; `listed[user]` are the indices
-    of the users active within `active_within_days`.
+    Items are indices into `vocabulary.items`, -1 for one that it does not hold. Event arrays run along
+    `sequences`; `listed[user]` are the indices of the users to be served, in order; `today[user]` is the day, as
+    a number, from which the ages of a user's events count.
     """
 
     day: date
     vocabulary: Vocabulary
     sequences: Sequences
     listed: Integers
+    today: Integers
 
     @classmethod
     def of(cls, events: pa.Table, day: date, settings: RecommendationSettings) -> Window:
-        """`events` (clean_events columns, any order, any days) cut to the window."""
+        """`events` (clean_events columns, any order, any days) of the `look_back_days` that end on `day`.
+
+        Listed are the users active within `active_within_days`.
+        """
         first = day - timedelta(days=settings.look_back_days - 1)
         inside = events.filter(pc.and_(pc.greater_equal(events["day"], first), pc.less_equal(events["day"], day)))
         vocabulary = Vocabulary.of(inside)
         sequences = pack(inside, vocabulary)
         last_day = sequences.days[sequences.offsets[1:] - 1]
         listed = np.flatnonzero(day_number(day) - last_day < settings.active_within_days)
-        return cls(day, vocabulary, sequences, listed)
+        return cls(day, vocabulary, sequences, listed, np.full(len(sequences.users), day_number(day)))
+
+    def since(self, first: Integers) -> Window:
+        """The same users with their events from day `first[user]` on."""
+        return replace(self, sequences=self.sequences.since(first))
+
+    def prefixes(self, users: Integers, ends: Integers) -> Window:
+        """One history for each pair: the events of `users[i]` before event number `ends[i]`, as of the last of them.
+
+        All are listed. Events are numbered along `sequences`.
+        """
+        histories = self.sequences.prefixes(users, ends)
+        today = np.full(len(users), day_number(self.day))
+        some = histories.lengths > 0
+        today[some] = histories.days[histories.offsets[1:][some] - 1]
+        return replace(self, sequences=histories, listed=np.arange(len(users)), today=today)
 
     @property
     def item_count(self) -> int:
@@ -63,8 +83,8 @@ class Window:
 
     @cached_property
     def ages(self) -> Integers:
-        """Days [event] since the event; 0 on `day`."""
-        return day_number(self.day) - self.sequences.days
+        """Days [event] since the event; 0 on the user's `today`."""
+        return self.today[self.owners] - self.sequences.days
 
     @cached_property
     def returned(self) -> Flags:
@@ -75,8 +95,8 @@ class Window:
         return np.asarray(self.sequences.behaviors == _PURCHASE)
 
     def user_items(self, weights: npt.NDArray[np.floating]) -> sparse.csr_matrix:
-        """Sum of `weights[event]` as a sparse matrix [user, item]; returned items count nothing."""
-        kept = ~self.returned
+        """Sum of `weights[event]` as a sparse matrix [user, item]; returned and unknown items count nothing."""
+        kept = ~self.returned & (self.items >= 0)
         return sparse.csr_matrix(
             (weights[kept].astype(np.float32), (self.owners[kept], self.items[kept])),
             shape=(len(self.sequences.users), self.item_count),

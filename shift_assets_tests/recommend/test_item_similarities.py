@@ -93,7 +93,7 @@ def test_transitions_point_forward() -> None:
 def test_a_source_scores_what_is_there_and_nothing_below_zero(name: str) -> None:
     """Every source gives finite scores, 0 or more, one per listed user and item, and proposes something."""
     window = Window.of(random_log(1), day(19), RecommendationSettings())
-    scores = SOURCES[name].fit(Inputs(window, RecommendationSettings(), None))(window.listed)
+    scores = SOURCES[name].fit(Inputs(window, RecommendationSettings(), None))(window)(window.listed)
     assert scores.shape == (len(window.listed), window.item_count)
     assert np.isfinite(scores).all()
     assert (scores >= 0).all()
