@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from shift_assets.configfile import ConfigError, Lines, describe, read_yaml
 
 DEFAULT_HOME = Path(".shift")
 PREFIX = "SHIFT_"
+POLICIES = ("unadjusted", "recency_reweighted", "shift_adjusted", "exploring")
+"""What may make a list: no reaction; recent days alone count; pulled to what rises; that, and places drawn by lot."""
+_ARM = re.compile(rf"(?:{'|'.join(POLICIES)})|shift_adjusted@(?:0(?:\.[0-9]+)?|1(?:\.0+)?)")
 
 
 class _Section(BaseModel):
@@ -298,6 +302,62 @@ class OutcomeSettings(_Section):
     horizon_days: int = Field(7, ge=1)
     minimum_events: int = Field(3, ge=1, description="Events in the horizon that a verdict needs")
     bootstrap_samples: int = Field(200, ge=20)
+    minimum_effective_users: int = Field(
+        100, ge=1, description="Users, in effect, below which an off-policy estimate is refused"
+    )
+
+
+class ExperimentSettings(_Section):
+    """Which policy makes a user's list, and how the platform learns from what came of it.
+
+    An arm is a policy's name, or `shift_adjusted@w`: with the weight w, 0..1, of the rising interests.
+    """
+
+    name: str = Field("lists", min_length=1, description="Another name deals the users out anew")
+    shares: dict[str, float] = Field(
+        default={"unadjusted": 0.1, "recency_reweighted": 0.1, "shift_adjusted": 0.7, "exploring": 0.1},
+        min_length=1,
+        description="Share of the users of each arm, where learning is fixed; they sum to 1",
+    )
+    learning: Literal["fixed", "thompson", "linucb"] = Field(
+        "fixed", description="fixed: the shares; else what the days before taught, per segment and kind of shift"
+    )
+    reward: Literal["clicked", "purchased"] = Field("clicked", description="What an arm is praised for")
+    half_life_days: float = Field(28, gt=0, description="Days after which an outcome counts half in what is learnt")
+    minimum_share: float = Field(0.05, ge=0, lt=1, description="Least share of an arm, whatever is learnt")
+    maximum_exploring_share: float = Field(0.2, ge=0, le=1, description="Most share of exploring, whatever is learnt")
+    exploration_slots: int = Field(2, ge=0, description="Places at the end of an exploring list that are drawn by lot")
+    window_days: int = Field(28, ge=1, description="Days of lists that the experiment report looks back on")
+    effect_scale: float = Field(
+        0.03, gt=0, le=1, description="Difference of rates for which the sequential test is most sensitive"
+    )
+
+    @field_validator("shares")
+    @classmethod
+    def _arms(cls, shares: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(arm for arm in shares if not _ARM.fullmatch(arm))
+        if unknown:
+            raise ValueError(f"unknown arms {unknown}; an arm is one of {', '.join(POLICIES)}, or shift_adjusted@0.75")
+        if min(shares.values()) <= 0:
+            raise ValueError("an arm's share is positive; leave an arm out that nobody shall have")
+        if abs(sum(shares.values()) - 1) > 1e-6:
+            raise ValueError(f"the shares sum to {sum(shares.values()):g}, not to 1")
+        return shares
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> ExperimentSettings:
+        if self.minimum_share * len(self.shares) > 1:
+            raise ValueError(f"minimum_share {self.minimum_share} of {len(self.shares)} arms is more than everybody")
+        if "exploring" in self.shares and self.minimum_share > self.maximum_exploring_share:
+            raise ValueError(
+                f"minimum_share {self.minimum_share} lies above maximum_exploring_share {self.maximum_exploring_share}"
+            )
+        if self.shares.get("exploring", 0.0) > self.maximum_exploring_share:
+            raise ValueError(
+                f"the share {self.shares['exploring']} of exploring lies above maximum_exploring_share "
+                f"{self.maximum_exploring_share}"
+            )
+        return self
 
 
 class PublicSettings(_Section):
@@ -343,6 +403,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     recommendations: RecommendationSettings = RecommendationSettings()
     outcomes: OutcomeSettings = OutcomeSettings()
+    experiments: ExperimentSettings = ExperimentSettings()
     public: PublicSettings = PublicSettings()
     notify: NotifySettings = NotifySettings()
 
