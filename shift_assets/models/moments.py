@@ -1,0 +1,183 @@
+"""Looks at users: the end of a day, what they had done by then, in numbers. No torch.
+
+A look is an event, the newest that the user had, and the day at whose end one looks, which may lie some silent days
+later: predictions are made every day, not only on days with a visit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from shift_assets.contracts import BEHAVIORS
+from shift_assets.models.sequences import Integers, Sequences, TakenBefore, flat_ranges, taken_before
+
+Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+PURCHASE = BEHAVIORS.index("purchase") + 1
+SILENT_DAYS = 27
+"""Looks lie at most so many days after the newest event: who was silent longer is not predicted."""
+RECENT_VISITS = (1, 2, 4, 7)
+"""Newest active days whose categories are compared with those before."""
+NEVER_DAYS = 180
+FEATURES = 8 + 2 * len(RECENT_VISITS)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Looks in order of event: the newest event [look], and the day [look], not before it, at whose end one looks."""
+
+    events: Integers
+    days: Integers
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def take(self, which: Integers | Flags) -> Moments:
+        """Only these looks."""
+        return Moments(self.events[which], self.days[which])
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Sequences, and what looks at them need again and again."""
+
+    sequences: Sequences
+
+    @cached_property
+    def owners(self) -> Integers:
+        """The user [event]."""
+        return np.repeat(np.arange(len(self.sequences.users)), self.sequences.lengths)
+
+    @cached_property
+    def visits(self) -> Integers:
+        """Which of all active days an event lies on [event]: one number more with every active day of a user."""
+        return np.asarray(np.cumsum(self._begins_visit) - 1, dtype=np.int64)
+
+    @cached_property
+    def visit_starts(self) -> Integers:
+        """The first event [active day]."""
+        return np.flatnonzero(self._begins_visit)
+
+    @cached_property
+    def _begins_visit(self) -> Flags:
+        begins = np.ones(len(self.owners), dtype=bool)
+        begins[1:] = (np.diff(self.sequences.days) != 0) | (np.diff(self.owners) != 0)
+        return begins
+
+    @cached_property
+    def _purchases(self) -> Integers:
+        return np.concatenate(([0], np.cumsum(self.sequences.behaviors == PURCHASE)))
+
+    @cached_property
+    def _span(self) -> tuple[int, int]:
+        days = self.sequences.days
+        return (int(days.min()), int(days.max() - days.min()) + 2) if len(days) else (0, 2)
+
+    @cached_property
+    def _keys(self) -> Integers:
+        first, span = self._span
+        return self.owners * span + self.sequences.days - first
+
+    def first_from(self, owners: Integers, days: Integers) -> Integers:
+        """The first event of user `owners[i]` on or after `days[i]`, or the place after its last one."""
+        first, span = self._span
+        return np.searchsorted(self._keys, owners * span + np.clip(days - first, 0, span - 1))
+
+    def day_ends(self) -> Moments:
+        """A look at the end of every active day."""
+        events = np.append(self.visit_starts[1:], len(self.owners)) - 1 if len(self.owners) else self.visit_starts
+        return Moments(events, self.sequences.days[events])
+
+    def looks(self, last_day: int, seed: int) -> Moments:
+        """Looks at the end of every active day, and at the end of one silent day after each that has silent ones.
+
+        The silent day is drawn from those before the next visit, at most SILENT_DAYS after and not after `last_day`.
+        """
+        ends = self.day_ends()
+        following = np.minimum(ends.events + 1, len(self.owners) - 1)
+        comes_back = self.owners[following] == self.owners[ends.events]
+        comes_back &= following > ends.events
+        until = np.where(comes_back, self.sequences.days[following] - 1, last_day)
+        silent = np.clip(np.minimum(until, last_day) - ends.days, 0, SILENT_DAYS)
+        random = np.random.default_rng([seed, 0])
+        drawn = 1 + np.floor(random.random(len(ends)) * silent).astype(np.int64)
+        kept = silent > 0
+        events = np.concatenate([ends.events, ends.events[kept]])
+        days = np.concatenate([ends.days, (ends.days + drawn)[kept]])
+        order = np.argsort(events, kind="stable")
+        return Moments(events[order], days[order])
+
+    def last_looks(self, day: int) -> Moments:
+        """A look at the end of `day` at every user with an event on it or in the SILENT_DAYS before; none after it."""
+        users = np.arange(len(self.sequences.users))
+        newest = self.first_from(users, np.full(len(users), day + 1)) - 1
+        some = newest >= self.sequences.offsets[:-1]
+        newest = newest[some]
+        newest = newest[self.sequences.days[newest] >= day - SILENT_DAYS]
+        return Moments(newest, np.full(len(newest), day))
+
+    def features(self, moments: Moments, maximum_length: int) -> Floats:
+        """What is plain about a user by the time of a look, [look, FEATURES].
+
+        Logarithms of 1 + : silent days, active days, days since the first event, days between the last two visits,
+        events of the newest active day, events of the last 7 and 28 days, days since the newest purchase. Then per
+        number of RECENT_VISITS the cosine between the categories of the newest active days and of those before, and
+        the same of items, within the newest `maximum_length` events; 0 where there are none before.
+        """
+        sequences, events, days = self.sequences, moments.events, moments.days
+        owner = self.owners[events]
+        start = sequences.offsets[owner]
+        visit = self.visits[events]
+        visit_start = self.visit_starts[visit]
+        n_visits = visit - self.visits[start] + 1
+        before = sequences.days[np.maximum(visit_start - 1, start)]
+        bought = self._purchases[events + 1]
+        newest_purchase = np.searchsorted(self._purchases, bought, side="left") - 1
+        never = bought == self._purchases[start]
+        since_purchase = np.where(never, NEVER_DAYS, days - sequences.days[np.maximum(newest_purchase, 0)])
+        plain = [
+            days - sequences.days[events],
+            n_visits,
+            days - sequences.days[start],
+            sequences.days[events] - before,
+            events + 1 - visit_start,
+            events + 1 - np.minimum(self.first_from(owner, days - 6), events + 1),
+            events + 1 - np.minimum(self.first_from(owner, days - 27), events + 1),
+            np.minimum(since_purchase, NEVER_DAYS),
+        ]
+        distinct, place = np.unique(events, return_inverse=True)
+        likeness = np.hstack(
+            [self._likeness(distinct, maximum_length, codes) for codes in (sequences.categories, sequences.items)]
+        )
+        return np.hstack([np.log1p(np.stack(plain, axis=1)), likeness[place]]).astype(np.float32)
+
+    def _likeness(self, events: Integers, maximum_length: int, codes: Integers) -> npt.NDArray[np.float64]:
+        """Cosine [event, RECENT_VISITS] of the counts of `codes` on the newest active days and before them."""
+        start = np.maximum(self.sequences.offsets[self.owners[events]], events + 1 - maximum_length)
+        look, event = flat_ranges(start, events + 1)
+        age = self.visits[events][look] - self.visits[event]
+        pairs, cell = np.unique(look * (int(codes.max(initial=0)) + 1) + codes[event], return_inverse=True)
+        owner = pairs // (int(codes.max(initial=0)) + 1)
+        found = np.zeros((len(events), len(RECENT_VISITS)))
+        for column, visits in enumerate(RECENT_VISITS):
+            recent = np.bincount(cell, weights=age < visits, minlength=len(pairs))
+            before = np.bincount(cell, weights=age >= visits, minlength=len(pairs))
+            product, norm, norm_before = (
+                np.bincount(owner, weights=values, minlength=len(events))
+                for values in (recent * before, recent**2, before**2)
+            )
+            norms = np.sqrt(norm * norm_before)
+            found[:, column] = np.divide(product, norms, out=np.zeros_like(norms), where=norms > 0)
+        return found
+
+    def taken_categories(self, moments: Moments) -> TakenBefore:
+        """Which categories stand in the user's events by the time of each look; `items` are category codes."""
+        by_category = replace(self.sequences, items=self.sequences.categories)
+        starts = self.sequences.offsets[self.owners[moments.events]]
+        return taken_before(by_category, starts, moments.events + 1)
+
