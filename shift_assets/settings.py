@@ -246,6 +246,13 @@ class ModelSettings(_Section):
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     window_days: int = Field(90, ge=2, description="Days of events to train on, ending the day before")
+    objective: Literal["next_days", "next_event"] = Field(
+        "next_days", description="The end of a day foretells later days, or every event foretells the next one"
+    )
+    repeats: bool = Field(True, description="Raise items that the user took before, as far as the model learns to")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Numbers in the large products of training; auto: bfloat16 where the processor has it"
+    )
     dimensions: int = Field(48, ge=4)
     layers: int = Field(1, ge=1, le=8)
     heads: int = Field(2, ge=1)
@@ -255,10 +262,11 @@ class ModelSettings(_Section):
     batch_size: int = Field(128, ge=1)
     negatives: int = Field(256, ge=1, description="Shared sampled negatives per batch on large catalogues")
     full_softmax_items: int = Field(20_000, ge=0, description="Catalogues up to this size train on the full softmax")
-    target_span: int = Field(50, ge=1, description="The end of a day foretells so many next events on later days")
+    target_span: int = Field(50, ge=1, description="next_days: so many next events on later days are foretold")
     patience: int = Field(3, ge=0, description="Looks at the validation days without gain before training stops")
     validation_days: int = Field(7, ge=1, description="Last days of the window, for early stopping; at most a third")
-    maximum_steps: int = Field(80, ge=1, description="Steps of a training from nothing: the bound on its time")
+    maximum_steps: int = Field(80, ge=1, description="next_days: steps of a training from nothing, the time's bound")
+    maximum_epochs: int = Field(30, ge=1, description="next_event: passes over the log of a training from nothing")
     warm_learning_rate: float = Field(5e-4, gt=0, description="The same where yesterday's model is continued")
     warm_steps: int = Field(6, ge=1, description="Steps of a training that continues yesterday's model")
     look_every: int = Field(10, ge=1, description="Steps between looks at the validation days")
@@ -278,6 +286,12 @@ class RecommendationSettings(_Section):
     similarity: Literal["cosine", "pearson"] = "cosine"
     shrinkage: float = Field(10.0, ge=0)
     neighbours: int = Field(100, ge=1, description="Neighbours, and followers, kept per item")
+    alike_users: int = Field(100, ge=1, description="Users of similar taste looked at for each user")
+    factors: int = Field(64, ge=1, description="Length of the vectors of matrix factorisation")
+    ease_items: int = Field(
+        8_000, ge=1, description="Items of the linear autoencoder, those of most users; 8,000 hold 256 MiB"
+    )
+    ease_regularisation: float = Field(200.0, gt=0)
     half_life_days: float = Field(60, gt=0, description="Days after which an event counts half in a user's taste")
     weights: dict[Literal["interest_model", "repeats", "item_neighbours", "transitions", "popularity"], float] = Field(
         default={

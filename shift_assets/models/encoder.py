@@ -1,20 +1,31 @@
-"""A compact causal transformer over a user's events, and its logits.
+"""A compact causal transformer over users' events, and the item table that its vectors are compared with.
 
 Pre-norm blocks (Xiong et al. 2020, arXiv 2002.04745) over the sum of item, category, behaviour, time-gap and
 position embeddings; the item embedding is also the output (SASRec, Kang & McAuley 2018, arXiv 1808.09781).
+
+Sequences are packed: a batch is one row of tokens without padding. Everything but attention works token by token;
+attention works on runs of neighbouring chunks of like length.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shift_assets.contracts import BEHAVIORS
-from shift_assets.models.sequences import GAP_BUCKETS, TAKEN_FEATURES
+from shift_assets.models.sequences import GAP_BUCKETS, TAKEN_FEATURES, Integers
+
+RUN_COST = 100.0
+"""What one more run of attention costs, in tokens attended (measured on a CPU, forward and backward)."""
+QUADRATIC_LENGTH = 60.0
+"""Length at which the part of attention that grows with the square costs as much as the linear part."""
 
 
 class Shape(NamedTuple):
@@ -27,23 +38,123 @@ class Shape(NamedTuple):
     heads: int
     dropout: float
     maximum_length: int
+    repeats: bool = True
 
 
-class Batch(NamedTuple):
-    """Codes of padded sequences, all [sequence, position], padded with 0 on the right."""
+class Run(NamedTuple):
+    """Chunks attended together, tokens `first` to `last`, as `count` rows of `length` places.
+
+    `spread[row · length + place]` is the run's token of a place, and `gathered[token]` the place of a token; both
+    None where all chunks are of the same length, so that no place is padding.
+    """
+
+    first: int
+    last: int
+    count: int
+    length: int
+    spread: Tensor | None
+    gathered: Tensor | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Codes [token] of chunks that stand one after the other, and where attention runs.
+
+    `bounds` [chunk + 1] are the chunks' first tokens and the count of all, `longest` the length of the longest.
+    """
 
     items: Tensor
     categories: Tensor
     behaviors: Tensor
     gaps: Tensor
+    positions: Tensor
+    bounds: Tensor
+    longest: int
+    runs: tuple[Run, ...]
+
+    @classmethod
+    def of(cls, items: Integers, categories: Integers, behaviors: Integers, gaps: Integers, lengths: Integers) -> Batch:
+        """The batch of chunks of `lengths` tokens (each at least 1); chunks of like length best stand together."""
+        bounds = np.concatenate(([0], np.cumsum(lengths)))
+        positions = np.arange(bounds[-1]) - np.repeat(bounds[:-1], lengths)
+        codes = (torch.from_numpy(np.ascontiguousarray(c)) for c in (items, categories, behaviors, gaps, positions))
+        longest = int(lengths.max(initial=0))
+        return cls(*codes, torch.from_numpy(bounds.astype(np.int32)), longest, attention_runs(lengths))
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on `device`."""
+        if self.items.device == device:
+            return self
+        runs = tuple(
+            run._replace(spread=_moved(run.spread, device), gathered=_moved(run.gathered, device)) for run in self.runs
+        )
+        names = ("items", "categories", "behaviors", "gaps", "positions", "bounds")
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
+        return replace(self, runs=runs, **moved)
 
 
-class Taken(NamedTuple):
-    """Candidates that stand in the histories of vectors, one entry per pair; features as in `TakenBefore`."""
+def attention_runs(lengths: Integers) -> tuple[Run, ...]:
+    """The cheapest division of chunks, in the order given, into runs: few runs, yet little padding within them."""
+    if not len(lengths):
+        return ()
+    first_of_group = np.flatnonzero(np.diff(lengths, prepend=-1))
+    group_lengths = lengths[first_of_group]
+    before = np.append(first_of_group, len(lengths))
+    groups = len(group_lengths)
+    cost, came_from = np.zeros(groups + 1), np.zeros(groups + 1, dtype=np.int64)
+    for end in range(1, groups + 1):
+        longest = np.maximum.accumulate(group_lengths[:end][::-1])[::-1]
+        padded = (before[end] - before[:end]) * longest
+        total = cost[:end] + RUN_COST + padded * (1 + longest / QUADRATIC_LENGTH)
+        came_from[end] = np.argmin(total)
+        cost[end] = total[came_from[end]]
+    cuts = [groups]
+    while cuts[-1]:
+        cuts.append(int(came_from[cuts[-1]]))
+    chunk_cuts = before[cuts[::-1]]
+    bounds = np.concatenate(([0], np.cumsum(lengths)))
+    return tuple(_run(lengths[start:end], int(bounds[start])) for start, end in pairwise(chunk_cuts))
 
-    vectors: Tensor
-    candidates: Tensor
-    features: Tensor
+
+def _run(lengths: Integers, first: int) -> Run:
+    count, longest, tokens = len(lengths), int(lengths.max()), int(lengths.sum())
+    if tokens == count * longest:
+        return Run(first, first + tokens, count, longest, None, None)
+    starts = np.cumsum(lengths) - lengths
+    place = np.arange(longest)
+    # A padded place repeats its chunk's last token: it stands on the right, where the causal mask hides it.
+    spread = starts[:, None] + np.minimum(place, lengths[:, None] - 1)
+    gathered = np.flatnonzero(place < lengths[:, None])
+    return Run(first, first + tokens, count, longest, torch.from_numpy(spread.ravel()), torch.from_numpy(gathered))
+
+
+def _moved(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if tensor is None else tensor.to(device, non_blocking=True)
+
+
+def causal_attention(projected: Tensor, batch: Batch, heads: int) -> Tensor:
+    """Attention of every token to itself and the tokens before it in its chunk.
+
+    `projected` [token, 3 · width] holds queries, keys and values; the outcome is [token, width].
+    """
+    width = projected.shape[1] // 3
+    if projected.is_cuda and projected.dtype in (torch.bfloat16, torch.float16):
+        from torch.nn.attention.varlen import varlen_attn
+
+        query, key, value = projected.view(-1, 3, heads, width // heads).unbind(1)
+        bounds, longest = batch.bounds, batch.longest
+        mixed = varlen_attn(query, key, value, bounds, bounds, longest, longest, window_size=(-1, 0))
+        return mixed.reshape(-1, width)
+    pieces = []
+    for run in batch.runs:
+        part = projected[run.first : run.last]
+        if run.spread is not None:
+            part = part.index_select(0, run.spread)
+        query, key, value = part.view(run.count, run.length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        mixed = mixed.transpose(1, 2).reshape(run.count * run.length, width)
+        pieces.append(mixed if run.gathered is None else mixed.index_select(0, run.gathered))
+    return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
 class _Block(nn.Module):
@@ -61,20 +172,21 @@ class _Block(nn.Module):
         self.narrow = nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(shape.dropout)
 
-    def forward(self, states: Tensor) -> Tensor:
-        count, length, width = states.shape
-        projected = self.query_key_value(self.attention_norm(states))
-        query, key, value = projected.view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        # Padding stands on the right, so the causal mask alone keeps it from every real position.
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        states = states + self.dropout(self.attention_out(mixed.transpose(1, 2).reshape(count, length, width)))
+    def forward(self, states: Tensor, batch: Batch) -> Tensor:
+        mixed = causal_attention(self.query_key_value(self.attention_norm(states)), batch, self.heads)
+        states = states + self.dropout(self.attention_out(mixed))
         widened = functional.gelu(self.widen(self.forward_norm(states)))
         mixed_in: Tensor = states + self.dropout(self.narrow(widened))
         return mixed_in
 
 
 class CausalEncoder(nn.Module):
-    """Events of a user to one vector per position; the vector times an item's embedding is the item's logit."""
+    """Events of users to one vector per event; the vector times an item's row of the item table is its logit.
+
+    `repeat_gates` says from a vector how far items that its user took before are raised: the repeat and explore
+    modes of RepeatNet (Ren et al. 2019, arXiv 1812.02646) in one softmax. An embedding of this size cannot remember
+    which items a long history held. A shape without `repeats` leaves them unused.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -95,28 +207,27 @@ class CausalEncoder(nn.Module):
         nn.init.ones_(self.repeat_gates.bias)
         nn.init.zeros_(self.repeat_gates.weight)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.item_bias.device
+
+    def item_rows(self, codes: Tensor | None = None) -> Tensor:
+        """Rows [code, dimension] of the item table: of the given item codes, or of all from code 0."""
+        rows: Tensor = self.item.weight if codes is None else self.item(codes)
+        return rows
+
     def forward(self, batch: Batch) -> Tensor:
-        """Vectors [sequence, position, dimension] of positions, each seeing itself and what came before."""
-        positions = torch.arange(batch.items.shape[1], device=batch.items.device)
+        """Vectors [token, dimension], each seeing its event and those before it in its chunk."""
         states = (
-            self.item(batch.items)
+            self.item_rows(batch.items)
             + self.category(batch.categories)
             + self.behavior(batch.behaviors)
             + self.gap(batch.gaps)
-            + self.position(positions)
+            + self.position(batch.positions)
         )
         states = self.dropout(states)
         for block in self.blocks:
-            states = block(states)
+            states = block(states, batch)
         normalised: Tensor = self.out_norm(states)
         return normalised
-
-    def logits(self, vectors: Tensor, candidates: Tensor, taken: Taken) -> Tensor:
-        """Logits [vector, candidate] of the item codes `candidates`, raised for items that were taken before.
-
-        How much, the vector decides through its gates: the repeat and explore modes of RepeatNet (Ren et al. 2019,
-        arXiv 1812.02646) in one softmax. An embedding of this size cannot remember which items a long history held.
-        """
-        logits = functional.linear(vectors, self.item(candidates), self.item_bias[candidates])
-        gates = self.repeat_gates(vectors)[taken.vectors]
-        return logits.index_put((taken.vectors, taken.candidates), (gates * taken.features).sum(-1), accumulate=True)

@@ -1,8 +1,9 @@
 """What a training step reads, and what training is judged by.
 
-A point to learn from is the end of a user's active day that has later ones: a list is made once, at the end of a
-day, and what it is judged by lies on other days. A point foretells the items of the next `target_span` events, all
-alike (PinnerFormer's dense all-action loss, Pancha et al. 2022, arXiv 2205.04507), not just the next one.
+Two objectives. `next_days`: a point to learn from is the end of a user's active day that has later ones: a list is
+made once, at the end of a day, and what it is judged by lies on other days. A point foretells the items of the next
+`target_span` events, all alike (PinnerFormer's dense all-action loss, Pancha et al. 2022, arXiv 2205.04507).
+`next_event`: every event foretells the item of the event after it (SASRec, Kang & McAuley 2018, arXiv 1808.09781).
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shift_assets.models.encoder import Batch, Taken
+from shift_assets.models.encoder import Batch
+from shift_assets.models.losses import Raised, Targets
 from shift_assets.models.scoring import Floats, batch_of
 from shift_assets.models.sequences import (
     RETURN,
     Chunks,
     Integers,
     Sequences,
-    chunks,
     flat_ranges,
     later_visit,
     taken_before,
@@ -35,25 +36,27 @@ VALIDATION_USERS = 512
 class Example(NamedTuple):
     """One training step.
 
-    Point n is position `positions[n]` of sequence `rows[n]`. `target_weights[entry]` is the share of candidate
-    `target_candidates[entry]` in what point `target_points[entry]` foretells. `correction[candidate]` is added to
-    the logits (log-Q, Bengio & Senécal 2008): a drawn item stands for all those that were not.
+    Point n is token `points[n]` of the batch and event `events[n]` of the sequences. `candidates` are the item codes
+    that the loss runs over, None for all from code 1; `correction[candidate]` is added to their logits (log-Q,
+    Bengio & Senécal 2008): a drawn item stands for all those that were not. `taken.amounts` [entry, feature] are the
+    features that the repeat gates weigh, None where the shape has no repeats.
     """
 
     batch: Batch
-    rows: Tensor
-    positions: Tensor
-    candidates: Tensor
-    correction: Tensor
-    taken: Taken
-    target_points: Tensor
-    target_candidates: Tensor
-    target_weights: Tensor
+    points: Tensor
+    events: Integers
+    candidates: Tensor | None
+    correction: Tensor | None
+    taken: Raised | None
+    targets: Targets
 
 
 @dataclass(frozen=True)
 class Points:
-    """Everything to learn from: `events[n]` ends a day and foretells the events `starts[n]` to `ends[n]`."""
+    """Everything to learn from: `events[n]` is a point that foretells the events `starts[n]` to `ends[n]`.
+
+    `user_starts[n]` is the first event of the point's user. Points are in the order of events.
+    """
 
     sequences: Sequences
     user_starts: Integers
@@ -62,86 +65,104 @@ class Points:
     ends: Integers
 
     @classmethod
-    def of(cls, sequences: Sequences, span: int) -> Points:
+    def of(cls, sequences: Sequences, settings: ModelSettings) -> Points:
+        """The points of `sequences` under the settings' objective; what foretells only returns is none."""
         start, owner_end = later_visit(sequences)
-        events = np.flatnonzero((np.arange(len(start)) + 1 == start) & (start < owner_end))
-        user_starts = np.repeat(sequences.offsets[:-1], sequences.lengths)
+        place = np.arange(len(start))
+        if settings.objective == "next_event":
+            events = np.flatnonzero(place + 1 < owner_end)
+            starts, ends = events + 1, events + 2
+        else:
+            events = np.flatnonzero((place + 1 == start) & (start < owner_end))
+            starts, ends = start[events], np.minimum(start[events] + settings.target_span, owner_end[events])
         wanted = np.concatenate(([0], np.cumsum(sequences.behaviors != RETURN)))
-        ends = np.minimum(start[events] + span, owner_end[events])
-        useful = wanted[ends] > wanted[start[events]]
+        useful = wanted[ends] > wanted[starts]
+        user_starts = np.repeat(sequences.offsets[:-1], sequences.lengths)
         events = events[useful]
-        return cls(sequences, user_starts[events], events, start[events], ends[useful])
+        return cls(sequences, user_starts[events], events, starts[useful], ends[useful])
 
-    def within(self, pieces: Chunks) -> Integers:
-        """Points [chunk] that lie in each chunk."""
-        return np.searchsorted(self.events, pieces.starts + pieces.lengths) - np.searchsorted(
-            self.events, pieces.starts
-        )
+    def pieces(self, maximum_length: int) -> Chunks:
+        """Every user's events up to its last point, cut from there into chunks; those that hold a point."""
+        last = np.flatnonzero(np.diff(self.user_starts, append=-1))
+        first, end = self.user_starts[last], self.events[last] + 1
+        counts = -(-(end - first) // maximum_length)
+        owner, place = flat_ranges(np.zeros_like(counts), counts)
+        ends = end[owner] - place * maximum_length
+        starts = np.maximum(ends - maximum_length, first[owner])
+        held = np.searchsorted(self.events, ends) > np.searchsorted(self.events, starts)
+        order = np.argsort(starts[held])
+        return Chunks(starts[held][order], (ends - starts)[held][order])
 
 
-def examples(
-    points: Points, item_count: int, settings: ModelSettings, random: np.random.Generator, *, newest_first: bool
-) -> Iterator[Example]:
-    """Steps without end, epoch after epoch, each of chunks of like length.
+class Examples:
+    """Steps without end, epoch after epoch; `steps_per_epoch` of them read every chunk once.
 
     `newest_first`: only the chunks seen last, as many as `warm_steps` can hold, so that a short continued training
     does not miss what is new.
     """
-    cut = chunks(points.sequences, settings.maximum_length)
-    by_start = np.argsort(cut.starts)
-    pieces = Chunks(cut.starts[by_start], cut.lengths[by_start])
-    usable = np.flatnonzero(points.within(pieces))
-    last_day = points.sequences.days[pieces.starts + pieces.lengths - 1]
-    while True:
-        order = random.permutation(usable)
+
+    def __init__(
+        self, points: Points, item_count: int, settings: ModelSettings, *, repeats: bool, newest_first: bool
+    ) -> None:
+        self.points, self.item_count, self.settings, self.repeats = points, item_count, settings, repeats
+        self._pieces = points.pieces(settings.maximum_length)
+        self._chosen = np.arange(len(self._pieces.starts))
         if newest_first:
-            order = order[np.argsort(-last_day[order], kind="stable")][: settings.batch_size * settings.warm_steps]
-        order = order[np.argsort(pieces.lengths[order], kind="stable")]
-        groups = np.array_split(order, -(-len(order) // settings.batch_size))
-        for group in random.permutation(len(groups)):
-            yield _example(points, pieces, groups[group], item_count=item_count, settings=settings, random=random)
+            last_day = points.sequences.days[self._pieces.starts + self._pieces.lengths - 1]
+            newest = np.argsort(-last_day, kind="stable")
+            self._chosen = np.sort(newest[: settings.batch_size * settings.warm_steps])
+        self.steps_per_epoch = -(-len(self._chosen) // settings.batch_size)
 
+    def steps(self, random: np.random.Generator) -> Iterator[Example]:
+        """The steps that `random` draws."""
+        while True:
+            for rows in np.array_split(random.permutation(self._chosen), self.steps_per_epoch):
+                yield self._example(rows[np.argsort(self._pieces.lengths[rows], kind="stable")], random)
 
-def _example(
-    points: Points,
-    pieces: Chunks,
-    rows: Integers,
-    *,
-    item_count: int,
-    settings: ModelSettings,
-    random: np.random.Generator,
-) -> Example:
-    sequences = points.sequences
-    batch, _ = batch_of(sequences, pieces, rows)
-    first = np.searchsorted(points.events, pieces.starts[rows])
-    last = np.searchsorted(points.events, pieces.starts[rows] + pieces.lengths[rows])
-    row, chosen = flat_ranges(first, last)
-    point, target = flat_ranges(points.starts[chosen], points.ends[chosen])
-    kept = sequences.behaviors[target] != RETURN
-    width = item_count + 1
-    pairs = np.unique(point[kept] * width + sequences.items[target[kept]])
-    target_points, target_items = pairs // width, pairs % width
-    taken = taken_before(sequences, points.user_starts[chosen], points.events[chosen] + 1)
-    if item_count <= settings.full_softmax_items:
-        candidates, correction = np.arange(1, width), np.zeros(item_count, np.float32)
-    else:
-        candidates, correction = _sampled(np.union1d(target_items, taken.items), item_count, settings.negatives, random)
-    place = np.zeros(width, dtype=np.int64)
-    place[candidates] = np.arange(len(candidates))
-    counts = np.bincount(target_points, minlength=len(chosen))
-    return Example(
-        batch,
-        torch.from_numpy(row),
-        torch.from_numpy(points.events[chosen] - pieces.starts[rows][row]),
-        torch.from_numpy(candidates),
-        torch.from_numpy(correction),
-        Taken(
-            torch.from_numpy(taken.histories), torch.from_numpy(place[taken.items]), torch.from_numpy(taken.features)
-        ),
-        torch.from_numpy(target_points),
-        torch.from_numpy(place[target_items]),
-        torch.from_numpy((1 / counts[target_points]).astype(np.float32)),
-    )
+    def _example(self, rows: Integers, random: np.random.Generator) -> Example:
+        points, sequences = self.points, self.points.sequences
+        starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
+        batch, events = batch_of(sequences, starts, lengths)
+        chunk, chosen = flat_ranges(
+            np.searchsorted(points.events, starts), np.searchsorted(points.events, starts + lengths)
+        )
+        token = points.events[chosen] - starts[chunk] + (np.cumsum(lengths) - lengths)[chunk]
+        target_points, target_items, weights = self._targets(chosen)
+        history, taken_items = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        features = None
+        if self.repeats:
+            taken = taken_before(sequences, points.user_starts[chosen], points.events[chosen] + 1)
+            history, taken_items, features = taken.histories, taken.items, torch.from_numpy(taken.features)
+        candidates = correction = None
+        if self.item_count <= self.settings.full_softmax_items:
+            target_places, taken_places = target_items - 1, taken_items - 1
+        else:
+            own = np.unique(np.concatenate([target_items, taken_items]))
+            target_places, taken_places = np.searchsorted(own, target_items), np.searchsorted(own, taken_items)
+            codes, corrections = _sampled(own, self.item_count, self.settings.negatives, random)
+            candidates, correction = torch.from_numpy(codes), torch.from_numpy(corrections)
+        return Example(
+            batch,
+            torch.from_numpy(token),
+            events[token],
+            candidates,
+            correction,
+            None if features is None else Raised(torch.from_numpy(history), torch.from_numpy(taken_places), features),
+            Targets(torch.from_numpy(target_points), torch.from_numpy(target_places), torch.from_numpy(weights)),
+        )
+
+    def _targets(self, chosen: Integers) -> tuple[Integers, Integers, Floats]:
+        """Point, item code and share of what the points `chosen` foretell: each of its items alike."""
+        points, sequences = self.points, self.points.sequences
+        if self.settings.objective == "next_event":
+            return np.arange(len(chosen)), sequences.items[points.starts[chosen]], np.ones(len(chosen), np.float32)
+        point, target = flat_ranges(points.starts[chosen], points.ends[chosen])
+        kept = sequences.behaviors[target] != RETURN
+        width = self.item_count + 1
+        pairs = np.unique(point[kept] * width + sequences.items[target[kept]])
+        owner = pairs // width
+        counts = np.bincount(owner, minlength=len(chosen))
+        return owner, pairs % width, (1 / counts[owner]).astype(np.float32)
 
 
 def _sampled(own: Integers, item_count: int, negatives: int, random: np.random.Generator) -> tuple[Integers, Floats]:
@@ -155,15 +176,19 @@ def _sampled(own: Integers, item_count: int, negatives: int, random: np.random.G
 
 @dataclass(frozen=True)
 class Validation:
-    """Histories before the validation days; user `owners[i]` of them took item code `items[i]` on those days."""
+    """Histories, and what came after: user `owners[i]` of them took item code `items[i]`.
+
+    `masked`: lists are judged without the items of the user's own history, so no repeat is foretold.
+    """
 
     histories: Sequences
     owners: Integers
     items: Integers
+    masked: bool = False
 
     @classmethod
     def of(cls, sequences: Sequences, start: int) -> Validation:
-        """Users with events both before day `start` and from it on.
+        """Users with events both before day `start` and from it on, and the items they took from it on.
 
         At most VALIDATION_USERS, the first by pseudonym: a digest, so a random sample and the same every day.
         """

@@ -12,10 +12,10 @@ import torch
 from shift_assets.models.encoder import Batch, CausalEncoder
 from shift_assets.models.sequences import (
     TAKEN_FEATURES,
-    Chunks,
     Integers,
     Sequences,
     Vocabulary,
+    flat_ranges,
     newest,
     taken_before,
 )
@@ -34,21 +34,14 @@ class InterestModel:
     version: str = "unsaved"
 
 
-def batch_of(sequences: Sequences, pieces: Chunks, rows: Integers) -> tuple[Batch, Integers]:
-    """The chunks `rows` as a padded batch, and the event index [row, position] of every position, -1 for padding."""
-    lengths = pieces.lengths[rows]
-    positions = np.arange(max(int(lengths.max(initial=0)), 1))
-    events = np.where(positions < lengths[:, None], pieces.starts[rows][:, None] + positions, -1)
-    real = events >= 0
+def batch_of(sequences: Sequences, starts: Integers, lengths: Integers) -> tuple[Batch, Integers]:
+    """The events `starts[chunk]` to `starts[chunk] + lengths[chunk]` packed one after the other, and each's index.
 
-    def padded(codes: Integers) -> torch.Tensor:
-        values = np.zeros(events.shape, dtype=np.int64)
-        values[real] = codes[events[real]]
-        return torch.from_numpy(values)
-
-    return Batch(
-        *(padded(c) for c in (sequences.items, sequences.categories, sequences.behaviors, sequences.gaps))
-    ), events
+    Every chunk holds an event; attention is cheapest where chunks of like length stand together.
+    """
+    _, events = flat_ranges(starts, starts + lengths)
+    codes = (sequences.items, sequences.categories, sequences.behaviors, sequences.gaps)
+    return Batch.of(*(code[events] for code in codes), lengths), events
 
 
 def user_vectors(model: InterestModel, histories: Sequences) -> tuple[Floats, Floats]:
@@ -57,7 +50,6 @@ def user_vectors(model: InterestModel, histories: Sequences) -> tuple[Floats, Fl
     Zeros for a user without events.
     """
     network = model.network
-    device = network.item_bias.device
     pieces = newest(histories, network.shape.maximum_length)
     vectors = np.zeros((len(histories.users), network.shape.dimensions), dtype=np.float32)
     gates = np.zeros((len(histories.users), TAKEN_FEATURES), dtype=np.float32)
@@ -67,10 +59,10 @@ def user_vectors(model: InterestModel, histories: Sequences) -> tuple[Floats, Fl
     with torch.inference_mode():
         for start in range(0, len(by_length), USERS_PER_BLOCK):
             rows = by_length[start : start + USERS_PER_BLOCK]
-            batch, _ = batch_of(histories, pieces, rows)
-            states = network(Batch(*(codes.to(device) for codes in batch)))
-            last = torch.from_numpy(pieces.lengths[rows] - 1).to(device)
-            states = states[torch.arange(len(rows), device=device), last]
+            batch, _ = batch_of(histories, pieces.starts[rows], pieces.lengths[rows])
+            states = network(batch.to(network.device))
+            last = torch.from_numpy(np.cumsum(pieces.lengths[rows]) - 1).to(network.device)
+            states = states[last]
             vectors[rows] = states.cpu().numpy()
             gates[rows] = network.repeat_gates(states).cpu().numpy()
     return vectors, gates
@@ -80,7 +72,8 @@ def user_vectors(model: InterestModel, histories: Sequences) -> tuple[Floats, Fl
 class UserScorer:
     """Users' logits for all items of the vocabulary, computed block by block.
 
-    `vectors[user, dimension]`, `gates[user, feature]`, `embeddings[item, dimension]`, `bias[item]`.
+    `vectors[user, dimension]`, `gates[user, feature]`, `embeddings[item, dimension]`, `bias[item]`. `repeats` says
+    whether the gates raise items taken before.
     """
 
     histories: Sequences
@@ -88,32 +81,43 @@ class UserScorer:
     gates: Floats
     embeddings: Floats
     bias: Floats
+    repeats: bool
 
     @classmethod
     def of(cls, model: InterestModel, histories: Sequences) -> UserScorer:
         network = model.network
         vectors, gates = user_vectors(model, histories)
-        embeddings = network.item.weight[1:].detach().cpu().numpy()
-        return cls(histories, vectors, gates, embeddings, network.item_bias[1:].detach().cpu().numpy())
+        with torch.inference_mode():
+            embeddings = network.item_rows()[1:].cpu().numpy()
+            bias = network.item_bias[1:].cpu().numpy()
+        return cls(histories, vectors, gates, embeddings, bias, network.shape.repeats)
 
     def logits(self, users: Integers) -> Floats:
         """Logits [user, item] of a block of users."""
-        block = self.vectors[users] @ self.embeddings.T + self.bias
+        block: Floats = self.vectors[users] @ self.embeddings.T
+        block += self.bias
+        if not self.repeats:
+            return block
         offsets = self.histories.offsets
         taken = taken_before(self.histories, offsets[:-1][users], offsets[1:][users])
         known = taken.items > 0
         rows, items, features = taken.histories[known], taken.items[known] - 1, taken.features[known]
         block[rows, items] += (self.gates[users][rows] * features).sum(axis=1)
-        return np.asarray(block, dtype=np.float32)
+        return block
 
 
 def score(
-    model: InterestModel, histories: Sequences, top_n: int, allowed_items: Collection[str] | None = None
+    model: InterestModel,
+    histories: Sequences,
+    top_n: int,
+    allowed_items: Collection[str] | None = None,
+    *,
+    masked: bool = False,
 ) -> tuple[Integers, Floats]:
     """The `top_n` best items of every user and their logits, [user, place], best first.
 
-    Items are indices into the vocabulary's items, -1 (score -inf) where fewer than `top_n` are allowed. Users go
-    through in blocks: no users × items matrix is ever held.
+    Items are indices into the vocabulary's items, -1 (score -inf) where fewer than `top_n` are allowed; `masked`
+    allows no item of the user's own history. Users go through in blocks: no users × items matrix is ever held.
     """
     scorer = UserScorer.of(model, histories)
     names = model.vocabulary.items
@@ -125,10 +129,17 @@ def score(
         return items, scores
     for start in range(0, len(histories.users), USERS_PER_BLOCK):
         users = np.arange(start, min(start + USERS_PER_BLOCK, len(histories.users)))
-        block = scorer.logits(users)[:, allowed]
-        best = np.argpartition(-block, places - 1, axis=1)[:, :places]
-        order = np.lexsort((best, -np.take_along_axis(block, best, axis=1)), axis=1)
-        best = np.take_along_axis(best, order, axis=1)
-        items[users, :places] = allowed[best]
-        scores[users, :places] = np.take_along_axis(block, best, axis=1)
+        block = scorer.logits(users)
+        if masked:
+            owner, event = flat_ranges(histories.offsets[:-1][users], histories.offsets[1:][users])
+            known = histories.items[event] > 0
+            block[owner[known], histories.items[event[known]] - 1] = -np.inf
+        if len(allowed) < len(names):
+            block = block[:, allowed]
+        found, best = (part.numpy() for part in torch.from_numpy(block).topk(places))
+        # topk leaves the order of equal scores open.
+        order = np.lexsort((best, -found), axis=1)
+        best, found = np.take_along_axis(best, order, axis=1), np.take_along_axis(found, order, axis=1)
+        items[users, :places] = np.where(np.isneginf(found), -1, allowed[best])
+        scores[users, :places] = found
     return items, scores

@@ -8,12 +8,13 @@ them, nor did yesterday's weights, from which they start.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from time import process_time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +22,9 @@ import pyarrow.compute as pc
 import torch
 
 from shift_assets.days import day_number
-from shift_assets.models.encoder import Batch, CausalEncoder, Shape, Taken
-from shift_assets.models.examples import Example, Points, Validation, examples
+from shift_assets.models.encoder import CausalEncoder, Shape
+from shift_assets.models.examples import Example, Examples, Points, Validation
+from shift_assets.models.losses import Raised, Targets, cross_entropy
 from shift_assets.models.ranking import ndcg_at_k, recall_at_k
 from shift_assets.models.scoring import InterestModel, score
 from shift_assets.models.sequences import Sequences, Vocabulary, pack
@@ -30,7 +32,6 @@ from shift_assets.models.store import ModelCard, load
 from shift_assets.settings import ModelSettings
 
 VALIDATION_K = 20
-Tensors = TypeVar("Tensors", Batch, Taken)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,22 @@ class CurvePoint:
     loss: float | None
     ndcg: float | None
     recall: float | None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The weights that were best on the validation, on the CPU, how they came about, and what it took."""
+
+    model: InterestModel
+    curve: tuple[CurvePoint, ...]
+    best_step: int
+    warm: bool
+    cpu_seconds: float
+
+    @property
+    def best(self) -> CurvePoint:
+        """The look at which the weights were best."""
+        return next(point for point in self.curve if point.step == self.best_step)
 
 
 @dataclass(frozen=True)
@@ -94,73 +111,105 @@ def train(
     validation_days = min(settings.validation_days, pc.count_distinct(events["day"]).as_py() // 3)
     validation_start = day_number(day) - validation_days
     learnable = sequences.until(validation_start)
-    points = Points.of(learnable, settings.target_span)
-    if not len(points.events):
+    if not len(Points.of(learnable, settings).events):
         outcome = "Carried over: no user came back within the window" if before else "None: no user came back"
         return TrainedModel(before, ModelCard(outcome=outcome, steps=0, **card))
-    with _reproducible(seed, settings.threads):
-        device = _device(settings.device)
-        shape = _shape(vocabulary, settings)
-        network = CausalEncoder(shape)
-        with torch.no_grad():
-            network.item_bias.copy_(_log_popularity(learnable, len(vocabulary.items)))
-        warm = before is not None and _grow(network, vocabulary, before)
-        fit = _Fit(InterestModel(network.to(device), vocabulary), points, Validation.of(sequences, validation_start))
-        fit.run(settings, seed, warm, log_dir)
-    outcome = "Continued from the model before" if warm else "Trained from random weights"
-    metrics = fit.best_metrics()
+    validation = Validation.of(sequences, validation_start)
+    fitted = fit(learnable, vocabulary, validation, settings, seed=seed, start=before)
+    if log_dir is not None:
+        _log(fitted.curve, log_dir)
+    outcome = "Continued from the model before" if fitted.warm else "Trained from random weights"
+    metrics = _metrics(fitted.best, validation)
     return TrainedModel(
-        InterestModel(network.to("cpu").eval(), vocabulary),
-        ModelCard(outcome=outcome, steps=fit.best_step, metrics=metrics, **card),
-        tuple(fit.curve),
+        fitted.model, ModelCard(outcome=outcome, steps=fitted.best_step, metrics=metrics, **card), fitted.curve
     )
 
 
-class _Fit:
-    """The loop: steps, looks at the validation days, best weights restored."""
+def fit(
+    learnable: Sequences,
+    vocabulary: Vocabulary,
+    validation: Validation,
+    settings: ModelSettings,
+    *,
+    seed: int,
+    start: InterestModel | None = None,
+    tell: Callable[[CurvePoint], None] | None = None,
+) -> Fitted:
+    """A model trained on all of `learnable`, stopped early by `validation`, whose histories it may share.
 
-    def __init__(self, model: InterestModel, points: Points, validation: Validation) -> None:
-        self.model, self.points, self.validation = model, points, validation
+    `learnable` and `validation` are in the codes of `vocabulary`. `start`: a model to continue where its shape is
+    this one's; rows of known items and categories are kept, new items start at the mean of their category. `tell`
+    is called with every look at the validation. The process's random state, threads and determinism are left as
+    they were; the same arguments give the same weights, bit by bit, on one machine's CPU.
+
+    Raises ValueError where `learnable` holds no point to learn from.
+    """
+    began = process_time()
+    points = Points.of(learnable, settings)
+    if not len(points.events):
+        raise ValueError("nothing to learn from: no user has an event that another one follows")
+    with _reproducible(seed, settings.threads):
+        shape = _shape(vocabulary, settings, repeats=settings.repeats and not validation.masked)
+        network = CausalEncoder(shape)
+        with torch.no_grad():
+            network.item_bias.copy_(_log_popularity(learnable, len(vocabulary.items)))
+        warm = start is not None and _grow(network, vocabulary, start)
+        model = InterestModel(network.to(_device(settings.device)), vocabulary)
+        loop = _Loop(model, points, validation, tell)
+        loop.run(settings, seed, warm)
+        network.to("cpu").eval()
+    return Fitted(InterestModel(network, vocabulary), tuple(loop.curve), loop.best_step, warm, process_time() - began)
+
+
+class _Loop:
+    """Steps, looks at the validation, best weights restored."""
+
+    def __init__(
+        self, model: InterestModel, points: Points, validation: Validation, tell: Callable[[CurvePoint], None] | None
+    ) -> None:
+        self.model, self.points, self.validation, self.tell = model, points, validation, tell
         self.curve: list[CurvePoint] = []
         self.best_step = 0
         self._best: dict[str, torch.Tensor] = {}
         self._best_ndcg = -1.0
 
-    def run(self, settings: ModelSettings, seed: int, warm: bool, log_dir: Path | None) -> None:
-        steps = settings.warm_steps if warm else settings.maximum_steps
-        look_every = max(1, min(settings.look_every, steps))
-        network, device = self.model.network, self.model.network.item_bias.device
+    def run(self, settings: ModelSettings, seed: int, warm: bool) -> None:
+        network = self.model.network
+        examples = Examples(
+            self.points, network.shape.items, settings, repeats=network.shape.repeats, newest_first=warm
+        )
+        steps, look_every = _length(settings, examples, warm)
         rate = settings.warm_learning_rate if warm else settings.learning_rate
         optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 1.1 - step / steps))
-        losses: list[float] = []
+        half = _half(settings, network.device)
+        losses: list[torch.Tensor] = []
         looks_without_gain = 0
         if warm:
             self._look(0, losses)
-        random = np.random.default_rng(seed)
-        steps_to_take = examples(self.points, network.shape.items, settings, random, newest_first=warm)
-        for step, example in enumerate(steps_to_take, start=1):
+        for step, example in enumerate(examples.steps(np.random.default_rng(seed)), start=1):
             network.train()
-            loss = _loss(network, example, device)
+            loss = step_loss(network, example, half=half)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
-            losses.append(float(loss.detach()))
+            losses.append(loss.detach())
             if step % look_every == 0 or step == steps:
                 looks_without_gain = 0 if self._look(step, losses) else looks_without_gain + 1
                 losses.clear()
             if step == steps or looks_without_gain > settings.patience:
                 break
         network.load_state_dict(self._best)
-        if log_dir is not None:
-            _log(self.curve, log_dir)
 
-    def _look(self, step: int, losses: list[float]) -> bool:
-        """Judge the weights on the validation days; whether they are the best so far."""
+    def _look(self, step: int, losses: list[torch.Tensor]) -> bool:
+        """Judge the weights on the validation; whether they are the best so far."""
         ndcg, recall = _judge(self.model, self.validation)
-        self.curve.append(CurvePoint(step, float(np.mean(losses)) if losses else None, ndcg, recall))
+        loss = float(torch.stack(losses).mean()) if losses else None
+        self.curve.append(CurvePoint(step, loss, ndcg, recall))
+        if self.tell is not None:
+            self.tell(self.curve[-1])
         # Without validation users there is nothing to stop by: the last weights stand.
         if ndcg is not None and ndcg <= self._best_ndcg:
             return False
@@ -168,36 +217,53 @@ class _Fit:
         self._best = copy.deepcopy(self.model.network.state_dict())
         return True
 
-    def best_metrics(self) -> dict[str, float]:
-        point = next(p for p in self.curve if p.step == self.best_step)
-        named = {
-            f"validation_ndcg_at_{VALIDATION_K}": point.ndcg,
-            f"validation_recall_at_{VALIDATION_K}": point.recall,
-            "training_loss": point.loss,
-            "validation_users": float(len(np.unique(self.validation.owners))),
-        }
-        return {name: value for name, value in named.items() if value is not None}
+
+def step_loss(network: CausalEncoder, example: Example, *, half: bool) -> torch.Tensor:
+    """Mean cross-entropy of what the example's points foretell over its candidates."""
+    device = network.device
+    states = network(example.batch.to(device))
+    vectors = states.index_select(0, example.points.to(device))
+    if example.candidates is None:
+        table, bias = network.item_rows()[1:], network.item_bias[1:]
+    else:
+        candidates = example.candidates.to(device)
+        table, bias = network.item_rows(candidates), network.item_bias[candidates]
+    if example.correction is not None:
+        bias = bias + example.correction.to(device)
+    raised = None
+    if example.taken is not None:
+        points, taken, features = (part.to(device) for part in example.taken)
+        raised = Raised(points, taken, (network.repeat_gates(vectors)[points] * features).sum(-1))
+    targets = Targets(*(part.to(device) for part in example.targets))
+    return cross_entropy(vectors, table, bias, targets, raised, half=half)
 
 
-def _loss(network: CausalEncoder, example: Example, device: torch.device) -> torch.Tensor:
-    """Mean cross-entropy of the points' targets over the example's candidates."""
-    states = network(_to(example.batch, device))
-    vectors = states[example.rows.to(device), example.positions.to(device)]
-    logits = network.logits(vectors, example.candidates.to(device), _to(example.taken, device))
-    log_shares = torch.log_softmax(logits + example.correction.to(device), dim=1)
-    chosen = log_shares[example.target_points.to(device), example.target_candidates.to(device)]
-    return -(chosen * example.target_weights.to(device)).sum() / len(vectors)
+def _length(settings: ModelSettings, examples: Examples, warm: bool) -> tuple[int, int]:
+    """Steps of the training at most, and steps between looks at the validation."""
+    if warm:
+        steps, look_every = settings.warm_steps, settings.look_every
+    elif settings.objective == "next_event":
+        steps, look_every = settings.maximum_epochs * examples.steps_per_epoch, examples.steps_per_epoch
+    else:
+        steps, look_every = settings.maximum_steps, settings.look_every
+    return steps, max(1, min(look_every, steps))
 
 
-def _to(tensors: Tensors, device: torch.device) -> Tensors:
-    return type(tensors)(*(tensor.to(device) for tensor in tensors))
+def _metrics(best: CurvePoint, validation: Validation) -> dict[str, float]:
+    named = {
+        f"validation_ndcg_at_{VALIDATION_K}": best.ndcg,
+        f"validation_recall_at_{VALIDATION_K}": best.recall,
+        "training_loss": best.loss,
+        "validation_users": float(len(np.unique(validation.owners))),
+    }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _judge(model: InterestModel, validation: Validation) -> tuple[float | None, float | None]:
     """Mean NDCG and recall at VALIDATION_K over the validation users; None without users."""
     if not len(validation.owners):
         return None, None
-    best, _ = score(model, validation.histories, VALIDATION_K)
+    best, _ = score(model, validation.histories, VALIDATION_K, masked=validation.masked)
     width = len(model.vocabulary.items) + 1
     relevant = np.unique(validation.owners * width + validation.items)
     hits = np.isin(np.arange(len(best))[:, None] * width + best + 1, relevant)
@@ -238,7 +304,7 @@ def _log_popularity(sequences: Sequences, items: int) -> torch.Tensor:
     return torch.from_numpy((logs - logs[1:].mean()).astype(np.float32))
 
 
-def _shape(vocabulary: Vocabulary, settings: ModelSettings) -> Shape:
+def _shape(vocabulary: Vocabulary, settings: ModelSettings, *, repeats: bool) -> Shape:
     return Shape(
         items=len(vocabulary.items),
         categories=len(vocabulary.categories),
@@ -247,6 +313,7 @@ def _shape(vocabulary: Vocabulary, settings: ModelSettings) -> Shape:
         heads=settings.heads,
         dropout=settings.dropout,
         maximum_length=settings.maximum_length,
+        repeats=repeats,
     )
 
 
@@ -256,22 +323,36 @@ def _device(wanted: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _half(settings: ModelSettings, device: torch.device) -> bool:
+    """Whether the large products are of bfloat16 numbers: where asked, or where the processor is made for it."""
+    if settings.precision != "auto":
+        return settings.precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
 @contextmanager
 def _reproducible(seed: int, threads: int) -> Iterator[None]:
     """Seeded, deterministic kernels and a fixed number of threads; all as before afterwards."""
     deterministic, threads_before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    fill_before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Nothing here reads memory before it is written, and filling it costs a tenth of a step.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.set_num_threads(threads)
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(deterministic)
+            torch.utils.deterministic.fill_uninitialized_memory = fill_before  # type: ignore[attr-defined]
             torch.set_num_threads(threads_before)
 
 
-def _log(curve: list[CurvePoint], folder: Path) -> None:
+def _log(curve: tuple[CurvePoint, ...], folder: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder)) as writer:

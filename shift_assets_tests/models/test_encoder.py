@@ -1,0 +1,74 @@
+"""Packed sequences: what stands beside a sequence, or after an event, does not touch it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shift_assets.models.encoder import Batch, CausalEncoder, Shape, attention_runs
+from shift_assets.models.sequences import Integers
+
+
+def batch(lengths: Integers, codes: Integers) -> Batch:
+    return Batch.of(codes, codes, codes, codes, lengths)
+
+
+def encoder() -> CausalEncoder:
+    torch.manual_seed(0)
+    return CausalEncoder(Shape(20, 5, 16, 2, 2, 0.0, 40)).eval()
+
+
+chunk_lengths = st.lists(st.integers(1, 40), min_size=1, max_size=30)
+
+
+@settings(deadline=None, max_examples=40)
+@given(lengths=chunk_lengths, seed=st.integers(0, 9))
+def test_a_packed_sequence_is_encoded_as_if_it_were_alone(lengths: list[int], seed: int) -> None:
+    """Whatever stands beside it in the batch, and however attention is divided into runs."""
+    network = encoder()
+    counts = np.array(lengths)
+    codes = np.random.default_rng(seed).integers(0, 5, counts.sum())
+    bounds = np.append(0, np.cumsum(counts))
+    with torch.inference_mode():
+        together = network(batch(counts, codes))
+        for start, end in pairwise(bounds):
+            alone = network(batch(np.array([end - start]), codes[start:end]))
+            torch.testing.assert_close(together[start:end], alone, atol=1e-5, rtol=1e-5)
+
+
+@given(lengths=chunk_lengths)
+def test_runs_hold_every_token_once(lengths: list[int]) -> None:
+    """In the order of the tokens, with as many places as rows times length."""
+    runs = attention_runs(np.array(lengths))
+    assert [run.first for run in runs] == [0, *(run.last for run in runs[:-1])]
+    assert runs[-1].last == sum(lengths)
+    assert sum(run.count for run in runs) == len(lengths)
+    for run in runs:
+        if run.spread is None or run.gathered is None:
+            assert run.count * run.length == run.last - run.first
+        else:
+            assert run.spread[run.gathered].tolist() == list(range(run.last - run.first))
+            assert len(run.spread) == run.count * run.length
+
+
+def test_many_sequences_of_one_length_need_no_padding() -> None:
+    """Runs of equal length are worth their overhead in a large batch, and are joined in a small one."""
+    large = attention_runs(np.repeat([5, 40], 200))
+    assert [run.spread for run in large] == [None, None]
+    assert len(attention_runs(np.array([5, 6, 7]))) == 1
+
+
+def test_a_position_does_not_see_what_follows() -> None:
+    """Changing later events changes no earlier vector."""
+    network = encoder()
+    codes = np.array([1, 2, 3, 4, 1, 2])
+    changed = codes.copy()
+    changed[4:] = 0
+    with torch.inference_mode():
+        one, other = (network(batch(np.array([6]), c)) for c in (codes, changed))
+    torch.testing.assert_close(one[:4], other[:4])
+    assert not torch.allclose(one[4:], other[4:])

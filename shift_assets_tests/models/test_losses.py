@@ -1,0 +1,67 @@
+"""The bounded loss is the plain one: values and gradients."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shift_assets.models import losses
+from shift_assets.models.losses import Raised, Targets, cross_entropy, plain_cross_entropy
+
+
+def problem(seed: int, points: int, items: int) -> tuple[list[torch.Tensor], Targets, Raised]:
+    """Weights that need gradients, two targets per point, and a few raised candidates."""
+    random = torch.Generator().manual_seed(seed)
+    weights = [
+        torch.randn(points, 6, generator=random),
+        torch.randn(items, 6, generator=random),
+        torch.randn(items, generator=random),
+        torch.randn(2 * points, generator=random),
+    ]
+    owners = torch.arange(points).repeat_interleave(2)
+    first = torch.randint(0, items, (points,), generator=random)
+    pair = torch.stack([first, (first + 1) % items], dim=1).ravel()
+    shares = torch.tensor([0.75, 0.25]).repeat(points)
+    raised = torch.randint(0, items, (2 * points,), generator=random)
+    return [w.requires_grad_() for w in weights], Targets(owners, pair, shares), Raised(owners, raised, weights[3])
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 99), points=st.integers(1, 200), items=st.integers(2, 30), chunk=st.integers(1, 90))
+def test_chunks_change_neither_value_nor_gradients(seed: int, points: int, items: int, chunk: int) -> None:
+    """However many chunks the points are cut into."""
+    weights, targets, raised = problem(seed, points, items)
+    with mock.patch.multiple(losses, LEAST_CHUNK=chunk, CHUNK_LOGITS={"cpu": 1}):
+        bounded = cross_entropy(*weights[:3], targets, raised, half=False)
+        ours = torch.autograd.grad(bounded, weights)
+    plain = plain_cross_entropy(*weights[:3], targets, raised)
+    theirs = torch.autograd.grad(plain, weights)
+    torch.testing.assert_close(bounded, plain)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_half_numbers_come_close() -> None:
+    """bfloat16 keeps about three digits of the gradient."""
+    weights, targets, raised = problem(3, 150, 20)
+    ours = torch.autograd.grad(cross_entropy(*weights[:3], targets, raised, half=True), weights)
+    theirs = torch.autograd.grad(plain_cross_entropy(*weights[:3], targets, raised), weights)
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one - other).norm() < 0.02 * other.norm()
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_certain_answer_has_a_finite_loss(half: bool) -> None:
+    """Logits so far apart that a probability is zero as a number leave loss and gradient finite."""
+    vectors = torch.tensor([[300.0]], requires_grad=True)
+    table = torch.tensor([[1.0], [-1.0]], requires_grad=True)
+    targets = Targets(torch.tensor([0]), torch.tensor([1]), torch.tensor([1.0]))
+    loss = cross_entropy(vectors, table, torch.zeros(2), targets, None, half=half)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert vectors.grad is not None
+    assert torch.isfinite(vectors.grad).all()
+    assert vectors.grad.abs().sum() > 0
