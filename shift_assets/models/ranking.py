@@ -25,3 +25,30 @@ def ndcg_at_k(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.int64]) -> F
     discounts = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
     ideal = np.concatenate(([0.0], np.cumsum(discounts)))[np.minimum(relevant, hits.shape[1])]
     return np.asarray((hits @ discounts) / np.where(ideal > 0, ideal, 1), dtype=np.float64)
+
+
+def best_columns(
+    scores: npt.NDArray[np.floating], places: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
+    """Columns [row, place] of the largest `scores[row, column]`, best first, and their scores; of equals the lower.
+
+    Rows have as many places as there are columns, but no more than `places`.
+    """
+    places = min(places, scores.shape[1])
+    if not places:
+        return np.zeros((len(scores), 0), dtype=np.int64), scores[:, :0]
+    best = np.argpartition(-scores, places - 1, axis=1)[:, :places]
+    values = np.take_along_axis(scores, best, axis=1)
+    order = np.lexsort((best, -values), axis=1)
+    return np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def auc(score: Floats, positive: npt.NDArray[np.bool_]) -> float | None:
+    """Probability that a positive case scores above another one, ties half; None where one of the two is missing."""
+    from scipy.stats import rankdata
+
+    n_positive = int(positive.sum())
+    pairs = n_positive * (len(positive) - n_positive)
+    if not pairs:
+        return None
+    return float((rankdata(score)[positive].sum() - n_positive * (n_positive + 1) / 2) / pairs)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from shift_assets import contracts
+from shift_assets.models.ranking import best_columns
 from shift_assets.models.sequences import Integers
 from shift_assets.recommend.blend import blend, normalised, pull_to_rising
 from shift_assets.recommend.reasons import Language, reason
@@ -121,11 +122,7 @@ def _lists(
     adjusted = np.asarray(((gains > 0) & (blended > 0)).any(axis=1))
     alerted = np.flatnonzero(adjusted)
     blended[alerted] = pull_to_rising(blended[alerted], gains[alerted], settings.rising_weight)
-    places = min(settings.k, len(allowed))
-    best = np.argpartition(-blended, places - 1, axis=1)[:, :places]
-    values = np.take_along_axis(blended, best, axis=1)
-    order = np.lexsort((best, -values), axis=1)
-    best, values = np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
+    best, values = best_columns(blended, settings.k)
     contributions = np.stack([np.take_along_axis(share, best, axis=1) for share in shares])
     return _Lists(
         np.where(values > 0, allowed[best], -1),

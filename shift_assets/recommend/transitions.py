@@ -16,11 +16,12 @@ from shift_assets.recommend.neighbours import strongest
 from shift_assets.recommend.source import Fitted, Inputs, Scorer, Source
 from shift_assets.recommend.window import Floats, Window
 
-VISITS_AHEAD = 3
-VISIT_DECAY = 0.6
+VISITS_AHEAD = 5
+VISIT_DECAY = 0.8
 HISTORY_DECAY = 0.8
 """Weight of a visit in a user's state relative to the visit after it."""
-SUPPORT = 5.0
+SUPPORT = 20.0
+"""Users added to both counts, so that a pair met once or twice proves little."""
 
 
 def item_transitions(window: Window, visits: Integers, kept: int) -> sparse.csr_matrix:

@@ -1,0 +1,117 @@
+"""The protocol for a shop's own log: what is known before a day foretells what comes from it on.
+
+Days before the first validation day teach, the validation days choose, the test days are reported; all borders are
+borders of day partitions (the global temporal split of Gusak et al., RecSys 2025, arXiv 2507.16289).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.days import day_number
+from shift_assets.evaluate.tasks import Task
+from shift_assets.models.sequences import RETURN, Integers, pack
+from shift_assets.recommend.window import Window
+from shift_assets.settings import RecommendationSettings
+
+SHARE_OF_DAYS = 4
+"""A short log gives validation and test a fourth of its days each."""
+BUSY_SHARE = 0.01
+NEXT_ITEM_EVENTS = 4_000
+"""Test events of a segment whose item is foretold, drawn by seed where there are more."""
+WINDOW, WINDOW_NEW, NEXT_ITEM = "window", "window_new", "next_item"
+
+
+class NothingToJudge(ValueError):
+    """The log is too short for a split, or no user came back."""
+
+
+@dataclass(frozen=True)
+class Borders:
+    """First days of validation, of test, and the day after the last test day."""
+
+    validation: date
+    test: date
+    end: date
+
+    @classmethod
+    def of(cls, days: pa.ChunkedArray, horizon_days: int) -> Borders:
+        """The newest of the `days` [event]: `horizon_days` for test and validation each, fewer in a short log.
+
+        Stray events outside the log's span, under BUSY_SHARE of the busiest day's, make no day of it.
+
+        Raises NothingToJudge where there are too few days.
+        """
+        counts = pc.value_counts(days).flatten()
+        numbers = counts[1].to_numpy()
+        busy = counts[0].filter(pa.array(numbers >= BUSY_SHARE * numbers.max(initial=0)))
+        span = timedelta(days=min(horizon_days, len(busy) // SHARE_OF_DAYS))
+        if not span:
+            raise NothingToJudge(f"the log has {len(busy)} days; a split by day needs {SHARE_OF_DAYS} or more")
+        end = pc.max(busy).as_py() + timedelta(days=1)
+        return cls(end - 2 * span, end - span, end)
+
+
+def after(events: pa.Table, border: date, end: date, settings: RecommendationSettings, seed: int) -> dict[str, Task]:
+    """What users took on the days from `border` to before `end`, foretold from the days before.
+
+    - `window`: the items of all those days, from the history at the end of the day before; repeats count.
+    - `window_new`: the same, items of the user's history neither listed nor counted.
+    - `next_item`: every single event from all of its user's events before it, what was learnt frozen at `border`.
+
+    Raises NothingToJudge where no user of the look-back window came back.
+    """
+    window = Window.of(events, border - timedelta(days=1), settings)
+    known = np.zeros(window.item_count, dtype=np.int64)
+    pairs = np.unique(window.owners * window.item_count + window.items)
+    np.add.at(known, pairs % max(window.item_count, 1), 1)
+    later = events.filter((pc.field("day") >= border) & (pc.field("day") < end) & (pc.field("behavior") != "return"))
+    users = pc.fill_null(pc.index_in(later["user_id"], value_set=pa.array(window.sequences.users, pa.string())), -1)
+    owners = users.to_numpy().astype(np.int64)
+    items = window.vocabulary.item_codes(later["item_id"]) - 1
+    judged = np.isin(owners, window.listed)
+    nothing = np.zeros(0, dtype=np.int64)
+    everything = np.arange(window.item_count)
+    owners, items = _distinct_labels(owners[judged], items[judged], later["item_id"].filter(pa.array(judged)))
+    if not (items >= 0).any():
+        raise NothingToJudge(f"no user active before {border} took a known item until {end}")
+    history = (window.owners, window.items)
+    tasks = {
+        WINDOW: Task(window, everything, owners, items, (nothing, nothing), known),
+        WINDOW_NEW: Task(window, everything, owners, items, history, known),
+    }
+    following = _next_items(events, window, end, settings.look_back_days, seed)
+    if following is not None:
+        histories, labels = following
+        tasks[NEXT_ITEM] = Task(histories, everything, np.arange(len(labels)), labels, (nothing, nothing), known)
+    return tasks
+
+
+def _distinct_labels(owners: Integers, items: Integers, names: pa.ChunkedArray) -> tuple[Integers, Integers]:
+    """Each pair of user and item once; unknown items are told apart by name."""
+    codes = pc.dictionary_encode(names.combine_chunks()).indices.to_numpy().astype(np.int64)
+    _, first = np.unique(owners * (int(codes.max(initial=0)) + 1) + codes, return_index=True)
+    return owners[first], items[first]
+
+
+def _next_items(
+    events: pa.Table, window: Window, end: date, look_back_days: int, seed: int
+) -> tuple[Window, Integers] | None:
+    """Histories as they stood before single events after `window.day`, and the items of those events."""
+    first = window.day - timedelta(days=look_back_days - 1)
+    sequences = pack(events.filter((pc.field("day") >= first) & (pc.field("day") < end)), window.vocabulary)
+    users = np.arange(len(sequences.users))
+    last = end - timedelta(days=1)
+    whole = Window(last, window.vocabulary, sequences, users, np.full(len(users), day_number(last)))
+    has_history = np.arange(len(sequences.days)) > np.repeat(sequences.offsets[:-1], sequences.lengths)
+    judged = np.flatnonzero(has_history & (sequences.days > day_number(window.day)) & (sequences.behaviors != RETURN))
+    if not len(judged):
+        return None
+    if len(judged) > NEXT_ITEM_EVENTS:
+        judged = np.sort(np.random.default_rng(seed).choice(judged, NEXT_ITEM_EVENTS, replace=False))
+    return whole.prefixes(whole.owners[judged], judged), whole.items[judged]
