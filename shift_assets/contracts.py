@@ -612,6 +612,10 @@ ALERT_OUTCOMES = Table(
     ),
 )
 
+NO_SHIFT = "no_shift"
+"""Stands where a kind of alarm would, for users without an open one."""
+_WON = pa.list_(pa.struct([("shift_kind", _STRING), ("users", _INT), ("clicked", _INT), ("purchased", _INT)]))
+_EXPLORED = pa.list_(pa.struct([("category", _STRING), ("shown", _INT), ("met", _INT)]))
 _RATES = ("recall_at_k", "ndcg_at_k", "click_rate", "purchase_rate", "coverage", "novelty", "ips", "snips", "dr")
 _RATE_MEANINGS = {
     "recall_at_k": "Share of the items met in the horizon that the list held (at most k counted)",
@@ -643,6 +647,26 @@ RECOMMENDATION_OUTCOMES = Table(
                 Column(f"{name}_low", _FLOAT, f"{name}: lower end of its 95 % interval", nullable=True),
                 Column(f"{name}_high", _FLOAT, f"{name}: upper end of its 95 % interval", nullable=True),
             )
+        ),
+        Column(
+            "effective_users",
+            _FLOAT,
+            "Kish's effective number of users behind ips, snips and dr",
+            unit="users",
+            nullable=True,
+            minimum=0,
+        ),
+        Column("off_policy_note", _STRING, "Why ips, snips and dr are null, where they are", nullable=True),
+        Column(
+            "by_shift_kind",
+            _WON,
+            "All users with a list by the kind of their open alarm, or no_shift; those who met a recommended item in "
+            "the horizon, and those who bought one: what bandits learn from",
+        ),
+        Column(
+            "explored",
+            _EXPLORED,
+            "Places drawn by lot, by category of the item shown, and how many of them their user met",
         ),
     ),
 )

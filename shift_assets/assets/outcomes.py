@@ -61,10 +61,11 @@ def outcome_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"numpy"}),
             deps=[
                 dg.AssetDep(LISTS, partition_mapping=then),
+                dg.AssetDep(ALERTS, partition_mapping=then),
                 dg.AssetDep(CLEAN, partition_mapping=keys.window(horizon + settings.recommendations.look_back_days)),
             ],
             compute=_recommendation_outcomes,
-            code=["shift_assets.evaluate.recommendations"],
+            code=["shift_assets.evaluate.recommendations", "shift_assets.evaluate.off_policy"],
             sections=["outcomes", "seed"],
             metrics=lambda rows: {
                 f"{name}_{row['policy']}": row[name]
@@ -109,7 +110,8 @@ def _recommendation_outcomes(platform: Platform, partitions: list[Partition]) ->
             events = windows[segment]
             oldest = then - timedelta(days=settings.recommendations.look_back_days - 1)
             before = events.filter((pc.field("day") >= oldest) & (pc.field("day") <= then))
-            rows = recommendation_outcomes(lists, events, before, settings.outcomes, settings.seed)
+            alerts = platform.read(SHIFT_ALERTS, then, then, [segment])
+            rows = recommendation_outcomes(lists, events, before, alerts, settings.outcomes, seed=settings.seed)
             judged.append(_on_judging_day(rows, day))
     return pa.concat_tables(judged)
 

@@ -1,7 +1,4 @@
-"""Metrics of recommendation lists, per user or per item shown, and their bootstrap intervals over users.
-
-Arrays run [user, place], place 0 is rank 1; `shown` marks the places that hold an item.
-"""
+"""Metrics of recommendation lists, per user, and bootstrap intervals over users."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ from shift_assets.models.ranking import ndcg_at_k, recall_at_k
 
 __all__ = [
     "Estimate",
-    "doubly_robust",
-    "importance_weighted",
+    "interval",
     "ndcg_at_k",
     "ratio_estimate",
     "recall_at_k",
@@ -32,27 +28,6 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
-
-
-def importance_weighted(rewards: Floats, propensities: Floats) -> Floats:
-    """Reward [user] summed over the user's places, each over its propensity (Horvitz & Thompson 1952).
-
-    Over the number of items shown it is IPS; over the sum of the weights 1 / propensity it is SNIPS
-    (Swaminathan & Joachims 2015). Places without an item carry reward 0 and propensity 1.
-
-    Raises ValueError for a propensity that is not in (0, 1].
-    """
-    if not ((propensities > 0) & (propensities <= 1)).all():
-        raise ValueError("a propensity is not in (0, 1]: what was shown had a positive probability of being shown")
-    return np.asarray((rewards / propensities).sum(axis=1))
-
-
-def doubly_robust(rewards: Floats, propensities: Floats, expected: Floats) -> Floats:
-    """Doubly robust reward [user] summed over places (Dudík, Langford & Li 2011, arXiv 1103.4601).
-
-    `expected[user, place]` is the reward that a model fitted before the lists were made foretells.
-    """
-    return np.asarray(expected.sum(axis=1)) + importance_weighted(rewards - expected, propensities)
 
 
 def resamples(users: int, samples: int, seed: int) -> npt.NDArray[np.int64]:

@@ -3,7 +3,8 @@
 Users judged are those with a list and an event, other than a return, in the horizon: recall, NDCG, rates, IPS,
 SNIPS and DR are over them. Coverage and novelty are over all lists. A click is any event other than a return
 with a recommended item. The off-policy estimates value the policy that shows these items with certainty; with
-propensities of 1 all three are the plain click rate per item shown.
+propensities of 1 all three are the plain click rate per item shown. What bandits learn from, the users won by kind
+of shift, is over all users with a list: who came may depend on what was shown.
 """
 
 from __future__ import annotations
@@ -18,16 +19,9 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from shift_assets import contracts
-from shift_assets.evaluate.ranking import (
-    Estimate,
-    doubly_robust,
-    importance_weighted,
-    interval,
-    ndcg_at_k,
-    ratio_estimate,
-    recall_at_k,
-    resamples,
-)
+from shift_assets.contracts import NO_SHIFT
+from shift_assets.evaluate.off_policy import Logged, off_policy
+from shift_assets.evaluate.ranking import Estimate, interval, ndcg_at_k, ratio_estimate, recall_at_k, resamples
 from shift_assets.settings import OutcomeSettings
 
 Floats = npt.NDArray[np.float64]
@@ -58,19 +52,37 @@ class _Lists(NamedTuple):
     propensities: Floats
 
 
+class _Judge(NamedTuple):
+    """What the lists of all policies are judged by."""
+
+    codes: _Codes
+    after: pa.Table
+    bought: pa.Table
+    information: Floats  # [item], bits
+    chance: Floats  # [item], of a click in the horizon
+    catalogue_size: int
+    known: pa.Table  # item_id and category, distinct
+    kinds: dict[str, str]  # of users with an open alarm
+    settings: OutcomeSettings
+    seed: int
+
+
 def recommendation_outcomes(
     recommendations: pa.Table,
     events_after: pa.Table,
     events_before: pa.Table,
+    alerts: pa.Table,
     settings: OutcomeSettings,
+    *,
     seed: int,
 ) -> pa.Table:
     """Rows of `recommendation_outcomes`, one per policy, for the lists of one (day, segment).
 
     `events_after` and `events_before` hold clean_events of the segment: of the `horizon_days` after the day, and
     of the days up to and with it, from which come the catalogue and its popularity; rows of other days are
-    ignored. Estimates that do not exist are null: all but coverage and novelty where no user was judged. The
-    order of rows does not matter.
+    ignored. `alerts` holds the shift_alerts of the lists' day. Estimates that do not exist are null: all but
+    coverage and novelty where no user was judged, and the off-policy ones with too few users in effect. The order of
+    rows does not matter.
 
     Raises ValueError where the lists are of several days or segments, or a propensity is not in (0, 1].
     """
@@ -93,68 +105,116 @@ def recommendation_outcomes(
     recent = before.filter(pc.field("day") > day - timedelta(days=settings.horizon_days))
     chance = _users_per_item(recent, codes) / max(pc.count_distinct(recent["user_id"]).as_py(), 1)
     information = -np.log2(np.maximum(taken_by, 1) / max(pc.count_distinct(before["user_id"]).as_py(), 1))
+    judge = _Judge(
+        codes,
+        after,
+        after.filter(pc.field("behavior") == "purchase"),
+        information=np.maximum(information, 0),
+        chance=chance,
+        catalogue_size=int((taken_by > 0).sum()),
+        known=events_before.filter(pc.field("day") <= day).group_by(["item_id", "category"]).aggregate([]),
+        kinds=open_kinds(alerts),
+        settings=settings,
+        seed=seed,
+    )
     rows = [
         {
             "day": day,
             "segment": segments[0],
             "policy": policy,
             "horizon_days": settings.horizon_days,
-            **_judge(
-                _lists_of(recommendations.filter(pc.field("policy") == policy), codes),
-                after,
-                codes,
-                information=np.maximum(information, 0),
-                chance=chance,
-                catalogue_size=int((taken_by > 0).sum()),
-                samples=settings.bootstrap_samples,
-                seed=seed,
-            ),
+            **_judged(recommendations.filter(pc.field("policy") == policy), judge),
         }
         for policy in sorted(pc.unique(recommendations["policy"]).to_pylist())
     ]
     return pa.Table.from_pylist(rows, schema=contracts.RECOMMENDATION_OUTCOMES.schema)
 
 
-def _judge(
-    lists: _Lists,
-    after: pa.Table,
-    codes: _Codes,
-    *,
-    information: Floats,
-    chance: Floats,
-    catalogue_size: int,
-    samples: int,
-    seed: int,
-) -> dict[str, float | int | None]:
-    """The measured columns of one policy; `information[item]` in bits, `chance[item]` of a click in the horizon."""
-    met, relevant = _met(lists, after, codes)
-    bought, _ = _met(lists, after.filter(pc.field("behavior") == "purchase"), codes)
+def open_kinds(alerts: pa.Table) -> dict[str, str]:
+    """Kind of the alarm of every user with an open one; of several that of the largest magnitude."""
+    rows = alerts.select(["user_id", "alert_id", "status", "kind", "magnitude"]).to_pylist()
+    ordered = sorted(rows, key=lambda row: (row["magnitude"], row["alert_id"]))
+    return {row["user_id"]: row["kind"] for row in ordered if row["status"] != "closed"}
+
+
+def _judged(rows: pa.Table, judge: _Judge) -> dict[str, object]:
+    """The measured columns of one policy, whose lists `rows` are."""
+    lists = _lists_of(rows, judge.codes)
+    met, relevant = _met(lists, judge.after, judge.codes)
+    bought, _ = _met(lists, judge.bought, judge.codes)
     shown = lists.items >= 0
     judged = relevant > 0
-    k = lists.items.shape[1]
+    samples, seed = judge.settings.bootstrap_samples, judge.seed
     draws, all_draws = resamples(int(judged.sum()), samples, seed), resamples(len(judged), samples, seed)
-    one, places = np.ones(int(judged.sum())), shown[judged].sum(axis=1).astype(np.float64)
-    rewards, propensities = met[judged].astype(np.float64), lists.propensities[judged]
-    expected = np.where(shown, chance[lists.items], 0.0)[judged]
-    weighted = importance_weighted(rewards, propensities)
-    novelty = np.asarray(np.where(shown, information[lists.items], 0.0).sum(axis=1), dtype=np.float64)
+    one = np.ones(int(judged.sum()))
+    novelty = np.asarray(np.where(shown, judge.information[lists.items], 0.0).sum(axis=1), dtype=np.float64)
+    expected = np.where(shown, judge.chance[lists.items], 0.0)[judged]
+    value = off_policy(
+        Logged(
+            rewards=met[judged].astype(np.float64),
+            behaviour=lists.propensities[judged],
+            target=shown[judged].astype(np.float64),
+            shown=shown[judged],
+            expected=expected,
+            expected_of_target=expected,
+        ),
+        judge.settings.minimum_effective_users,
+        draws,
+    )
     estimates = {
         "recall_at_k": ratio_estimate(recall_at_k(met[judged], relevant[judged]), one, draws),
         "ndcg_at_k": ratio_estimate(ndcg_at_k(met[judged], relevant[judged]), one, draws),
         "click_rate": ratio_estimate(_any_place(met[judged]), one, draws),
         "purchase_rate": ratio_estimate(_any_place(bought[judged]), one, draws),
-        "coverage": _coverage(lists.items, catalogue_size, all_draws),
+        "coverage": _coverage(lists.items, judge.catalogue_size, all_draws),
         "novelty": ratio_estimate(novelty, np.asarray(shown.sum(axis=1), dtype=np.float64), all_draws),
-        "ips": ratio_estimate(weighted, places, draws),
-        "snips": ratio_estimate(weighted, importance_weighted(shown[judged].astype(np.float64), propensities), draws),
-        "dr": ratio_estimate(doubly_robust(rewards, propensities, expected), places, draws),
+        "ips": value.ips,
+        "snips": value.snips,
+        "dr": value.dr,
     }
-    row: dict[str, float | int | None] = {"k": k, "users": int(judged.sum())}
+    row: dict[str, object] = {
+        "k": lists.items.shape[1],
+        "users": int(judged.sum()),
+        "effective_users": value.effective_users,
+        "off_policy_note": value.note,
+        "by_shift_kind": _by_shift_kind(lists, met, bought, judge),
+        "explored": _explored(lists, met, judge),
+    }
     for name, estimate in estimates.items():
         row[name] = estimate.value if estimate else None
         row[f"{name}_low"] = estimate.low if estimate else None
         row[f"{name}_high"] = estimate.high if estimate else None
     return row
+
+
+def _by_shift_kind(lists: _Lists, met: Flags, bought: Flags, judge: _Judge) -> list[dict[str, object]]:
+    """Users, and those won, by kind of the open alarm."""
+    names = judge.codes.users.take(pa.array(lists.users)).to_pylist()
+    kinds = np.array([judge.kinds.get(name, NO_SHIFT) for name in names])
+    return [
+        {
+            "shift_kind": kind,
+            "users": int((kinds == kind).sum()),
+            "clicked": int(met[kinds == kind].any(axis=1).sum()),
+            "purchased": int(bought[kinds == kind].any(axis=1).sum()),
+        }
+        for kind in sorted(set(kinds.tolist()))
+    ]
+
+
+def _explored(lists: _Lists, met: Flags, judge: _Judge) -> list[dict[str, object]]:
+    """Places drawn by lot, and those met, by category of the item."""
+    drawn = (lists.items >= 0) & (lists.propensities < 1)
+    if not drawn.any():
+        return []
+    category_of = dict(sorted(zip(*(judge.known[name].to_pylist() for name in ("item_id", "category")), strict=True)))
+    names = judge.codes.items.take(pa.array(lists.items[drawn])).to_pylist()
+    counts: dict[str, list[int]] = {}
+    for name, found in zip(names, met[drawn].tolist(), strict=True):
+        of_category = counts.setdefault(category_of[name], [0, 0])
+        of_category[0] += 1
+        of_category[1] += found
+    return [{"category": name, "shown": shown, "met": own} for name, (shown, own) in sorted(counts.items())]
 
 
 def _lists_of(rows: pa.Table, codes: _Codes) -> _Lists:

@@ -11,7 +11,8 @@ from shift_assets.settings import OutcomeSettings
 from shift_assets_tests.models.events import Row, clean_events, day, random_log, shuffled, user_id
 
 DAY = day(10)
-SETTINGS = OutcomeSettings(horizon_days=3, bootstrap_samples=50)
+SETTINGS = OutcomeSettings(horizon_days=3, bootstrap_samples=50, minimum_effective_users=1)
+CALM = contracts.SHIFT_ALERTS.empty()
 
 
 def lists(rows: dict[str, list[str]], policy: str = "unadjusted", propensity: float = 1.0) -> pa.Table:
@@ -40,7 +41,7 @@ BEFORE = clean_events([(1, f"user {n}", f"x-{n % 4}", "view") for n in range(16)
 
 
 def outcome(recommended: pa.Table, after: list[Row]) -> dict[str, float]:
-    rows = recommendation_outcomes(recommended, clean_events(after), BEFORE, SETTINGS, seed=1)
+    rows = recommendation_outcomes(recommended, clean_events(after), BEFORE, CALM, SETTINGS, seed=1)
     assert contracts.RECOMMENDATION_OUTCOMES.conform(rows).equals(rows)
     (row,) = rows.to_pylist()
     return dict(row)
@@ -77,8 +78,10 @@ def test_each_policy_is_judged_alone() -> None:
     """Two policies give two rows, each as if the other were not there."""
     one, other = lists({"a": ["x-0", "x-1"]}), lists({"b": ["x-2"]}, policy="shift_adjusted")
     after = clean_events([(11, "a", "x-0", "view"), (11, "b", "x-3", "view")])
-    together = recommendation_outcomes(pa.concat_tables([one, other]), after, BEFORE, SETTINGS, seed=1)
-    alone = pa.concat_tables([recommendation_outcomes(part, after, BEFORE, SETTINGS, seed=1) for part in (other, one)])
+    together = recommendation_outcomes(pa.concat_tables([one, other]), after, BEFORE, CALM, SETTINGS, seed=1)
+    alone = pa.concat_tables(
+        [recommendation_outcomes(part, after, BEFORE, CALM, SETTINGS, seed=1) for part in (other, one)]
+    )
     assert together.equals(alone)
 
 
@@ -89,14 +92,73 @@ def test_a_rarely_shown_item_weighs_more() -> None:
     assert row["snips"] == pytest.approx(0.5)
 
 
+def alarm(user: str, kind: str, magnitude: float, status: str = "opened") -> dict[str, object]:
+    return {
+        "day": DAY,
+        "segment": "all",
+        "alert_id": f"{kind}{magnitude}".encode().hex().rjust(32, "0"),
+        "user_id": user_id(user),
+        "status": status,
+        "kind": kind,
+        "severity": "low",
+        "magnitude": magnitude,
+        "onset_day": DAY,
+        "rising": [],
+        "falling": [],
+        "explanation": "because",
+        "detector": "e_value",
+    }
+
+
+def test_users_are_counted_by_the_kind_of_their_alarm_whether_they_came_or_not() -> None:
+    """Of two alarms the larger names the kind, a closed one none; who did not come was not won."""
+    alerts = pa.Table.from_pylist(
+        [
+            alarm("a", "fade", 0.3),
+            alarm("a", "switch", 0.6),
+            alarm("b", "switch", 0.5),
+            alarm("c", "fade", 1, "closed"),
+        ],
+        schema=contracts.SHIFT_ALERTS.schema,
+    )
+    after = clean_events([(11, "a", "x-0", "purchase"), (11, "c", "x-1", "view"), (11, "d", "x-3", "view")])
+    recommended = lists({user: ["x-0", "x-1"] for user in "abcd"})
+    (row,) = recommendation_outcomes(recommended, after, BEFORE, alerts, SETTINGS, seed=1).to_pylist()
+    assert row["by_shift_kind"] == [
+        {"shift_kind": "no_shift", "users": 2, "clicked": 1, "purchased": 0},
+        {"shift_kind": "switch", "users": 2, "clicked": 1, "purchased": 1},
+    ]
+
+
+def test_places_drawn_by_lot_are_counted_by_category() -> None:
+    """What was shown with certainty explored nothing."""
+    explored = lists({"a": ["x-0", "x-1"], "b": ["x-2"]}, propensity=0.5)
+    row = outcome(explored, [(11, "a", "x-0", "view"), (11, "b", "x-3", "view")])
+    category = clean_events([(1, "a", "x-0", "view")])["category"][0].as_py()
+    assert row["explored"] == [{"category": category, "shown": 3, "met": 1}]
+    assert outcome(lists({"a": ["x-0"]}), [(11, "a", "x-0", "view")])["explored"] == []
+
+
+def test_too_few_users_in_effect_give_a_sentence_instead_of_an_estimate() -> None:
+    """Three users are not the hundred that an off-policy estimate needs; what is counted stays."""
+    after = clean_events([(11, "a", "x-0", "view")])
+    few = OutcomeSettings(horizon_days=3, bootstrap_samples=50)
+    (row,) = recommendation_outcomes(lists({"a": ["x-0"]}), after, BEFORE, CALM, few, seed=1).to_pylist()
+    assert row["ips"] is row["snips"] is row["dr_high"] is None
+    assert row["off_policy_note"] == "in effect 1 users, fewer than the 100 that an estimate needs"
+    assert row["click_rate"] == 1.0
+
+
 def test_order_of_rows_does_not_matter_and_the_seed_repeats() -> None:
     """The same rows in another order, and the same seed, give the same outcome with the same intervals."""
     events = random_log(3)
     recommended = lists(
         {f"user {n}": [f"c{n % 5}-{n % 5:02d}", "c1-01"] if n % 5 != 1 else ["c1-01"] for n in range(30)}
     )
-    one = recommendation_outcomes(recommended, events, events, SETTINGS, seed=1)
-    other = recommendation_outcomes(shuffled(recommended), shuffled(events), shuffled(events, 1), SETTINGS, seed=1)
+    one = recommendation_outcomes(recommended, events, events, CALM, SETTINGS, seed=1)
+    other = recommendation_outcomes(
+        shuffled(recommended), shuffled(events), shuffled(events, 1), CALM, SETTINGS, seed=1
+    )
     assert one.equals(other)
     row = one.to_pylist()[0]
     for name in (
@@ -116,7 +178,7 @@ def test_order_of_rows_does_not_matter_and_the_seed_repeats() -> None:
 def test_no_lists_no_outcome() -> None:
     """A day without lists has nothing to judge."""
     empty = contracts.RECOMMENDATIONS.empty()
-    assert recommendation_outcomes(empty, BEFORE, BEFORE, SETTINGS, seed=1).num_rows == 0
+    assert recommendation_outcomes(empty, BEFORE, BEFORE, CALM, SETTINGS, seed=1).num_rows == 0
 
 
 def test_lists_of_two_days_are_refused() -> None:
@@ -124,4 +186,4 @@ def test_lists_of_two_days_are_refused() -> None:
     rows = lists({"a": ["x-0"]})
     later = rows.set_column(0, rows.schema.field("day"), pa.array([day(11)], pa.date32()))
     with pytest.raises(ValueError, match="one day and segment"):
-        recommendation_outcomes(pa.concat_tables([rows, later]), BEFORE, BEFORE, SETTINGS, seed=1)
+        recommendation_outcomes(pa.concat_tables([rows, later]), BEFORE, BEFORE, CALM, SETTINGS, seed=1)

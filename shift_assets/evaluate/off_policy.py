@@ -1,0 +1,106 @@
+"""What a policy that did not make the lists would have earned, from lists whose odds are known.
+
+Arrays run [user, place], place 0 is rank 1. The policy that logged showed the item of a place with the probability
+`behaviour`, the policy that is judged would have with `target`; their ratio weighs the reward of the place. Where
+several policies shared the users, `behaviour` is their mixture (`mixture`): each user's place then speaks for
+every policy that might have shown the item. Estimates are rewards per place shown:
+
+- IPS, inverse propensity scoring (Horvitz & Thompson 1952): unbiased, and wild where odds are long;
+- SNIPS, divided by the weights instead (Swaminathan & Joachims 2015): calmer, a little biased in small samples;
+- DR, doubly robust (Dudík, Langford & Li 2011, arXiv 1103.4601): a model's reward, corrected by the weighted rest.
+
+Users are the unit of the bootstrap, since a user's places share a user. Too few users in effect (Kish 1965) give no
+estimate but a sentence: intervals are too narrow there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shift_assets.evaluate.ranking import Estimate, ratio_estimate
+
+Floats = npt.NDArray[np.float64]
+
+
+class Logged(NamedTuple):
+    """What was shown and what it earned, [user, place]; places without an item have reward 0 and target 0.
+
+    `expected` is the reward that a model, fitted before the lists were made, foretells of the item shown;
+    `expected_of_target` the same, summed over the items of the place by the odds of the judged policy.
+    """
+
+    rewards: Floats
+    behaviour: Floats
+    target: Floats
+    shown: npt.NDArray[np.bool_]
+    expected: Floats
+    expected_of_target: Floats
+
+
+class OffPolicy(NamedTuple):
+    """Estimates of the reward per place, or the sentence that says why there are none."""
+
+    ips: Estimate | None
+    snips: Estimate | None
+    dr: Estimate | None
+    effective_users: float
+    note: str | None
+
+
+def off_policy(logged: Logged, minimum_effective_users: float, draws: npt.NDArray[np.int64]) -> OffPolicy:
+    """The value of the target policy; `draws[sample, user]` are the bootstrap's (`ranking.resamples`).
+
+    Raises ValueError for a propensity that is not in (0, 1] where something was shown.
+    """
+    effective = effective_users(weights_of(logged))
+    if effective < minimum_effective_users:
+        note = f"in effect {effective:.0f} users, fewer than the {minimum_effective_users:g} that an estimate needs"
+        return OffPolicy(None, None, None, effective, note)
+    places = logged.shown.sum(axis=1).astype(np.float64)
+    weights = weights_of(logged)
+    earned = (weights * logged.rewards).sum(axis=1)
+    return OffPolicy(
+        ratio_estimate(earned, places, draws),
+        ratio_estimate(earned, weights.sum(axis=1), draws),
+        ratio_estimate(doubly_robust(logged), places, draws),
+        effective,
+        None,
+    )
+
+
+def weights_of(logged: Logged) -> Floats:
+    """target / behaviour [user, place], 0 where nothing was shown.
+
+    Raises ValueError for a propensity that is not in (0, 1] where something was shown.
+    """
+    odds = logged.behaviour[logged.shown]
+    if not ((odds > 0) & (odds <= 1)).all():
+        raise ValueError("a propensity is not in (0, 1]: what was shown had a positive probability of being shown")
+    return np.where(logged.shown, logged.target / np.where(logged.shown, logged.behaviour, 1.0), 0.0)
+
+
+def doubly_robust(logged: Logged) -> Floats:
+    """Doubly robust reward [user], summed over places."""
+    corrections = weights_of(logged) * (logged.rewards - logged.expected)
+    return np.asarray(np.where(logged.shown, logged.expected_of_target + corrections, 0.0).sum(axis=1))
+
+
+def effective_users(weights: Floats) -> float:
+    """Kish's effective number of users of weights [user, place]: (sum of w)² / sum of w², w summed per user."""
+    own = weights.sum(axis=1)
+    square = float((own**2).sum())
+    return float(own.sum()) ** 2 / square if square else 0.0
+
+
+def mixture(assignment: Floats, shown_by: Floats) -> Floats:
+    """Probability [user, place] that the logged item stood there, whoever made the list.
+
+    `assignment[user, arm]` is the probability of the user's arm before the dealing (`policies.assignment`),
+    `shown_by[user, arm, place]` that with which each arm would have shown the logged item at the place: 0 or 1 for
+    an arm without lot. Dividing by the mixture instead of the one arm's probability lets all users speak for every
+    arm (multiple importance sampling, Veach & Guibas 1995; Agarwal et al. 2017, arXiv 1703.06180).
+    """
+    return np.asarray(np.einsum("ua,uap->up", assignment, shown_by))
