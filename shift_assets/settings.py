@@ -10,7 +10,7 @@ import os
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -250,6 +250,9 @@ class ModelSettings(_Section):
         "next_days", description="The end of a day foretells later days, or every event foretells the next one"
     )
     repeats: bool = Field(True, description="Raise items that the user took before, as far as the model learns to")
+    item_start: Literal["random", "transitions"] = Field(
+        "random", description="Item vectors before training: drawn, or factorised from what follows what in the log"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Numbers in the large products of training; auto: bfloat16 where the processor has it"
     )
@@ -279,6 +282,42 @@ class ModelSettings(_Section):
         return self
 
 
+class TaskSettings(_Section):
+    """What the next-item model also foretells of a user: categories, a purchase, a return, a shift."""
+
+    weights: dict[Literal["category", "purchase", "churn", "shift"], float] = Field(
+        default={"category": 0.3, "purchase": 0.3, "churn": 0.1, "shift": 0.1},
+        description="Weight of each task's loss; the next item has 1. Empty: only the next item is learned",
+    )
+    weighting: Literal["fixed", "uncertainty"] = Field(
+        "fixed", description="uncertainty: each weight is also divided by a variance that training finds"
+    )
+    stop_gradient: tuple[Literal["category", "purchase", "churn", "shift"], ...] = Field(
+        (), description="Tasks that read the encoder without teaching it"
+    )
+    horizon_days: int = Field(7, ge=1, description="Days ahead that categories and a purchase are foretold for")
+    shift_active_days: int = Field(
+        3, ge=1, description="Active days on each side of a splice; the first so many after it count as shifted"
+    )
+    batch_size: int = Field(32, ge=1, description="Chunks of history per step for the tasks, beside the item's own")
+    learning_rate: float = Field(1e-2, gt=0, description="Of the heads; the encoder keeps that of the model")
+
+
+SourceName = Literal[
+    "interest_model",
+    "repeats",
+    "item_neighbours",
+    "transitions",
+    "users_alike",
+    "factorisation",
+    "autoencoder",
+    "baskets",
+    "content",
+    "reviews",
+    "popularity",
+]
+
+
 class RecommendationSettings(_Section):
     k: int = Field(20, ge=1, description="Length of a list")
     look_back_days: int = Field(90, ge=1, description="Days of events behind collaborative filtering and profiles")
@@ -286,14 +325,28 @@ class RecommendationSettings(_Section):
     similarity: Literal["cosine", "pearson"] = "cosine"
     shrinkage: float = Field(10.0, ge=0)
     neighbours: int = Field(100, ge=1, description="Neighbours, and followers, kept per item")
-    alike_users: int = Field(100, ge=1, description="Users of similar taste looked at for each user")
+    alike_users: int = Field(50, ge=1, description="Users of similar taste looked at for each user")
     factors: int = Field(64, ge=1, description="Length of the vectors of matrix factorisation")
     ease_items: int = Field(
         8_000, ge=1, description="Items of the linear autoencoder, those of most users; 8,000 hold 256 MiB"
     )
-    ease_regularisation: float = Field(200.0, gt=0)
+    rule_baskets: int = Field(5, ge=1, description="Baskets that an association rule rests on, at least")
+    ease_regularisation: float = Field(100.0, gt=0)
     half_life_days: float = Field(60, gt=0, description="Days after which an event counts half in a user's taste")
-    weights: dict[Literal["interest_model", "repeats", "item_neighbours", "transitions", "popularity"], float] = Field(
+    item_vectors: Path | None = Field(
+        None, description="Parquet of item_id and vector: what another model knows of the items; null: their texts"
+    )
+    signals: Path | None = Field(
+        None, description="Parquet of day, user_id, weight, and text or category: interest seen elsewhere"
+    )
+    blend: Literal["learned", "fixed"] = Field(
+        "learned", description="learned: fitted every week to what users took next; fixed: `weights` as they stand"
+    )
+    sources: tuple[SourceName, ...] = Field(get_args(SourceName), description="Candidate sources of the learned blend")
+    candidates: int = Field(100, ge=1, description="Items that each source puts forward for a user's learned blend")
+    validation_days: int = Field(7, ge=1, description="Days whose events a learned blend is fitted to foretell")
+    validation_rounds: int = Field(4, ge=1, description="Such spans, one after the other, that a learned blend sees")
+    weights: dict[SourceName, float] = Field(
         default={
             "interest_model": 1.0,
             "repeats": 1.0,
@@ -301,7 +354,7 @@ class RecommendationSettings(_Section):
             "transitions": 0.25,
             "popularity": 0.1,
         },
-        description="Weight of each candidate source in the blend; 0 or absent: not used",
+        description="Weight of each candidate source in the fixed blend; 0 or absent: not used",
     )
     popularity_days: int = Field(7, ge=1)
     rising_weight: float = Field(0.5, ge=0, le=1, description="Pull towards the rising interest of an alerted user")
@@ -310,6 +363,14 @@ class RecommendationSettings(_Section):
     )
     exclude_returned_days: int = Field(90, ge=0, description="Nothing returned so recently; 0: allow")
     catalogue_days: int = Field(28, ge=1, description="An item not met for so many days has left the catalogue")
+
+
+class ReactionSettings(_Section):
+    """How far a list leans on what a user did since its interest may have shifted."""
+
+    short_term_weight: float = Field(0.8, ge=0, le=1, description="Weight of the short-term interest at a sure shift")
+    gate_power: float = Field(1.0, gt=0, description="Power of the posterior in that weight; more: doubts count less")
+    half_life_days: float = Field(30, gt=0, description="Days from a shift's start after which the weight is half")
 
 
 class OutcomeSettings(_Section):
@@ -415,7 +476,9 @@ class Settings(BaseSettings):
     moves: MoveSettings = MoveSettings()
     self_check: SelfCheckSettings = SelfCheckSettings()
     model: ModelSettings = ModelSettings()
+    tasks: TaskSettings = TaskSettings()
     recommendations: RecommendationSettings = RecommendationSettings()
+    reaction: ReactionSettings = ReactionSettings()
     outcomes: OutcomeSettings = OutcomeSettings()
     experiments: ExperimentSettings = ExperimentSettings()
     public: PublicSettings = PublicSettings()

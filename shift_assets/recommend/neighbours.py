@@ -24,6 +24,13 @@ DENSE_FROM = 0.1
 TASTE_CAP = 2.0
 
 
+def tastes(window: Window, half_life_days: float) -> sparse.csr_matrix:
+    """Taste [user, item]: the user's events of the item, each halved per `half_life_days`, at most TASTE_CAP."""
+    found = window.user_items(np.exp2(-window.ages / half_life_days))
+    found.data = np.minimum(found.data, TASTE_CAP)
+    return found
+
+
 def item_similarities(
     taken: sparse.csr_matrix, similarity: Literal["cosine", "pearson"], shrinkage: float, neighbours: int
 ) -> sparse.csr_matrix:
@@ -95,20 +102,15 @@ def largest(block: sparse.csr_matrix, kept: int) -> sparse.csr_matrix:
 def _fit(inputs: Inputs) -> Fitted:
     settings = inputs.settings
 
-    def tastes_of(window: Window) -> sparse.csr_matrix:
-        tastes = window.user_items(np.exp2(-window.ages / settings.half_life_days))
-        tastes.data = np.minimum(tastes.data, TASTE_CAP)
-        return tastes
-
-    taken = tastes_of(inputs.window)
+    taken = tastes(inputs.window, settings.half_life_days)
     taken.data = np.ones_like(taken.data)
     similar = item_similarities(taken, settings.similarity, settings.shrinkage, settings.neighbours)
 
     def scorer(window: Window) -> Scorer:
-        tastes = tastes_of(window)
+        own = tastes(window, settings.half_life_days)
 
         def scores(users: Integers) -> Floats:
-            return np.asarray((tastes[users] @ similar).toarray(), dtype=np.float32)
+            return np.asarray((own[users] @ similar).toarray(), dtype=np.float32)
 
         return scores
 

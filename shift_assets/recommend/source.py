@@ -7,14 +7,18 @@ as after a shift.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shift_assets.models.sequences import Integers
 from shift_assets.recommend.window import Floats, Window
 from shift_assets.settings import RecommendationSettings
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from shift_assets.models.scoring import InterestModel
+    from shift_assets.recommend.content import Content
+    from shift_assets.recommend.reviews import Signals
 
 Scorer = Callable[[Integers], Floats]
 """Users (indices into a window's) to scores [user, item]; 0 for an item the source does not propose."""
@@ -23,19 +27,35 @@ Fitted = Callable[[Window], Scorer]
 
 
 class Inputs(NamedTuple):
-    """What a source may learn from."""
+    """What a source may learn from.
+
+    `session`: a Spark session that does the large sums; None: this process does. `content` and `signals` are None
+    where nothing is known of the items, or nothing but events of the users.
+    """
 
     window: Window
     settings: RecommendationSettings
     model: InterestModel | None
+    content: Content | None = None
+    signals: Signals | None = None
+    session: SparkSession | None = None
+    seed: int = 0
 
 
 class Source(NamedTuple):
     """One way to propose items: `fit` learns from the inputs.
 
-    A source that `needs_model` is left out of the blend on a day without one.
+    A source that `needs_model` is left out of the blend on a day without one; so is one that `needs` content or
+    signals where there are none.
     """
 
     name: str
     fit: Callable[[Inputs], Fitted]
     needs_model: bool = False
+    needs: tuple[Literal["content", "signals"], ...] = ()
+
+    def possible(self, inputs: Inputs) -> bool:
+        """Whether `inputs` hold what the source needs."""
+        if self.needs_model and inputs.model is None:
+            return False
+        return all(getattr(inputs, name) is not None for name in self.needs)

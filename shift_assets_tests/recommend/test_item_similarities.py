@@ -14,12 +14,12 @@ from scipy import sparse
 
 from shift_assets.recommend import neighbours
 from shift_assets.recommend.neighbours import item_similarities, largest
-from shift_assets.recommend.source import Inputs
 from shift_assets.recommend.sources import SOURCES
 from shift_assets.recommend.transitions import item_transitions
 from shift_assets.recommend.window import Window
 from shift_assets.settings import RecommendationSettings
 from shift_assets_tests.models.events import clean_events, day, random_log
+from shift_assets_tests.recommend.inputs import inputs_of
 
 TAKEN = arrays.arrays(
     np.float32, st.tuples(st.integers(2, 12), st.integers(2, 9)), elements=st.sampled_from([0.0, 1.0])
@@ -92,8 +92,9 @@ def test_transitions_point_forward() -> None:
 @pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if not source.needs_model])
 def test_a_source_scores_what_is_there_and_nothing_below_zero(name: str) -> None:
     """Every source gives finite scores, 0 or more, one per listed user and item, and proposes something."""
-    window = Window.of(random_log(1), day(19), RecommendationSettings())
-    scores = SOURCES[name].fit(Inputs(window, RecommendationSettings(), None))(window)(window.listed)
+    events = random_log(1, per_day=120)
+    window = Window.of(events, day(19), RecommendationSettings())
+    scores = SOURCES[name].fit(inputs_of(events, window, RecommendationSettings()))(window)(window.listed)
     assert scores.shape == (len(window.listed), window.item_count)
     assert np.isfinite(scores).all()
     assert (scores >= 0).all()
