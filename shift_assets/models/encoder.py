@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ RUN_COST = 100.0
 """What one more run of attention costs, in tokens attended (measured on a CPU, forward and backward)."""
 QUADRATIC_LENGTH = 60.0
 """Length at which the part of attention that grows with the square costs as much as the linear part."""
+CONTEXT_START = 0.1
+"""Length of category, behaviour, gap and position vectors at the start, beside an item's vector of 1."""
 
 
 class Shape(NamedTuple):
@@ -42,7 +44,7 @@ class Shape(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Chunks attended together, tokens `first` to `last`, as `count` rows of `length` places.
+    """Chunks attended together, tokens `first` to `last`, as `rows` rows of `length` places.
 
     `spread[row · length + place]` is the run's token of a place, and `gathered[token]` the place of a token; both
     None where all chunks are of the same length, so that no place is padding.
@@ -50,7 +52,7 @@ class Run(NamedTuple):
 
     first: int
     last: int
-    count: int
+    rows: int
     length: int
     spread: Tensor | None
     gathered: Tensor | None
@@ -77,9 +79,16 @@ class Batch:
         """The batch of chunks of `lengths` tokens (each at least 1); chunks of like length best stand together."""
         bounds = np.concatenate(([0], np.cumsum(lengths)))
         positions = np.arange(bounds[-1]) - np.repeat(bounds[:-1], lengths)
-        codes = (torch.from_numpy(np.ascontiguousarray(c)) for c in (items, categories, behaviors, gaps, positions))
-        longest = int(lengths.max(initial=0))
-        return cls(*codes, torch.from_numpy(bounds.astype(np.int32)), longest, attention_runs(lengths))
+        return cls(
+            items=torch.from_numpy(items),
+            categories=torch.from_numpy(categories),
+            behaviors=torch.from_numpy(behaviors),
+            gaps=torch.from_numpy(gaps),
+            positions=torch.from_numpy(positions),
+            bounds=torch.from_numpy(bounds.astype(np.int32)),
+            longest=int(lengths.max(initial=0)),
+            runs=attention_runs(lengths),
+        )
 
     def to(self, device: torch.device) -> Batch:
         """The same on `device`."""
@@ -117,15 +126,15 @@ def attention_runs(lengths: Integers) -> tuple[Run, ...]:
 
 
 def _run(lengths: Integers, first: int) -> Run:
-    count, longest, tokens = len(lengths), int(lengths.max()), int(lengths.sum())
-    if tokens == count * longest:
-        return Run(first, first + tokens, count, longest, None, None)
+    rows, longest, tokens = len(lengths), int(lengths.max()), int(lengths.sum())
+    if tokens == rows * longest:
+        return Run(first, first + tokens, rows, longest, None, None)
     starts = np.cumsum(lengths) - lengths
     place = np.arange(longest)
     # A padded place repeats its chunk's last token: it stands on the right, where the causal mask hides it.
     spread = starts[:, None] + np.minimum(place, lengths[:, None] - 1)
     gathered = np.flatnonzero(place < lengths[:, None])
-    return Run(first, first + tokens, count, longest, torch.from_numpy(spread.ravel()), torch.from_numpy(gathered))
+    return Run(first, first + tokens, rows, longest, torch.from_numpy(spread.ravel()), torch.from_numpy(gathered))
 
 
 def _moved(tensor: Tensor | None, device: torch.device) -> Tensor | None:
@@ -144,15 +153,15 @@ def causal_attention(projected: Tensor, batch: Batch, heads: int) -> Tensor:
         query, key, value = projected.view(-1, 3, heads, width // heads).unbind(1)
         bounds, longest = batch.bounds, batch.longest
         mixed = varlen_attn(query, key, value, bounds, bounds, longest, longest, window_size=(-1, 0))
-        return mixed.reshape(-1, width)
+        return cast(Tensor, mixed).reshape(-1, width)
     pieces = []
     for run in batch.runs:
         part = projected[run.first : run.last]
         if run.spread is not None:
             part = part.index_select(0, run.spread)
-        query, key, value = part.view(run.count, run.length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        query, key, value = part.view(run.rows, run.length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        mixed = mixed.transpose(1, 2).reshape(run.count * run.length, width)
+        mixed = mixed.transpose(1, 2).reshape(run.rows * run.length, width)
         pieces.append(mixed if run.gathered is None else mixed.index_select(0, run.gathered))
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
@@ -171,6 +180,9 @@ class _Block(nn.Module):
         self.widen = nn.Linear(width, 2 * width)
         self.narrow = nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(shape.dropout)
+        # A block starts as nothing: the encoder's first answer is what is near its newest item.
+        for last in (self.attention_out, self.narrow):
+            nn.init.zeros_(last.weight)
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         mixed = causal_attention(self.query_key_value(self.attention_norm(states)), batch, self.heads)
@@ -202,8 +214,9 @@ class CausalEncoder(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
         self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
         self.out_norm = nn.LayerNorm(width)
-        for table in (self.item, self.category, self.behavior, self.gap, self.position):
-            nn.init.normal_(table.weight, std=1 / math.sqrt(width))
+        nn.init.normal_(self.item.weight, std=1 / math.sqrt(width))
+        for table in (self.category, self.behavior, self.gap, self.position):
+            nn.init.normal_(table.weight, std=CONTEXT_START / math.sqrt(width))
         nn.init.ones_(self.repeat_gates.bias)
         nn.init.zeros_(self.repeat_gates.weight)
 

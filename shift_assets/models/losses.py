@@ -107,7 +107,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             amount_gradient[mine] = shares[raised_at].to(amounts.dtype)
         ctx.save_for_backward(gradient, table_gradient, bias_gradient, amount_gradient)
         ctx.scale = 1 / max(len(vectors), 1)
-        return loss * ctx.scale
+        mean: Tensor = loss * ctx.scale
+        return mean
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from shift_assets.models.encoder import Batch, CausalEncoder
+from shift_assets.models.heads import Foretelling
 from shift_assets.models.sequences import (
     TAKEN_FEATURES,
     Integers,
@@ -27,11 +28,12 @@ USERS_PER_BLOCK = 512
 
 @dataclass(frozen=True)
 class InterestModel:
-    """Weights and the vocabulary that they speak of: all that scoring needs."""
+    """Weights and the vocabulary that they speak of: all that scoring needs; `foretelling` is what else it tells."""
 
     network: CausalEncoder
     vocabulary: Vocabulary
     version: str = "unsaved"
+    foretelling: Foretelling | None = None
 
 
 def batch_of(sequences: Sequences, starts: Integers, lengths: Integers) -> tuple[Batch, Integers]:
@@ -40,8 +42,8 @@ def batch_of(sequences: Sequences, starts: Integers, lengths: Integers) -> tuple
     Every chunk holds an event; attention is cheapest where chunks of like length stand together.
     """
     _, events = flat_ranges(starts, starts + lengths)
-    codes = (sequences.items, sequences.categories, sequences.behaviors, sequences.gaps)
-    return Batch.of(*(code[events] for code in codes), lengths), events
+    items, categories = sequences.items[events], sequences.categories[events]
+    return Batch.of(items, categories, sequences.behaviors[events], sequences.gaps[events], lengths), events
 
 
 def user_vectors(model: InterestModel, histories: Sequences) -> tuple[Floats, Floats]:

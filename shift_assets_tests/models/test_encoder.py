@@ -46,13 +46,13 @@ def test_runs_hold_every_token_once(lengths: list[int]) -> None:
     runs = attention_runs(np.array(lengths))
     assert [run.first for run in runs] == [0, *(run.last for run in runs[:-1])]
     assert runs[-1].last == sum(lengths)
-    assert sum(run.count for run in runs) == len(lengths)
+    assert sum(run.rows for run in runs) == len(lengths)
     for run in runs:
         if run.spread is None or run.gathered is None:
-            assert run.count * run.length == run.last - run.first
+            assert run.rows * run.length == run.last - run.first
         else:
             assert run.spread[run.gathered].tolist() == list(range(run.last - run.first))
-            assert len(run.spread) == run.count * run.length
+            assert len(run.spread) == run.rows * run.length
 
 
 def test_many_sequences_of_one_length_need_no_padding() -> None:
