@@ -167,29 +167,37 @@ def _visit_probability(block: Block, users: NDArray[np.int64], day: int, factor:
     return np.where(there, -np.expm1(-block.visits[users] * factor), 0.0)
 
 
-def _shares(
-    simulation: Simulation, world: World, block: Block, active: NDArray[np.int64], day: int
+def true_interests(
+    simulation: Simulation, world: World, block: Block, users: NDArray[np.int64], day: int
 ) -> NDArray[np.float32]:
-    """Cumulative category shares [active user, category] on a day; the last column is 1."""
-    shares = block.profile[active]
+    """What `users` really like on the day at index `day`, [user, category], up to a factor per user."""
+    shares = block.profile[users]
     if simulation.organic_drift:
         # Everybody slides slowly towards somebody else, which needs no state from day to day.
-        other = block.profile[(active + 7919) % len(block.kind)]
+        other = block.profile[(users + 7919) % len(block.kind)]
         shares += np.float32(min(1.0, simulation.organic_drift * day)) * (other - shares)
     if simulation.wander:
         # A day's fresh profile is another compatriot's first one, so that a day needs no state of the day before.
-        first, size, place = (values[active] for values in block.compatriots)
+        first, size, place = (values[users] for values in block.compatriots)
         for past in range(1, day + 1):
             fresh = block.profile[block.by_country[first + (place + 17 * past) % size]]
             shares += np.float32(simulation.wander) * (fresh - shares)
-    row = block.new_row[active]
+    row = block.new_row[users]
     moved = np.flatnonzero(row >= 0)
-    weight = (block.ceiling[active[moved]] * block.change(active[moved], day)).astype(np.float32)[:, None]
+    weight = (block.ceiling[users[moved]] * block.change(users[moved], day)).astype(np.float32)[:, None]
     shares[moved] += weight * (block.new_profile[row[moved]] - shares[moved])
     shares *= demand_factor(simulation, world, day).astype(np.float32)
     tilt = platform_tilt(simulation, world, day)
     if tilt is not None:
-        shares *= np.exp(np.outer(block.response[active], tilt)).astype(np.float32)
+        shares *= np.exp(np.outer(block.response[users], tilt)).astype(np.float32)
+    return shares
+
+
+def _shares(
+    simulation: Simulation, world: World, block: Block, active: NDArray[np.int64], day: int
+) -> NDArray[np.float32]:
+    """Cumulative category shares [active user, category] on a day; the last column is 1."""
+    shares = true_interests(simulation, world, block, active, day)
     np.cumsum(shares, axis=1, out=shares)
     shares /= shares[:, -1:]
     return shares

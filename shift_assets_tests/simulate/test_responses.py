@@ -1,0 +1,74 @@
+"""Simulated readers click what they truly like, look less the further down, and tire of what they have seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shift_assets.simulate import PlantedShares, Simulation
+from shift_assets.simulate.population import KINDS, build_block
+from shift_assets.simulate.responses import PURCHASE_OF_CLICK, Responses, examined
+from shift_assets.simulate.world import build_world
+
+SIMULATION = Simulation(
+    users=600,
+    items=120,
+    days=60,
+    categories=6,
+    promotions=0,
+    season_strength=0.0,
+    trend_strength=0.0,
+    organic_drift=0.0,
+    planted=PlantedShares(**(dict.fromkeys(PlantedShares.model_fields, 0.0) | {"abrupt": 0.3})),
+    seed=3,
+)
+
+
+@pytest.fixture(scope="module")
+def responses() -> Responses:
+    world = build_world(SIMULATION)
+    return Responses(SIMULATION, world, build_block(SIMULATION, world, 0))
+
+
+def best_items(responses: Responses) -> np.ndarray:
+    """The most popular item of every category."""
+    category = responses.world.item_category
+    return np.array([np.flatnonzero(category == k)[responses.appeal[category == k].argmax()] for k in range(6)])
+
+
+def test_clicks_follow_the_interest_of_the_day(responses: Responses) -> None:
+    """A user who shifts clicks the old category before and the new one after; the others click on as before."""
+    before, after = responses.interests(0), responses.interests(59)
+    assert before.sum(axis=1) == pytest.approx(1)
+    shifted = responses.block.kind == KINDS.index("abrupt")
+    assert np.abs(after - before)[shifted].sum(axis=1).min() > 0.5
+    assert after[~shifted] == pytest.approx(before[~shifted])
+    items = np.tile(best_items(responses), (600, 1))
+    chances = responses.click_chances(before, items, np.zeros(items.shape)) / examined(6)
+    assert chances.argmax(axis=1).tolist() == before.argmax(axis=1).tolist()
+
+
+def test_places_further_down_are_clicked_less(responses: Responses) -> None:
+    items = np.tile(best_items(responses)[[2]], (600, 8))
+    chances = responses.click_chances(responses.interests(5), items, np.zeros(items.shape))
+    assert (np.diff(chances, axis=1) < 0).all()
+    assert chances[:, 7] / chances[:, 0] == pytest.approx(examined(8)[7])
+
+
+def test_what_was_shown_wears_off(responses: Responses) -> None:
+    items = np.tile(best_items(responses), (600, 1))
+    fresh, worn = (responses.click_chances(responses.interests(5), items, np.full(items.shape, n)) for n in (0.0, 3.0))
+    assert worn / fresh == pytest.approx(np.exp(-0.3))
+
+
+def test_clicks_come_as_often_as_their_chance_and_no_item_gets_none(responses: Responses) -> None:
+    items = np.tile(best_items(responses), (600, 1))
+    items[:, 5] = -1
+    chances = responses.click_chances(responses.interests(5), items, np.zeros(items.shape))
+    drawn = [responses.respond(chances, 5, repetition) for repetition in range(40)]
+    clicked, bought = (np.mean([one[side] for one in drawn], axis=0) for side in (0, 1))
+    assert clicked.mean(axis=0) == pytest.approx(chances.mean(axis=0), abs=0.006)
+    assert bought.sum() == pytest.approx(PURCHASE_OF_CLICK * clicked.sum(), rel=0.1)
+    assert clicked[:, 5].sum() == 0
+    assert np.array_equal(responses.respond(chances, 5)[0], responses.respond(chances, 5)[0])
+    assert not np.array_equal(responses.respond(chances, 5)[0], responses.respond(chances, 6)[0])
