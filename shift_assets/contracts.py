@@ -671,6 +671,43 @@ RECOMMENDATION_OUTCOMES = Table(
     ),
 )
 
+EXPERIMENT_REPORT = Table(
+    "experiment_report",
+    grain="one metric of one pair of policies, over the lists of the window whose horizon has ended",
+    key=("day", "segment", "policy", "baseline", "metric"),
+    consumer="whoever decides which policy stays, BI",
+    own_columns=(
+        Column("experiment", _STRING, "Name of the experiment, by which users were dealt to policies"),
+        Column("policy", _STRING, "Policy judged"),
+        Column("baseline", _STRING, "Policy that it is compared with"),
+        Column(
+            "metric",
+            _STRING,
+            "What is compared: share of lists with an item met, with one bought, or recall of the list",
+            allowed=("click_rate", "purchase_rate", "recall_at_k"),
+        ),
+        count("users", "Users of the policy"),
+        count("baseline_users", "Users of the baseline"),
+        Column("difference", _FLOAT, "Rate of the policy less that of the baseline", nullable=True),
+        Column("difference_low", _FLOAT, "Lower end of its 95 % interval, on a day fixed beforehand", nullable=True),
+        Column("difference_high", _FLOAT, "Upper end of its 95 % interval, on a day fixed beforehand", nullable=True),
+        Column("sequential_low", _FLOAT, "Lower end of the 95 % interval that holds on all days at once", None, True),
+        Column("sequential_high", _FLOAT, "Upper end of the 95 % interval that holds on all days at once", None, True),
+        share(
+            "sequential_p_value",
+            "p-value of no difference, however often it was looked at in the window",
+            nullable=True,
+        ),
+        share(
+            "sample_ratio_p_value",
+            "p-value that users came to the policies by their shares; far below 0.001 no difference can be trusted; "
+            "null where the shares changed",
+            nullable=True,
+        ),
+        Column("note", _STRING, "Why nothing is compared, where it is not", nullable=True),
+    ),
+)
+
 MODEL_REGISTRY = Table(
     "model_registry",
     grain="one trained model",
@@ -685,6 +722,37 @@ MODEL_REGISTRY = Table(
         Column("window_end", _DAY, "Last day of the training data"),
         Column("served_from", _DAY, "First day it may be served"),
         Column("metrics", pa.list_(pa.struct([("name", _STRING), ("value", _FLOAT)])), "Validation metrics"),
+    ),
+)
+
+
+def _probability(name: str, meaning: str) -> Column:
+    """A probability that a model may have been unable to learn."""
+    return Column(name, _FLOAT, meaning, "probability", True, None, 0, 1)
+
+
+MODEL_PREDICTIONS = Table(
+    "model_predictions",
+    grain="one user seen within 28 days, as the served model foretells it at the end of the day",
+    key=("day", "user_id"),
+    consumer="mail campaigns, churn and shift reviews, BI",
+    own_columns=(
+        _USER,
+        Column("horizon_days", _INT, "Days ahead that a purchase and categories are foretold for", "days", minimum=1),
+        _probability("purchase_propensity", "A purchase within the horizon; null where none was to be learned from"),
+        _probability(
+            "churn_probability", "No visit in the following 28 days; null where no 28 days had been seen to the end"
+        ),
+        _probability(
+            "shift_score",
+            "The newest active days are another's, had half of all users been replaced; null without spliced users",
+        ),
+        Column(
+            "categories",
+            pa.list_(pa.struct([("category", _STRING), ("share", _FLOAT)])),
+            "Categories of the largest share of the interest expected within the horizon, largest first, at most five",
+        ),
+        Column("model_version", _STRING, "Interest model that foretells"),
     ),
 )
 
@@ -784,6 +852,7 @@ TABLES: dict[str, Table] = {
         DETECTOR_SELF_CHECK,
         RECOMMENDATION_OUTCOMES,
         MODEL_REGISTRY,
+        MODEL_PREDICTIONS,
         QUALITY_VERDICTS,
         ALERT_OUTBOX,
     )

@@ -1,4 +1,4 @@
-"""The interest model of a day and segment."""
+"""The interest model of a day and segment, and what it foretells of users."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from shift_assets import partitions as keys
 from shift_assets.assets.intake import CLEAN
 from shift_assets.assets.publishing import TableAsset, build
-from shift_assets.contracts import CLEAN_EVENTS, MODEL_REGISTRY, Partition
+from shift_assets.contracts import CLEAN_EVENTS, MODEL_PREDICTIONS, MODEL_REGISTRY, Partition
 from shift_assets.resources.platform import Platform, days_of, segments_of
 
 MODEL = "interest_model"
@@ -29,13 +29,40 @@ def model_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         deps=[dg.AssetDep(CLEAN, partition_mapping=keys.window_before(settings.model.window_days))],
         compute=_trained,
         code=["shift_assets.models"],
-        sections=["model", "seed"],
+        sections=["model", "tasks", "interest", "seed"],
         metrics=lambda rows: {metric["name"]: metric["value"] for row in rows.to_pylist() for metric in row["metrics"]},
         single_run=False,
         pool="gpu",
         chunk_days=CHUNK_DAYS,
     )
-    return [build(asset, keys.day_segment_partitions(settings, platform.source), settings)]
+    foretold = TableAsset(
+        table=MODEL_PREDICTIONS,
+        group="models",
+        kinds=frozenset({"torch"}),
+        deps=[dg.AssetDep(CLEAN, partition_mapping=keys.window(settings.model.window_days)), MODEL],
+        compute=_foretold,
+        code=["shift_assets.models"],
+        sections=["model"],
+        metrics=lambda rows: {"users": float(rows.num_rows)},
+        chunk_days=CHUNK_DAYS,
+    )
+    partitions = keys.day_segment_partitions(settings, platform.source)
+    return [build(each, partitions, settings) for each in (asset, foretold)]
+
+
+def _foretold(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.models.predictions import predictions
+    from shift_assets.models.store import load
+
+    settings, rows = platform.settings, [MODEL_PREDICTIONS.empty()]
+    days, window_days = days_of(partitions), settings.model.window_days
+    windows = {s: platform.read_window(CLEAN_EVENTS, days, [s], window_days) for s in segments_of(partitions)}
+    for day, segment in partitions:
+        served = newest_of(registered(platform, segment, day), segment)
+        if served is not None:
+            model = load(settings.models / served["path"], served["digest"])
+            rows.append(predictions(windows[segment], day, segment, model, window_days))
+    return pa.concat_tables(rows)
 
 
 def _trained(platform: Platform, partitions: list[Partition]) -> pa.Table:
@@ -56,6 +83,8 @@ def _trained(platform: Platform, partitions: list[Partition]) -> pa.Table:
             day,
             settings.model,
             seed=settings.seed,
+            tasks=settings.tasks,
+            weights=settings.interest.weights,
             warm_start=settings.models / newest["path"] if newest else None,
             log_dir=settings.home / "tensorboard" / segment / day.isoformat(),
         )

@@ -38,6 +38,19 @@ class Labels:
     returned: Flags
     at_risk: Flags
 
+    def take(self, which: Integers) -> Labels:
+        """The labels of the looks at these places, in this order."""
+        look, entry = flat_ranges(np.searchsorted(self.looks, which), np.searchsorted(self.looks, which, side="right"))
+        return Labels(
+            look,
+            self.categories[entry],
+            self.shares[entry],
+            self.purchase[which],
+            self.purchase_known[which],
+            self.returned[which],
+            self.at_risk[which],
+        )
+
 
 def behavior_points(weights: Mapping[str, float]) -> Floats:
     """Points [behaviour code] of an event, from the weights of `interest`; a rating, its stars unknown here, has 1."""

@@ -127,7 +127,7 @@ class Timeline:
         Logarithms of 1 + : silent days, active days, days since the first event, days between the last two visits,
         events of the newest active day, events of the last 7 and 28 days, days since the newest purchase. Then per
         number of RECENT_VISITS the cosine between the categories of the newest active days and of those before, and
-        the same of items, within the newest `maximum_length` events; 0 where there are none before.
+        the same of items, within the newest `maximum_length` events of known codes; 0 where there are none before.
         """
         sequences, events, days = self.sequences, moments.events, moments.days
         owner = self.owners[events]
@@ -160,6 +160,7 @@ class Timeline:
         """Cosine [event, RECENT_VISITS] of the counts of `codes` on the newest active days and before them."""
         start = np.maximum(self.sequences.offsets[self.owners[events]], events + 1 - maximum_length)
         look, event = flat_ranges(start, events + 1)
+        look, event = look[codes[event] > 0], event[codes[event] > 0]
         age = self.visits[events][look] - self.visits[event]
         pairs, cell = np.unique(look * (int(codes.max(initial=0)) + 1) + codes[event], return_inverse=True)
         owner = pairs // (int(codes.max(initial=0)) + 1)
@@ -180,4 +181,3 @@ class Timeline:
         by_category = replace(self.sequences, items=self.sequences.categories)
         starts = self.sequences.offsets[self.owners[moments.events]]
         return taken_before(by_category, starts, moments.events + 1)
-

@@ -20,15 +20,18 @@ import numpy as np
 import pyarrow as pa
 import safetensors
 import safetensors.torch
+from torch import Tensor
 
 from shift_assets import __version__, contracts
 from shift_assets.models.encoder import CausalEncoder, Shape
+from shift_assets.models.heads import Calibration, Foretelling, Heads
 from shift_assets.models.scoring import InterestModel
 from shift_assets.models.sequences import Vocabulary
 
 MODEL_NAME = "interest_model"
 WEIGHTS, CARD, README = "model.safetensors", "card.json", "README.md"
 _HEADER = "shift_assets"
+_HEADS = "heads."
 """One header key: the format keeps no order among several, and the same model has to be the same bytes."""
 
 
@@ -127,23 +130,45 @@ def load(folder: Path, digest: str | None = None) -> InterestModel:
     except (safetensors.SafetensorError, KeyError) as error:
         raise ModelError(f"{path}: no weights file of this program ({error})") from error
     network = CausalEncoder(Shape(**header["shape"]))
-    network.load_state_dict(tensors)
+    network.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith(_HEADS)})
     network.eval()
     vocabulary = Vocabulary(
         tuple(header["items"]), tuple(header["categories"]), np.array(header["item_categories"], dtype=np.int64)
     )
-    return InterestModel(network, vocabulary, found[:16])
+    return InterestModel(network, vocabulary, found[:16], _foretelling(header, network.shape, tensors))
+
+
+def _foretelling(header: dict[str, Any], shape: Shape, tensors: dict[str, Tensor]) -> Foretelling | None:
+    """The heads in a weights file; None where it has none."""
+    told = header.get("foretelling")
+    if told is None:
+        return None
+    heads = Heads(shape.dimensions, shape.categories)
+    heads.load_state_dict(
+        {name.removeprefix(_HEADS): tensor for name, tensor in tensors.items() if name.startswith(_HEADS)}
+    )
+    calibrations = {task: Calibration(*line) for task, line in told["calibrations"].items()}
+    return Foretelling(heads.eval(), calibrations, told["horizon_days"], told["churn_weeks"])
 
 
 def _serialise(model: InterestModel) -> bytes:
     vocabulary = model.vocabulary
-    header = {
+    header: dict[str, Any] = {
         "shape": model.network.shape._asdict(),
         "items": vocabulary.items,
         "categories": vocabulary.categories,
         "item_categories": vocabulary.item_categories.tolist(),
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
+    state: dict[str, Tensor] = dict(model.network.state_dict())
+    told = model.foretelling
+    if told is not None:
+        header["foretelling"] = {
+            "calibrations": told.calibrations,
+            "horizon_days": told.horizon_days,
+            "churn_weeks": told.churn_weeks,
+        }
+        state |= {f"{_HEADS}{name}": value for name, value in told.heads.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     content: bytes = safetensors.torch.save(tensors, metadata={_HEADER: json.dumps(header, separators=(",", ":"))})
     return content
 

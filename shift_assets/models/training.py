@@ -8,9 +8,9 @@ them, nor did yesterday's weights, from which they start.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from time import process_time
@@ -20,16 +20,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from torch import nn
 
 from shift_assets.days import day_number
 from shift_assets.models.encoder import CausalEncoder, Shape
 from shift_assets.models.examples import Example, Examples, Points, Validation
+from shift_assets.models.initial import transition_vectors
+from shift_assets.models.labels import behavior_points
 from shift_assets.models.losses import Raised, Targets, cross_entropy
 from shift_assets.models.ranking import ndcg_at_k, recall_at_k
 from shift_assets.models.scoring import InterestModel, score
 from shift_assets.models.sequences import Sequences, Vocabulary, pack
 from shift_assets.models.store import ModelCard, load
-from shift_assets.settings import ModelSettings
+from shift_assets.models.tasks import TaskPlan, TaskTraining, judged
+from shift_assets.settings import InterestSettings, ModelSettings, TaskSettings
 
 VALIDATION_K = 20
 
@@ -53,6 +57,7 @@ class Fitted:
     best_step: int
     warm: bool
     cpu_seconds: float
+    tasks: TaskTraining | None = None
 
     @property
     def best(self) -> CurvePoint:
@@ -75,6 +80,8 @@ def train(
     settings: ModelSettings,
     *,
     seed: int,
+    tasks: TaskSettings | None = None,
+    weights: Mapping[str, float] | None = None,
     warm_start: Path | None = None,
     log_dir: Path | None = None,
 ) -> TrainedModel:
@@ -82,9 +89,10 @@ def train(
 
     `events_window` holds clean_events in any order; later and older rows are ignored. `warm_start` is the folder
     of an earlier day's model: rows of known items and categories are kept, new items start at the mean of their
-    category. Where nothing can be learned the earlier model is carried over, and without one there is none:
-    both are outcomes in the card, never an error. The same input and seed give the same weights, bit by bit, on
-    one machine's CPU.
+    category. `tasks`: what else is learned, None for the next item alone; `weights` of behaviours are those of
+    `interest` (its defaults where None), for shares of categories. Where nothing can be learned the earlier model is
+    carried over, and without one there is none: both are outcomes in the card, never an error. The same input and
+    seed give the same weights, bit by bit, on one machine's CPU.
 
     Raises ModelError where `warm_start` is damaged.
     """
@@ -115,13 +123,18 @@ def train(
         outcome = "Carried over: no user came back within the window" if before else "None: no user came back"
         return TrainedModel(before, ModelCard(outcome=outcome, steps=0, **card))
     validation = Validation.of(sequences, validation_start)
-    fitted = fit(learnable, vocabulary, validation, settings, seed=seed, start=before)
+    points = behavior_points(weights if weights is not None else InterestSettings().weights)
+    plan = TaskPlan(tasks, points, validation_start - 1) if tasks is not None and tasks.weights else None
+    fitted = fit(learnable, vocabulary, validation, settings, seed=seed, start=before, tasks=plan)
+    model, metrics = fitted.model, _metrics(fitted.best, validation)
+    if fitted.tasks is not None:
+        quality = judged(model.network, fitted.tasks, sequences, validation_start, day_number(window_end), seed=seed)
+        model, metrics = replace(model, foretelling=quality.foretelling), metrics | quality.metrics
     if log_dir is not None:
         _log(fitted.curve, log_dir)
     outcome = "Continued from the model before" if fitted.warm else "Trained from random weights"
-    metrics = _metrics(fitted.best, validation)
     return TrainedModel(
-        fitted.model, ModelCard(outcome=outcome, steps=fitted.best_step, metrics=metrics, **card), fitted.curve
+        model, ModelCard(outcome=outcome, steps=fitted.best_step, metrics=metrics, **card), fitted.curve
     )
 
 
@@ -133,14 +146,16 @@ def fit(
     *,
     seed: int,
     start: InterestModel | None = None,
+    tasks: TaskPlan | None = None,
     tell: Callable[[CurvePoint], None] | None = None,
 ) -> Fitted:
     """A model trained on all of `learnable`, stopped early by `validation`, whose histories it may share.
 
     `learnable` and `validation` are in the codes of `vocabulary`. `start`: a model to continue where its shape is
-    this one's; rows of known items and categories are kept, new items start at the mean of their category. `tell`
-    is called with every look at the validation. The process's random state, threads and determinism are left as
-    they were; the same arguments give the same weights, bit by bit, on one machine's CPU.
+    this one's; rows of known items and categories are kept, new items start at the mean of their category. `tasks`:
+    what else is learned beside the next item, which alone decides when to stop. `tell` is called with every look at
+    the validation. The process's random state, threads and determinism are left as they were; the same arguments give
+    the same weights, bit by bit, on one machine's CPU.
 
     Raises ValueError where `learnable` holds no point to learn from.
     """
@@ -154,20 +169,33 @@ def fit(
         with torch.no_grad():
             network.item_bias.copy_(_log_popularity(learnable, len(vocabulary.items)))
         warm = start is not None and _grow(network, vocabulary, start)
+        if settings.item_start == "transitions" and not warm:
+            _place_items(network, learnable, seed)
         model = InterestModel(network.to(_device(settings.device)), vocabulary)
-        loop = _Loop(model, points, validation, tell)
+        teaching = None
+        if tasks is not None:
+            earlier = start if warm else None
+            teaching = TaskTraining(learnable, vocabulary, tasks, network=network, seed=seed, start=earlier)
+        loop = _Loop(model, points, validation, teaching, tell)
         loop.run(settings, seed, warm)
         network.to("cpu").eval()
-    return Fitted(InterestModel(network, vocabulary), tuple(loop.curve), loop.best_step, warm, process_time() - began)
+    taken = process_time() - began
+    return Fitted(InterestModel(network, vocabulary), tuple(loop.curve), loop.best_step, warm, taken, teaching)
 
 
 class _Loop:
     """Steps, looks at the validation, best weights restored."""
 
     def __init__(
-        self, model: InterestModel, points: Points, validation: Validation, tell: Callable[[CurvePoint], None] | None
+        self,
+        model: InterestModel,
+        points: Points,
+        validation: Validation,
+        tasks: TaskTraining | None,
+        tell: Callable[[CurvePoint], None] | None,
     ) -> None:
-        self.model, self.points, self.validation, self.tell = model, points, validation, tell
+        self.model, self.points, self.validation, self.tasks, self.tell = model, points, validation, tasks, tell
+        self._learning = nn.ModuleList([model.network] + ([tasks.heads] if tasks else []))
         self.curve: list[CurvePoint] = []
         self.best_step = 0
         self._best: dict[str, torch.Tensor] = {}
@@ -180,7 +208,11 @@ class _Loop:
         )
         steps, look_every = _length(settings, examples, warm)
         rate = settings.warm_learning_rate if warm else settings.learning_rate
-        optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01, fused=True)
+        groups: list[dict[str, Any]] = [{"params": list(network.parameters()), "lr": rate}]
+        if self.tasks is not None:
+            heads_rate = self.tasks.settings.learning_rate * rate / settings.learning_rate
+            groups.append({"params": list(self.tasks.heads.parameters()), "lr": heads_rate})
+        optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 1.1 - step / steps))
         half = _half(settings, network.device)
         losses: list[torch.Tensor] = []
@@ -188,11 +220,12 @@ class _Loop:
         if warm:
             self._look(0, losses)
         for step, example in enumerate(examples.steps(np.random.default_rng(seed)), start=1):
-            network.train()
+            self._learning.train()
             loss = step_loss(network, example, half=half)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            (loss if self.tasks is None else loss + self.tasks.loss(network)).backward()
+            for group in groups:
+                torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
             optimiser.step()
             schedule.step()
             losses.append(loss.detach())
@@ -201,7 +234,7 @@ class _Loop:
                 losses.clear()
             if step == steps or looks_without_gain > settings.patience:
                 break
-        network.load_state_dict(self._best)
+        self._learning.load_state_dict(self._best)
 
     def _look(self, step: int, losses: list[torch.Tensor]) -> bool:
         """Judge the weights on the validation; whether they are the best so far."""
@@ -214,12 +247,12 @@ class _Loop:
         if ndcg is not None and ndcg <= self._best_ndcg:
             return False
         self._best_ndcg, self.best_step = ndcg if ndcg is not None else -1.0, step
-        self._best = copy.deepcopy(self.model.network.state_dict())
+        self._best = copy.deepcopy(self._learning.state_dict())
         return True
 
 
-def step_loss(network: CausalEncoder, example: Example, *, half: bool) -> torch.Tensor:
-    """Mean cross-entropy of what the example's points foretell over its candidates."""
+def step_loss(network: CausalEncoder, example: Example, settings: ModelSettings, *, half: bool) -> torch.Tensor:
+    """Mean loss of what the example's points foretell over its candidates, by the settings' loss."""
     device = network.device
     states = network(example.batch.to(device))
     vectors = states.index_select(0, example.points.to(device))
@@ -302,6 +335,14 @@ def _log_popularity(sequences: Sequences, items: int) -> torch.Tensor:
     """log(1 + events) [item code], centred: a start from which popularity need not be learned."""
     logs = np.log1p(np.bincount(sequences.items, minlength=items + 1))
     return torch.from_numpy((logs - logs[1:].mean()).astype(np.float32))
+
+
+def _place_items(network: CausalEncoder, learnable: Sequences, seed: int) -> None:
+    """Start the item table from what follows what; items without transitions keep their random rows."""
+    vectors = torch.from_numpy(transition_vectors(learnable, network.shape.items, network.shape.dimensions, seed))
+    known = vectors.abs().sum(dim=1) > 0
+    with torch.no_grad():
+        network.item.weight[known] = vectors[known]
 
 
 def _shape(vocabulary: Vocabulary, settings: ModelSettings, *, repeats: bool) -> Shape:
