@@ -12,12 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets import partitions as keys
-from shift_assets.contracts import CLEAN_EVENTS, INTEREST_SERIES, RECOMMENDATIONS, SHIFT_ALERTS, SHIFT_SIGNALS
+from shift_assets.contracts import (
+    CLEAN_EVENTS,
+    INTEREST_SERIES,
+    MODEL_PREDICTIONS,
+    RECOMMENDATIONS,
+    SHIFT_ALERTS,
+    SHIFT_SIGNALS,
+)
 from shift_assets.quality.suites import Expectation, expectations
 from shift_assets.resources.platform import Platform
 from shift_assets.tables import Table
 
-CHECKED = (CLEAN_EVENTS, INTEREST_SERIES, SHIFT_SIGNALS, SHIFT_ALERTS, RECOMMENDATIONS)
+CHECKED = (CLEAN_EVENTS, INTEREST_SERIES, SHIFT_SIGNALS, SHIFT_ALERTS, RECOMMENDATIONS, MODEL_PREDICTIONS)
 PARTITIONS_TOLD = 500
 """A run over more partitions tells Dagster only of those that failed: an evaluation costs some milliseconds, and the
 verdicts of all of them stand in the lake anyway. Dagster shows the others as planned."""

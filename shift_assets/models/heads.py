@@ -119,14 +119,12 @@ class _Small(nn.Module):
 class Priors:
     """What one would say without looking at the user, and the entropy of saying it, by task, in nats.
 
-    `category[category]`, `churn[week]`; in `churn_weeks` of the weeks somebody could be seen to return. A task whose
-    label never varies has no entropy and cannot be learned.
+    `category[category]`, `churn[week]`. A task whose label never varies has no entropy and cannot be learned.
     """
 
     category: Numbers
     purchase: float
     churn: Numbers
-    churn_weeks: int
     entropies: dict[Task, float]
 
     @classmethod
@@ -143,7 +141,7 @@ class Priors:
             "churn": float((_entropy(churn) * at_risk).sum() / max(at_risk.sum(), 1)),
             "shift": math.log(2),
         }
-        return cls(shares, purchase, churn, int((at_risk > 0).sum()), entropies)
+        return cls(shares, purchase, churn, entropies)
 
 
 def _entropy(p: Numbers) -> Numbers:
@@ -235,7 +233,7 @@ class Foretelling:
     """Trained heads.
 
     `calibrations` hold the tasks that were learned; categories have none. `horizon_days` is how far categories and a
-    purchase were looked for; in the first `churn_weeks` of the weeks of a return somebody was seen to the end.
+    purchase were looked for; so many of the weeks of a return, `churn_weeks`, lay within the log.
     """
 
     heads: Heads

@@ -124,7 +124,7 @@ def splices(sequences: Sequences, active_days: int, seed: int, *, maximum_users:
     """
     timeline = Timeline(sequences)
     random = np.random.default_rng([seed, 1])
-    first_visit = timeline.visits[np.minimum(sequences.offsets[:-1], max(len(timeline.visits) - 1, 0))]
+    first_visit = np.searchsorted(timeline.visit_starts, sequences.offsets[:-1])
     n_visits = np.bincount(timeline.owners[timeline.visit_starts], minlength=len(sequences.users))
     users = np.sort(random.permutation(np.flatnonzero(n_visits >= 2 * active_days))[:maximum_users])
     before = random.integers(active_days, n_visits[users] - active_days + 1)

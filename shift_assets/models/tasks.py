@@ -28,7 +28,7 @@ from shift_assets.models.heads import (
     combined,
     label_losses,
 )
-from shift_assets.models.labels import labels, shift_labels, splices
+from shift_assets.models.labels import CHURN_WEEKS, labels, shift_labels, splices
 from shift_assets.models.moments import Flags, Floats, Moments, Timeline
 from shift_assets.models.ranking import auc
 from shift_assets.models.scoring import InterestModel, batch_of
@@ -135,6 +135,8 @@ class TaskTraining:
         timeline = Timeline(learnable)
         self._looks = Looks(timeline, timeline.looks(last_day, seed))
         self._labels = labels(timeline, self._looks.moments, last_day, settings.horizon_days, points)
+        seen_days = last_day - int(self._looks.moments.days.min()) if len(self._looks.moments) else 0
+        self.churn_weeks = min(seen_days // 7, CHURN_WEEKS)
         self._pieces = chunks(learnable, length)
         self.shifts = shifts(learnable, last_day, settings, seed, length, held_out=False)
         self.priors = Priors.of(self._labels, len(vocabulary.categories))
@@ -214,7 +216,7 @@ def judged(
         del learned["shift"]
     calibrations = {task: Calibration.of(*case) for task, case in learned.items()}
     return TaskQuality(
-        Foretelling(heads.to("cpu").eval(), calibrations, settings.horizon_days, priors.churn_weeks),
+        Foretelling(heads.to("cpu").eval(), calibrations, settings.horizon_days, tasks.churn_weeks),
         {name: value for name, value in metrics.items() if value is not None},
     )
 
