@@ -263,8 +263,20 @@ class ModelSettings(_Section):
     maximum_length: int = Field(50, ge=2, description="Newest events of a user that the model sees")
     learning_rate: float = Field(2e-3, gt=0)
     batch_size: int = Field(128, ge=1)
-    negatives: int = Field(256, ge=1, description="Shared sampled negatives per batch on large catalogues")
-    full_softmax_items: int = Field(20_000, ge=0, description="Catalogues up to this size train on the full softmax")
+    loss: Literal["auto", "full", "chunked", "sampled", "gbce"] = Field(
+        "auto",
+        description="Softmax over all items, at once or in chunks of bounded memory; over sampled ones; or binary "
+        "cross-entropy calibrated for sampling. auto: chunked, on large catalogues sampled",
+    )
+    negatives: int = Field(256, ge=1, description="Sampled negatives per step, shared by all its points")
+    negative_sampling: Literal["uniform", "mixed"] = Field(
+        "uniform", description="Negatives drawn from all items alike; mixed: half of them by their share of events"
+    )
+    gbce_calibration: float = Field(0.75, ge=0, le=1, description="gbce: 0 plain, 1 calibrated as the softmax")
+    full_softmax_items: int = Field(20_000, ge=0, description="Catalogues up to this size train on all items")
+    item_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of items per step that are known by their attributes alone"
+    )
     target_span: int = Field(50, ge=1, description="next_days: so many next events on later days are foretold")
     patience: int = Field(3, ge=0, description="Looks at the validation days without gain before training stops")
     validation_days: int = Field(7, ge=1, description="Last days of the window, for early stopping; at most a third")
@@ -368,8 +380,12 @@ class RecommendationSettings(_Section):
 class ReactionSettings(_Section):
     """How far a list leans on what a user did since its interest may have shifted."""
 
-    short_term_weight: float = Field(0.8, ge=0, le=1, description="Weight of the short-term interest at a sure shift")
-    gate_power: float = Field(1.0, gt=0, description="Power of the posterior in that weight; more: doubts count less")
+    short_term_weight: float = Field(1.0, ge=0, le=1, description="Weight of the short-term interest at a sure shift")
+    doubt: float = Field(
+        1.0,
+        ge=0,
+        description="Nats held against a shift: they are rarer than in the histories that teach, half of them",
+    )
     half_life_days: float = Field(30, gt=0, description="Days from a shift's start after which the weight is half")
 
 
@@ -402,7 +418,7 @@ class ExperimentSettings(_Section):
     minimum_share: float = Field(0.05, ge=0, lt=1, description="Least share of an arm, whatever is learnt")
     maximum_exploring_share: float = Field(0.2, ge=0, le=1, description="Most share of exploring, whatever is learnt")
     exploration_slots: int = Field(2, ge=0, description="Places at the end of an exploring list that are drawn by lot")
-    window_days: int = Field(28, ge=1, description="Days of lists that the experiment report looks back on")
+    period_days: int = Field(28, ge=1, description="Days of a period of the experiment report; then it begins anew")
     effect_scale: float = Field(
         0.03, gt=0, le=1, description="Difference of rates for which the sequential test is most sensitive"
     )

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,6 +42,30 @@ class Shape(NamedTuple):
     dropout: float
     maximum_length: int
     repeats: bool = True
+    attributes: int = 0
+    attribute_entries: int = 0
+    content: int = 0
+    item_dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class ItemAttributes:
+    """What is known of items beside their name, in the order of a vocabulary's items.
+
+    Item i has the attributes `codes[offsets[i]]` to `codes[offsets[i + 1]]`, each below `count`, and the dense vector
+    `content[i]` (of a text, say; of no columns where there is none).
+    """
+
+    offsets: Integers
+    codes: Integers
+    count: int
+    content: npt.NDArray[np.float32]
+
+    @classmethod
+    def of_codes(cls, offsets: Integers, codes: Integers) -> ItemAttributes:
+        """Attributes alone, without dense vectors."""
+        count = int(codes.max(initial=-1)) + 1
+        return cls(offsets, codes, count, np.zeros((len(offsets) - 1, 0), dtype=np.float32))
 
 
 class Run(NamedTuple):
@@ -200,6 +225,10 @@ class CausalEncoder(nn.Module):
     which items a long history held. A shape without `repeats` leaves them unused.
     """
 
+    attribute_offsets: Tensor
+    attribute_codes: Tensor
+    content_vectors: Tensor
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         width = shape.dimensions
@@ -210,6 +239,15 @@ class CausalEncoder(nn.Module):
         self.gap = nn.Embedding(GAP_BUCKETS, width)
         self.position = nn.Embedding(shape.maximum_length, width)
         self.repeat_gates = nn.Linear(width, TAKEN_FEATURES)
+        if shape.attributes:
+            self.attribute = nn.Embedding(shape.attributes, width)
+            nn.init.zeros_(self.attribute.weight)
+            self.register_buffer("attribute_offsets", torch.zeros(shape.items + 2, dtype=torch.int64))
+            self.register_buffer("attribute_codes", torch.zeros(shape.attribute_entries, dtype=torch.int64))
+        if shape.content:
+            self.content = nn.Linear(shape.content, width, bias=False)
+            nn.init.zeros_(self.content.weight)
+            self.register_buffer("content_vectors", torch.zeros(shape.items + 1, shape.content))
         self.item_bias = nn.Parameter(torch.zeros(shape.items + 1))
         self.dropout = nn.Dropout(shape.dropout)
         self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
@@ -225,10 +263,41 @@ class CausalEncoder(nn.Module):
         """Where the weights are."""
         return self.item_bias.device
 
+    def describe(self, attributes: ItemAttributes) -> None:
+        """Take in the items' attributes, whose sizes are those of the shape; items without any stand by name alone."""
+        with torch.no_grad():
+            if self.shape.attributes:
+                self.attribute_offsets[1:] = torch.from_numpy(attributes.offsets)
+                self.attribute_codes.copy_(torch.from_numpy(attributes.codes))
+            if self.shape.content:
+                self.content_vectors[1:] = torch.from_numpy(attributes.content)
+
     def item_rows(self, codes: Tensor | None = None) -> Tensor:
-        """Rows [code, dimension] of the item table: of the given item codes, or of all from code 0."""
+        """Rows [code, dimension] of the item table: of the given item codes, or of all from code 0.
+
+        A row is the item's own vector plus the mean vector of its attributes plus what its content tells. In training
+        own vectors are left out at random, so that the rest learns to stand for an item that nobody took yet
+        (DropoutNet, Volkovs et al. 2017).
+        """
         rows: Tensor = self.item.weight if codes is None else self.item(codes)
+        if self.training and self.shape.item_dropout:
+            kept = torch.rand(len(rows), 1, device=rows.device) >= self.shape.item_dropout
+            rows = rows * kept
+        if self.shape.attributes:
+            rows = rows + self._attribute_means(codes)
+        if self.shape.content:
+            rows = rows + self.content(self.content_vectors if codes is None else self.content_vectors[codes])
         return rows
+
+    def _attribute_means(self, codes: Tensor | None) -> Tensor:
+        offsets, entries = self.attribute_offsets[:-1], self.attribute_codes
+        if codes is not None:
+            starts, counts = offsets[codes], (self.attribute_offsets[1:] - offsets)[codes]
+            offsets = counts.cumsum(0) - counts
+            entries = entries[
+                torch.arange(int(counts.sum()), device=codes.device) + torch.repeat_interleave(starts - offsets, counts)
+            ]
+        return functional.embedding_bag(entries, self.attribute.weight, offsets, mode="mean")
 
     def forward(self, batch: Batch) -> Tensor:
         """Vectors [token, dimension], each seeing its event and those before it in its chunk."""

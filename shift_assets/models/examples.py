@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from shift_assets.models.encoder import Batch
-from shift_assets.models.losses import Raised, Targets
+from shift_assets.models.losses import Negatives, Raised, Targets, chosen_loss
 from shift_assets.models.scoring import Floats, batch_of
 from shift_assets.models.sequences import (
     RETURN,
@@ -38,7 +38,8 @@ class Example(NamedTuple):
 
     Point n is token `points[n]` of the batch and event `events[n]` of the sequences. `candidates` are the item codes
     that the loss runs over, None for all from code 1; `correction[candidate]` is added to their logits (log-Q,
-    Bengio & Senécal 2008): a drawn item stands for all those that were not. `taken.amounts` [entry, feature] are the
+    Bengio & Senécal 2008): a drawn item stands for those that were not. The last `drawn` candidates are negatives of
+    no point. `taken.amounts` [entry, feature] are the
     features that the repeat gates weigh, None where the shape has no repeats.
     """
 
@@ -47,6 +48,7 @@ class Example(NamedTuple):
     events: Integers
     candidates: Tensor | None
     correction: Tensor | None
+    drawn: int
     taken: Raised | None
     targets: Targets
 
@@ -111,6 +113,9 @@ class Examples:
             last_day = points.sequences.days[self._pieces.starts + self._pieces.lengths - 1]
             newest = np.argsort(-last_day, kind="stable")
             self._chosen = np.sort(newest[: settings.batch_size * settings.warm_steps])
+        self._negatives = None
+        if chosen_loss(settings, item_count) in ("sampled", "gbce"):
+            self._negatives = Negatives(np.bincount(points.sequences.items, minlength=item_count + 1), settings)
         self.steps_per_epoch = -(-len(self._chosen) // settings.batch_size)
 
     def steps(self, random: np.random.Generator) -> Iterator[Example]:
@@ -134,19 +139,22 @@ class Examples:
             taken = taken_before(sequences, points.user_starts[chosen], points.events[chosen] + 1)
             history, taken_items, features = taken.histories, taken.items, torch.from_numpy(taken.features)
         candidates = correction = None
-        if self.item_count <= self.settings.full_softmax_items:
+        drawn = np.zeros(0, np.int64)
+        if self._negatives is None:
             target_places, taken_places = target_items - 1, taken_items - 1
         else:
             own = np.unique(np.concatenate([target_items, taken_items]))
             target_places, taken_places = np.searchsorted(own, target_items), np.searchsorted(own, taken_items)
-            codes, corrections = _sampled(own, self.item_count, self.settings.negatives, random)
-            candidates, correction = torch.from_numpy(codes), torch.from_numpy(corrections)
+            drawn, corrections = self._negatives.draw(own, random)
+            candidates = torch.from_numpy(np.concatenate([own, drawn]))
+            correction = torch.from_numpy(np.concatenate([np.zeros(len(own), np.float32), corrections]))
         return Example(
             batch,
             torch.from_numpy(token),
             events[token],
             candidates,
             correction,
+            len(drawn),
             None if features is None else Raised(torch.from_numpy(history), torch.from_numpy(taken_places), features),
             Targets(torch.from_numpy(target_points), torch.from_numpy(target_places), torch.from_numpy(weights)),
         )
@@ -163,15 +171,6 @@ class Examples:
         owner = pairs // width
         counts = np.bincount(owner, minlength=len(chosen))
         return owner, pairs % width, (1 / counts[owner]).astype(np.float32)
-
-
-def _sampled(own: Integers, item_count: int, negatives: int, random: np.random.Generator) -> tuple[Integers, Floats]:
-    """The step's own items and `negatives` others, shared by all its points, with the log-Q correction of each."""
-    drawn = np.setdiff1d(random.integers(1, item_count + 1, negatives), own)
-    correction = np.zeros(len(own) + len(drawn), np.float32)
-    if len(drawn):
-        correction[len(own) :] = np.log(max((item_count - len(own)) / len(drawn), 1.0))
-    return np.concatenate([own, drawn]), correction
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,18 @@ kernels, Hsu et al. 2024, arXiv 2410.10989). On a CPU a chunk also stays in the 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from shift_assets.models.sequences import Integers
+from shift_assets.settings import ModelSettings
+
+Floats = npt.NDArray[np.float32]
 
 CHUNK_LOGITS = {"cpu": 1 << 20, "cuda": 1 << 27}
 """Logits held at once. Measured on a CPU: beyond its second-level cache a softmax takes three times as long."""
@@ -40,6 +48,51 @@ class Raised(NamedTuple):
     amounts: Tensor
 
 
+class NegativeSampling(NamedTuple):
+    """How many of the candidates were drawn as negatives, of how many items, and gBCE's calibration t."""
+
+    drawn: int
+    items: int
+    calibration: float
+
+
+def chosen_loss(settings: ModelSettings, items: int) -> Literal["full", "chunked", "sampled", "gbce"]:
+    """The loss that the settings mean for a catalogue of so many items."""
+    if settings.loss != "auto":
+        return settings.loss
+    return "chunked" if items <= settings.full_softmax_items else "sampled"
+
+
+class Negatives:
+    """Item codes drawn as negatives, shared by all points of a step: one matrix product for all of them.
+
+    `settings.negatives` a step, less doubles and the step's own items; drawn uniformly, or half of them by the share
+    of the log's events (`settings.negative_sampling`). The correction of a drawn item, -log of the probability that
+    it is drawn, makes the softmax's sum over own and drawn items an unbiased estimate of the sum over all (log-Q:
+    Bengio & Senécal 2008; Horvitz & Thompson 1952).
+    """
+
+    def __init__(self, events: Integers, settings: ModelSettings) -> None:
+        """`events` [item code] counts the log's events of every item."""
+        items = len(events) - 1
+        self.items = items
+        self._by_share = settings.negatives // 2 if settings.negative_sampling == "mixed" else 0
+        self._uniform = settings.negatives - self._by_share
+        shares = np.append(0, events[1:]) / max(events[1:].sum(), 1)
+        self._cumulative = np.cumsum(shares)
+        never = self._uniform * np.log1p(-1 / max(items, 2)) + self._by_share * np.log1p(-np.minimum(shares, 0.999))
+        self._corrections = (-np.log(-np.expm1(never))).astype(np.float32)
+
+    def draw(self, own: Integers, random: np.random.Generator) -> tuple[Integers, Floats]:
+        """Drawn codes that are not in `own`, in order, and their corrections."""
+        drawn = random.integers(1, self.items + 1, self._uniform)
+        if self._by_share:
+            place = np.searchsorted(self._cumulative, random.random(self._by_share), side="right")
+            drawn = np.append(drawn, np.minimum(place, self.items))
+        drawn = np.setdiff1d(drawn, own)
+        return drawn, self._corrections[drawn]
+
+
 def cross_entropy(
     vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets, raised: Raised | None, *, half: bool
 ) -> Tensor:
@@ -60,11 +113,30 @@ def plain_cross_entropy(
     vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets, raised: Raised | None
 ) -> Tensor:
     """The same with all logits in memory at once, left to automatic differentiation."""
-    logits = torch.nn.functional.linear(vectors, table, bias)
+    logits = functional.linear(vectors, table, bias)
     if raised is not None:
         logits = logits.index_put((raised.points, raised.candidates), raised.amounts, accumulate=True)
     log_shares = torch.log_softmax(logits, dim=1)
     return -(log_shares[targets.points, targets.candidates] * targets.weights).sum() / len(vectors)
+
+
+def generalised_binary_cross_entropy(
+    vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets, raised: Raised | None, *, sampling: NegativeSampling
+) -> Tensor:
+    """Mean over points of the binary cross-entropy against sampled negatives, without the overconfidence they bring.
+
+    gBCE (Petrov & Macdonald 2023, arXiv 2308.07192): a positive's probability is raised to the power
+    β = α · (t · (1 - 1/α) + 1/α), α the sampled share of the items; `calibration` t is 0 for plain binary
+    cross-entropy and 1 for probabilities of the softmax. The last `drawn` candidates are the negatives.
+    """
+    logits = functional.linear(vectors, table, bias)
+    if raised is not None:
+        logits = logits.index_put((raised.points, raised.candidates), raised.amounts, accumulate=True)
+    rate = min(1.0, sampling.drawn / max(sampling.items - 1, 1))
+    power = rate * (sampling.calibration * (1 - 1 / rate) + 1 / rate) if rate else 1.0
+    positive = functional.softplus(-logits[targets.points, targets.candidates]) * targets.weights
+    negative = functional.softplus(logits[:, len(table) - sampling.drawn :])
+    return (power * positive.sum() + negative.sum()) / len(vectors)
 
 
 class _Plan(NamedTuple):

@@ -23,11 +23,19 @@ import torch
 from torch import nn
 
 from shift_assets.days import day_number
-from shift_assets.models.encoder import CausalEncoder, Shape
+from shift_assets.models.encoder import CausalEncoder, ItemAttributes, Shape
 from shift_assets.models.examples import Example, Examples, Points, Validation
 from shift_assets.models.initial import transition_vectors
 from shift_assets.models.labels import behavior_points
-from shift_assets.models.losses import Raised, Targets, cross_entropy
+from shift_assets.models.losses import (
+    NegativeSampling,
+    Raised,
+    Targets,
+    chosen_loss,
+    cross_entropy,
+    generalised_binary_cross_entropy,
+    plain_cross_entropy,
+)
 from shift_assets.models.ranking import ndcg_at_k, recall_at_k
 from shift_assets.models.scoring import InterestModel, score
 from shift_assets.models.sequences import Sequences, Vocabulary, pack
@@ -146,15 +154,17 @@ def fit(
     *,
     seed: int,
     start: InterestModel | None = None,
+    attributes: ItemAttributes | None = None,
     tasks: TaskPlan | None = None,
     tell: Callable[[CurvePoint], None] | None = None,
 ) -> Fitted:
     """A model trained on all of `learnable`, stopped early by `validation`, whose histories it may share.
 
     `learnable` and `validation` are in the codes of `vocabulary`. `start`: a model to continue where its shape is
-    this one's; rows of known items and categories are kept, new items start at the mean of their category. `tasks`:
-    what else is learned beside the next item, which alone decides when to stop. `tell` is called with every look at
-    the validation. The process's random state, threads and determinism are left as they were; the same arguments give
+    this one's; rows of known items and categories are kept, new items start at the mean of their category.
+    `attributes`: what is known of the items, so that one that nobody took has a vector too. `tasks`: what else is
+    learned beside the next item, which alone decides when to stop. `tell` is called with every look at the
+    validation. The process's random state, threads and determinism are left as they were; the same arguments give
     the same weights, bit by bit, on one machine's CPU.
 
     Raises ValueError where `learnable` holds no point to learn from.
@@ -164,13 +174,17 @@ def fit(
     if not len(points.events):
         raise ValueError("nothing to learn from: no user has an event that another one follows")
     with _reproducible(seed, settings.threads):
-        shape = _shape(vocabulary, settings, repeats=settings.repeats and not validation.masked)
+        shape = _shape(vocabulary, settings, attributes, repeats=settings.repeats and not validation.masked)
         network = CausalEncoder(shape)
+        if attributes is not None:
+            network.describe(attributes)
         with torch.no_grad():
             network.item_bias.copy_(_log_popularity(learnable, len(vocabulary.items)))
         warm = start is not None and _grow(network, vocabulary, start)
         if settings.item_start == "transitions" and not warm:
             _place_items(network, learnable, seed)
+        if attributes is not None:
+            _stand_by_attributes(network, learnable)
         model = InterestModel(network.to(_device(settings.device)), vocabulary)
         teaching = None
         if tasks is not None:
@@ -179,6 +193,8 @@ def fit(
         loop = _Loop(model, points, validation, teaching, tell)
         loop.run(settings, seed, warm)
         network.to("cpu").eval()
+        if attributes is not None:
+            _stand_by_attributes(network, learnable)
     taken = process_time() - began
     return Fitted(InterestModel(network, vocabulary), tuple(loop.curve), loop.best_step, warm, taken, teaching)
 
@@ -221,7 +237,7 @@ class _Loop:
             self._look(0, losses)
         for step, example in enumerate(examples.steps(np.random.default_rng(seed)), start=1):
             self._learning.train()
-            loss = step_loss(network, example, half=half)
+            loss = step_loss(network, example, settings, half=half)
             optimiser.zero_grad(set_to_none=True)
             (loss if self.tasks is None else loss + self.tasks.loss(network)).backward()
             for group in groups:
@@ -254,20 +270,27 @@ class _Loop:
 def step_loss(network: CausalEncoder, example: Example, settings: ModelSettings, *, half: bool) -> torch.Tensor:
     """Mean loss of what the example's points foretell over its candidates, by the settings' loss."""
     device = network.device
-    states = network(example.batch.to(device))
-    vectors = states.index_select(0, example.points.to(device))
+    loss = chosen_loss(settings, network.shape.items)
+    with torch.autocast(device.type, torch.bfloat16, enabled=half and device.type == "cuda"):
+        states = network(example.batch.to(device))
+    vectors = states.float().index_select(0, example.points.to(device))
     if example.candidates is None:
         table, bias = network.item_rows()[1:], network.item_bias[1:]
     else:
         candidates = example.candidates.to(device)
         table, bias = network.item_rows(candidates), network.item_bias[candidates]
-    if example.correction is not None:
+    if example.correction is not None and loss == "sampled":
         bias = bias + example.correction.to(device)
     raised = None
     if example.taken is not None:
         points, taken, features = (part.to(device) for part in example.taken)
         raised = Raised(points, taken, (network.repeat_gates(vectors)[points] * features).sum(-1))
     targets = Targets(*(part.to(device) for part in example.targets))
+    if loss == "gbce":
+        sampling = NegativeSampling(example.drawn, network.shape.items, settings.gbce_calibration)
+        return generalised_binary_cross_entropy(vectors, table, bias, targets, raised, sampling=sampling)
+    if loss == "full":
+        return plain_cross_entropy(vectors, table, bias, targets, raised)
     return cross_entropy(vectors, table, bias, targets, raised, half=half)
 
 
@@ -305,15 +328,18 @@ def _judge(model: InterestModel, validation: Validation) -> tuple[float | None, 
 
 
 def _grow(network: CausalEncoder, vocabulary: Vocabulary, before: InterestModel) -> bool:
-    """Copy the weights of `before` into `network` by name; False where its shape is another."""
+    """Copy the weights of `before` into `network` by name; False where its shape is another.
+
+    An attribute is known by its code, which has to mean the same in both.
+    """
     old = before.network
-    if old.shape._replace(items=0, categories=0, dropout=0.0) != network.shape._replace(
-        items=0, categories=0, dropout=0.0
-    ):
+    of_the_log = {"items": 0, "categories": 0, "attribute_entries": 0, "dropout": 0.0, "item_dropout": 0.0}
+    if old.shape._replace(**of_the_log) != network.shape._replace(**of_the_log):
         return False
     own = network.state_dict()
+    described = {name for name, _ in network.named_buffers()}
     for name, tensor in old.state_dict().items():
-        if name not in ("item.weight", "category.weight", "item_bias"):
+        if name not in {"item.weight", "category.weight", "item_bias", *described}:
             own[name].copy_(tensor)
     old_items = torch.from_numpy(before.vocabulary.item_codes(pa.array(vocabulary.items, pa.string())))
     old_categories = torch.from_numpy(before.vocabulary.category_codes(pa.array(vocabulary.categories, pa.string())))
@@ -345,7 +371,18 @@ def _place_items(network: CausalEncoder, learnable: Sequences, seed: int) -> Non
         network.item.weight[known] = vectors[known]
 
 
-def _shape(vocabulary: Vocabulary, settings: ModelSettings, *, repeats: bool) -> Shape:
+def _stand_by_attributes(network: CausalEncoder, learnable: Sequences) -> None:
+    """Items that the log does not hold have no vector of their own: training taught it only that nobody took them."""
+    start = _log_popularity(learnable, network.shape.items)
+    unseen = torch.from_numpy(np.bincount(learnable.items, minlength=network.shape.items + 1) == 0)
+    with torch.no_grad():
+        network.item.weight[unseen] = 0
+        network.item_bias[unseen] = start[unseen]
+
+
+def _shape(
+    vocabulary: Vocabulary, settings: ModelSettings, attributes: ItemAttributes | None, *, repeats: bool
+) -> Shape:
     return Shape(
         items=len(vocabulary.items),
         categories=len(vocabulary.categories),
@@ -355,6 +392,10 @@ def _shape(vocabulary: Vocabulary, settings: ModelSettings, *, repeats: bool) ->
         dropout=settings.dropout,
         maximum_length=settings.maximum_length,
         repeats=repeats,
+        attributes=attributes.count if attributes is not None else 0,
+        attribute_entries=len(attributes.codes) if attributes is not None else 0,
+        content=attributes.content.shape[1] if attributes is not None else 0,
+        item_dropout=settings.item_dropout,
     )
 
 

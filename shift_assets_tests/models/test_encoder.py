@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shift_assets.models.encoder import Batch, CausalEncoder, Shape, attention_runs
+from shift_assets.models.encoder import Batch, CausalEncoder, ItemAttributes, Shape, attention_runs
 from shift_assets.models.sequences import Integers
 
 
@@ -72,3 +72,37 @@ def test_a_position_does_not_see_what_follows() -> None:
         one, other = (network(batch(np.array([6]), c)) for c in (codes, changed))
     torch.testing.assert_close(one[:4], other[:4])
     assert not torch.allclose(one[4:], other[4:])
+
+
+def test_an_items_row_is_its_own_plus_what_is_known_of_it() -> None:
+    """The mean of its attributes and the image of its content; of single codes as of the whole table."""
+    torch.manual_seed(0)
+    offsets, codes = np.array([0, 2, 2, 3]), np.array([0, 2, 1])
+    content = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    attributes = ItemAttributes(offsets, codes, 3, content)
+    network = CausalEncoder(Shape(3, 1, 8, 1, 2, 0.0, 5, attributes=3, attribute_entries=3, content=2)).eval()
+    network.describe(attributes)
+    torch.nn.init.normal_(network.attribute.weight)
+    torch.nn.init.normal_(network.content.weight)
+    with torch.inference_mode():
+        rows = network.item_rows()
+        some = torch.tensor([3, 1, 1, 0, 2])
+        torch.testing.assert_close(network.item_rows(some), rows[some])
+        described = rows - network.item.weight
+        told = network.content(torch.from_numpy(content))
+        torch.testing.assert_close(described[1], network.attribute.weight[[0, 2]].mean(0) + told[0])
+        torch.testing.assert_close(described[2], told[1])
+        torch.testing.assert_close(described[0], torch.zeros(8))
+
+
+def test_left_out_items_are_known_by_their_attributes_alone() -> None:
+    """In training a share of the rows is the attributes' part; in use none is."""
+    torch.manual_seed(0)
+    count = 400
+    attributes = ItemAttributes.of_codes(np.arange(count + 1), np.zeros(count, dtype=np.int64))
+    shape = Shape(count, 1, 4, 1, 1, 0.0, 5, attributes=1, attribute_entries=count, item_dropout=0.25)
+    network = CausalEncoder(shape)
+    network.describe(attributes)
+    left_out = (network.item_rows()[1:] == 0).all(dim=1).float().mean()
+    assert 0.15 < left_out < 0.35
+    assert torch.equal(network.eval().item_rows(), network.item.weight)

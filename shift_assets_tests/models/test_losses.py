@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shift_assets.models import losses
-from shift_assets.models.losses import Raised, Targets, cross_entropy, plain_cross_entropy
+from shift_assets.models.losses import (
+    Negatives,
+    NegativeSampling,
+    Raised,
+    Targets,
+    cross_entropy,
+    generalised_binary_cross_entropy,
+    plain_cross_entropy,
+)
+from shift_assets.settings import ModelSettings
 
 
 def problem(seed: int, points: int, items: int) -> tuple[list[torch.Tensor], Targets, Raised]:
@@ -65,3 +75,36 @@ def test_a_certain_answer_has_a_finite_loss(half: bool) -> None:
     assert vectors.grad is not None
     assert torch.isfinite(vectors.grad).all()
     assert vectors.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "mixed"])
+def test_sampled_sums_estimate_the_sum_over_all_items(sampling: str) -> None:
+    """Own items counted as they are, drawn ones by their correction: on average the whole softmax's denominator."""
+    random = np.random.default_rng(0)
+    items, own = 60, np.array([3, 7])
+    chosen = ModelSettings.model_validate({"negatives": 20, "negative_sampling": sampling})
+    negatives = Negatives(random.integers(0, 50, items + 1), chosen)
+    logits = random.normal(size=items + 1)
+    draws = [negatives.draw(own, random) for _ in range(4000)]
+    sums = [np.exp(logits[own]).sum() + np.exp(logits[drawn] + correction).sum() for drawn, correction in draws]
+    standard_error = np.std(sums) / np.sqrt(len(sums))
+    assert abs(np.mean(sums) - np.exp(logits[1:]).sum()) < 4 * standard_error
+    assert all(len(np.intersect1d(drawn, own)) == 0 for drawn, _ in draws)
+
+
+def test_the_binary_loss_is_plain_without_calibration() -> None:
+    """t = 0: every positive and every negative counts once; t > 0 softens the positives."""
+    vectors, table = torch.tensor([[1.0, 0.5]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    targets = Targets(torch.tensor([0]), torch.tensor([0]), torch.tensor([1.0]))
+    logits = vectors @ table.T
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits[0], torch.tensor([1.0, 0, 0]), reduction="sum"
+    )
+    losses_of = [
+        generalised_binary_cross_entropy(
+            vectors, table, torch.zeros(3), targets, None, sampling=NegativeSampling(2, 100, calibration)
+        )
+        for calibration in (0.0, 0.5)
+    ]
+    torch.testing.assert_close(losses_of[0], expected)
+    assert losses_of[1] < losses_of[0]

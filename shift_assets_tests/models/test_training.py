@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from shift_assets import contracts
+from shift_assets.days import day_number
+from shift_assets.models.encoder import ItemAttributes
+from shift_assets.models.examples import Validation
 from shift_assets.models.scoring import InterestModel, score
 from shift_assets.models.sequences import Vocabulary, pack
 from shift_assets.models.store import save
-from shift_assets.models.training import train
+from shift_assets.models.training import fit, train
 from shift_assets.settings import ModelSettings
 from shift_assets_tests.models.events import clean_events, day, random_log, ring_log, shuffled
 
@@ -134,13 +137,77 @@ def test_two_days_train_without_validation() -> None:
     assert "validation_ndcg_at_20" not in trained.card.metrics
 
 
-def test_sampled_negatives_learn_too() -> None:
-    """Above the full softmax's catalogue size the sampled loss improves on its start as well."""
-    sampled = QUICK.model_copy(update={"full_softmax_items": 0, "negatives": 8, "maximum_steps": 40})
-    curve = train(random_log(5), day(20), sampled, seed=1).curve
+@pytest.mark.parametrize("objective", ["next_days", "next_event"])
+@pytest.mark.parametrize("loss", ["full", "chunked", "sampled", "gbce"])
+def test_every_loss_learns(loss: str, objective: str) -> None:
+    """Each loss, under each objective, falls from where it started."""
+    chosen = {"loss": loss, "objective": objective, "negatives": 8, "maximum_steps": 40, "maximum_epochs": 12}
+    settings = ModelSettings.model_validate(QUICK.model_dump() | chosen)
+    curve = train(random_log(5), day(20), settings, seed=1).curve
     assert curve[-1].loss is not None
     assert curve[0].loss is not None
     assert curve[-1].loss < curve[0].loss
+
+
+def test_chunks_and_all_at_once_are_one_loss() -> None:
+    """The bounded loss trains the same model as the plain one, but for the last digits."""
+    exact = QUICK.model_copy(update={"precision": "float32", "dropout": 0.0})
+    curves = [
+        train(random_log(5), day(20), exact.model_copy(update={"loss": loss}), seed=1).curve
+        for loss in ("full", "chunked")
+    ]
+    assert [point.loss for point in curves[0]] == pytest.approx([point.loss for point in curves[1]], rel=1e-4)
+
+
+@pytest.mark.parametrize("item_start", ["random", "transitions"])
+def test_the_next_event_is_learned_on_a_planted_sequence(item_start: str) -> None:
+    """Where the last item alone tells the next one, it comes first after a few passes over the log."""
+    settings = ModelSettings.model_validate(
+        {
+            "device": "cpu",
+            "objective": "next_event",
+            "item_start": item_start,
+            "dimensions": 32,
+            "dropout": 0.0,
+            "batch_size": 16,
+            "maximum_epochs": 40,
+            "learning_rate": 5e-3,
+        }
+    )
+    events = ring_log()
+    vocabulary = Vocabulary.of(events)
+    sequences = pack(events, vocabulary)
+    histories = sequences.until(day_number(day(11)))
+    last = sequences.items[sequences.offsets[1:] - 1]
+    validation = Validation(histories, np.arange(len(last)), last, masked=True)
+    fitted = fit(histories, vocabulary, validation, settings, seed=1)
+    assert not fitted.model.network.shape.repeats
+    best, _ = score(fitted.model, histories, 1, masked=True)
+    assert np.mean(best[:, 0] + 1 == last) > 0.8
+
+
+def test_an_item_that_nobody_took_is_found_by_its_attributes() -> None:
+    """Users who keep to one attribute get the new item of that attribute before all new items of others."""
+    groups, each = 4, 12
+    rows = [
+        (number, f"user {user}", f"g{user % groups}-{(user * 5 + number * 7) % (each - 1):02d}", "view")
+        for number in range(10)
+        for user in range(40)
+    ]
+    vocabulary = Vocabulary.of(clean_events([*rows, *((0, "x", f"g{g}-99", "view") for g in range(groups))]))
+    sequences = pack(clean_events(rows), vocabulary)
+    code = np.array([int(name[1]) for name in vocabulary.items])
+    attributes = ItemAttributes.of_codes(np.arange(len(code) + 1), code)
+    settings = ModelSettings(
+        device="cpu", objective="next_event", dimensions=16, dropout=0.0, item_dropout=0.3, batch_size=16,
+        maximum_epochs=30, learning_rate=1e-2, item_start="transitions",
+    )  # fmt: skip
+    nobody = Validation(sequences.of_users(np.arange(0)), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    fitted = fit(sequences, vocabulary, nobody, settings, seed=1, attributes=attributes)
+    new = {f"g{g}-99" for g in range(groups)}
+    best, _ = score(fitted.model, sequences, 1, new)
+    group_of_user = code[sequences.items[sequences.offsets[:-1]] - 1]
+    assert np.mean(code[best[:, 0]] == group_of_user) > 0.9
 
 
 def test_training_logs_are_written(tmp_path: Path) -> None:
