@@ -333,8 +333,7 @@ def _grow(network: CausalEncoder, vocabulary: Vocabulary, before: InterestModel)
     An attribute is known by its code, which has to mean the same in both.
     """
     old = before.network
-    of_the_log = {"items": 0, "categories": 0, "attribute_entries": 0, "dropout": 0.0, "item_dropout": 0.0}
-    if old.shape._replace(**of_the_log) != network.shape._replace(**of_the_log):
+    if _lasting(old.shape) != _lasting(network.shape):
         return False
     own = network.state_dict()
     described = {name for name, _ in network.named_buffers()}
@@ -355,6 +354,11 @@ def _grow(network: CausalEncoder, vocabulary: Vocabulary, before: InterestModel)
     new = ~known & (counts[category] > 0)
     rows[new] = means[category[new]]
     return True
+
+
+def _lasting(shape: Shape) -> Shape:
+    """The shape less what follows from the log of the day, or from how it is trained."""
+    return shape._replace(items=0, categories=0, attribute_entries=0, dropout=0.0, item_dropout=0.0)
 
 
 def _log_popularity(sequences: Sequences, items: int) -> torch.Tensor:
