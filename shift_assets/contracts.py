@@ -624,9 +624,9 @@ _RATE_MEANINGS = {
     "purchase_rate": "Share of users who bought a recommended item",
     "coverage": "Share of the catalogue that the lists hold",
     "novelty": "Mean self-information of recommended items, bits",
-    "ips": "Inverse-propensity estimate of the click rate per item shown",
-    "snips": "Self-normalised inverse-propensity estimate of the click rate per item shown",
-    "dr": "Doubly robust estimate of the click rate per item shown",
+    "ips": "Inverse-propensity estimate of the click rate per item shown, had no lot been held",
+    "snips": "Self-normalised inverse-propensity estimate of the same",
+    "dr": "Doubly robust estimate of the same",
 }
 
 RECOMMENDATION_OUTCOMES = Table(
@@ -673,11 +673,12 @@ RECOMMENDATION_OUTCOMES = Table(
 
 EXPERIMENT_REPORT = Table(
     "experiment_report",
-    grain="one metric of one pair of policies, over the lists of the window whose horizon has ended",
+    grain="one metric of one pair of policies, over the lists of the period whose horizon has ended",
     key=("day", "segment", "policy", "baseline", "metric"),
     consumer="whoever decides which policy stays, BI",
     own_columns=(
         Column("experiment", _STRING, "Name of the experiment, by which users were dealt to policies"),
+        Column("period_start", _DAY, "First day of the period: each period is an experiment of its own"),
         Column("policy", _STRING, "Policy judged"),
         Column("baseline", _STRING, "Policy that it is compared with"),
         Column(
@@ -695,7 +696,7 @@ EXPERIMENT_REPORT = Table(
         Column("sequential_high", _FLOAT, "Upper end of the 95 % interval that holds on all days at once", None, True),
         share(
             "sequential_p_value",
-            "p-value of no difference, however often it was looked at in the window",
+            "p-value of no difference, however often it is looked at in the period",
             nullable=True,
         ),
         share(
@@ -851,6 +852,7 @@ TABLES: dict[str, Table] = {
         CHURN_CALIBRATION,
         DETECTOR_SELF_CHECK,
         RECOMMENDATION_OUTCOMES,
+        EXPERIMENT_REPORT,
         MODEL_REGISTRY,
         MODEL_PREDICTIONS,
         QUALITY_VERDICTS,

@@ -34,6 +34,7 @@ BASE_COLUMNS: dict[str, tuple[str, ...]] = {
         contracts.MODEL_PREDICTIONS,
         contracts.ALERT_OUTCOMES,
         contracts.RECOMMENDATION_OUTCOMES,
+        contracts.EXPERIMENT_REPORT,
         contracts.QUALITY_VERDICTS,
     )
 } | {

@@ -105,6 +105,15 @@ def window_before(days: int) -> dg.MultiPartitionMapping:
     )
 
 
+def window_between(oldest: int, newest: int) -> dg.MultiPartitionMapping:
+    """The days from `oldest` to `newest` days before the day, same segment."""
+    return _mapping(
+        dg.TimeWindowPartitionMapping(
+            start_offset=-oldest, end_offset=-newest, allow_nonexistent_upstream_partitions=True
+        )
+    )
+
+
 def days_ago(days: int) -> dg.MultiPartitionMapping:
     """The one day that lies `days` before, same segment."""
     return _mapping(

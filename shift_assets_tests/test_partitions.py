@@ -116,6 +116,7 @@ def test_mappings_name_the_days_they_say(platform: Platform, instance: dg.Dagste
     assert upstream(platform, keys.window(4), day, instance) == expected(7, 8, 9, 10)
     assert upstream(platform, keys.window_before(4), day, instance) == expected(6, 7, 8, 9)
     assert upstream(platform, keys.days_ago(4), day, instance) == expected(6)
+    assert upstream(platform, keys.window_between(5, 3), day, instance) == expected(5, 6, 7)
 
 
 def test_the_beginning_of_the_calendar_cuts_a_window(platform: Platform, instance: dg.DagsterInstance) -> None:

@@ -23,6 +23,7 @@ from shift_assets.automation.conditions import content_changed
 from shift_assets.contracts import (
     ALERT_OUTCOMES,
     CLEAN_EVENTS,
+    EXPERIMENT_REPORT,
     INTEREST_SERIES,
     INTEREST_STATE,
     RECOMMENDATION_OUTCOMES,
@@ -38,6 +39,7 @@ GROUP = "outcomes"
 def outcome_assets(platform: Platform) -> list[dg.AssetsDefinition]:
     settings = platform.settings
     horizon = settings.outcomes.horizon_days
+    period = settings.experiments.period_days
     then, since = keys.days_ago(horizon), keys.window(horizon)
     tables = [
         TableAsset(
@@ -74,6 +76,19 @@ def outcome_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 if row[name] is not None
             },
             picture=recall_by_day,
+            automation=content_changed(CLEAN),
+        ),
+        TableAsset(
+            table=EXPERIMENT_REPORT,
+            group=GROUP,
+            kinds=frozenset({"scipy"}),
+            deps=[
+                dg.AssetDep(LISTS, partition_mapping=keys.window_between(horizon + period - 1, horizon)),
+                dg.AssetDep(CLEAN, partition_mapping=keys.window(horizon + period - 1)),
+            ],
+            compute=_experiment_report,
+            code=["shift_assets.evaluate.experiments", "shift_assets.evaluate.recommendations"],
+            sections=["outcomes", "experiments"],
             automation=content_changed(CLEAN),
         ),
     ]
@@ -114,6 +129,23 @@ def _recommendation_outcomes(platform: Platform, partitions: list[Partition]) ->
             rows = recommendation_outcomes(lists, events, before, alerts, settings.outcomes, seed=settings.seed)
             judged.append(_on_judging_day(rows, day))
     return pa.concat_tables(judged)
+
+
+def _experiment_report(platform: Platform, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.evaluate.experiments import experiment_report, period_start
+    from shift_assets.evaluate.recommendations import user_outcomes
+
+    settings, days = platform.settings.experiments, days_of(partitions)
+    horizon = timedelta(days=platform.settings.outcomes.horizon_days)
+    first = period_start(days[0] - horizon, settings.period_days)
+    outcomes = {}
+    for segment in segments_of(partitions):
+        lists = platform.read(RECOMMENDATIONS, first, days[-1] - horizon, [segment])
+        events = platform.read(CLEAN_EVENTS, first + timedelta(days=1), days[-1], [segment])
+        outcomes[segment] = user_outcomes(lists, events, horizon.days)
+    return pa.concat_tables(
+        experiment_report(outcomes[segment], day, segment, day - horizon, settings) for day, segment in partitions
+    )
 
 
 def _on_judging_day(rows: pa.Table, day: date) -> pa.Table:

@@ -2,8 +2,9 @@
 
 Users judged are those with a list and an event, other than a return, in the horizon: recall, NDCG, rates, IPS,
 SNIPS and DR are over them. Coverage and novelty are over all lists. A click is any event other than a return
-with a recommended item. The off-policy estimates value the policy that shows these items with certainty; with
-propensities of 1 all three are the plain click rate per item shown. What bandits learn from, the users won by kind
+with a recommended item. The off-policy estimates value the same policy without its lots: items that a lot put into
+a list count nothing, items that a lot kept count for those it drove out. Without lots all three are the plain click
+rate per item shown. What bandits learn from, the users won by kind
 of shift, is over all users with a list: who came may depend on what was shown.
 """
 
@@ -20,8 +21,10 @@ from scipy import sparse
 
 from shift_assets import contracts
 from shift_assets.contracts import NO_SHIFT
+from shift_assets.evaluate.experiments import USER_OUTCOMES
 from shift_assets.evaluate.off_policy import Logged, off_policy
 from shift_assets.evaluate.ranking import Estimate, interval, ndcg_at_k, ratio_estimate, recall_at_k, resamples
+from shift_assets.policies.exploration import SOURCE as EXPLORATION
 from shift_assets.settings import OutcomeSettings
 
 Floats = npt.NDArray[np.float64]
@@ -50,6 +53,7 @@ class _Lists(NamedTuple):
     users: Integers
     items: Integers
     propensities: Floats
+    by_lot: Flags  # a lot put the item there
 
 
 class _Judge(NamedTuple):
@@ -92,10 +96,7 @@ def recommendation_outcomes(
     if len(days) != 1 or len(segments) != 1:
         raise ValueError(f"lists of one day and segment are judged at a time, not of {days} x {segments}")
     day: date = days[0]
-    last = day + timedelta(days=settings.horizon_days)
-    after = events_after.filter(
-        (pc.field("day") > day) & (pc.field("day") <= last) & (pc.field("behavior") != "return")
-    )
+    after = _horizon(events_after, day, settings.horizon_days)
     before = events_before.filter((pc.field("day") <= day) & (pc.field("behavior") != "return"))
     codes = _Codes(
         _distinct(recommendations["user_id"]),
@@ -130,6 +131,39 @@ def recommendation_outcomes(
     return pa.Table.from_pylist(rows, schema=contracts.RECOMMENDATION_OUTCOMES.schema)
 
 
+def user_outcomes(recommendations: pa.Table, events_after: pa.Table, horizon_days: int) -> pa.Table:
+    """Rows of `experiments.USER_OUTCOMES` of the lists of one segment: what came of each within its horizon.
+
+    `recommendations` may hold several days; `events_after` holds clean_events of the segment that cover the
+    `horizon_days` after each of them. The order of rows does not matter.
+    """
+    found = [USER_OUTCOMES.empty_table()]
+    for day in sorted(pc.unique(recommendations["day"]).to_pylist()):
+        of_day = recommendations.filter(pc.field("day") == pa.scalar(day, pa.date32()))
+        after = _horizon(events_after, day, horizon_days)
+        codes = _Codes(_distinct(of_day["user_id"]), _distinct(of_day["item_id"], after["item_id"]))
+        bought = after.filter(pc.field("behavior") == "purchase")
+        for policy in sorted(pc.unique(of_day["policy"]).to_pylist()):
+            lists = _lists_of(of_day.filter(pc.field("policy") == policy), codes)
+            met, relevant = _met(lists, after, codes)
+            columns = {
+                "day": pa.repeat(pa.scalar(day, pa.date32()), len(lists.users)),
+                "user_id": codes.users.take(pa.array(lists.users)),
+                "policy": pa.repeat(policy, len(lists.users)),
+                "clicked": pa.array(met.any(axis=1)),
+                "purchased": pa.array(_met(lists, bought, codes)[0].any(axis=1)),
+                "recall_at_k": pa.array(recall_at_k(met, relevant), mask=relevant == 0),
+            }
+            found.append(pa.table(columns, schema=USER_OUTCOMES))
+    return pa.concat_tables(found)
+
+
+def _horizon(events: pa.Table, day: date, horizon_days: int) -> pa.Table:
+    """The events, but returns, of the `horizon_days` after `day`."""
+    last = day + timedelta(days=horizon_days)
+    return events.filter((pc.field("day") > day) & (pc.field("day") <= last) & (pc.field("behavior") != "return"))
+
+
 def open_kinds(alerts: pa.Table) -> dict[str, str]:
     """Kind of the alarm of every user with an open one; of several that of the largest magnitude."""
     rows = alerts.select(["user_id", "alert_id", "status", "kind", "magnitude"]).to_pylist()
@@ -148,12 +182,14 @@ def _judged(rows: pa.Table, judge: _Judge) -> dict[str, object]:
     draws, all_draws = resamples(int(judged.sum()), samples, seed), resamples(len(judged), samples, seed)
     one = np.ones(int(judged.sum()))
     novelty = np.asarray(np.where(shown, judge.information[lists.items], 0.0).sum(axis=1), dtype=np.float64)
-    expected = np.where(shown, judge.chance[lists.items], 0.0)[judged]
+    # One chance for a place, whatever stands there: the item that a lot drove out is not known.
+    chance = np.where(shown, judge.chance[lists.items], 0.0).sum(axis=0) / np.maximum(shown.sum(axis=0), 1)
+    expected = np.where(shown, chance, 0.0)[judged]
     value = off_policy(
         Logged(
             rewards=met[judged].astype(np.float64),
             behaviour=lists.propensities[judged],
-            target=shown[judged].astype(np.float64),
+            target=(shown & ~lists.by_lot)[judged].astype(np.float64),
             shown=shown[judged],
             expected=expected,
             expected_of_target=expected,
@@ -224,7 +260,9 @@ def _lists_of(rows: pa.Table, codes: _Codes) -> _Lists:
     items[row, places] = codes.item(rows["item_id"])
     propensities = np.ones(items.shape)
     propensities[row, places] = rows["propensity"].to_numpy()
-    return _Lists(users, items, propensities)
+    by_lot = np.zeros(items.shape, dtype=bool)
+    by_lot[row, places] = pc.equal(rows["source"], EXPLORATION).to_numpy()
+    return _Lists(users, items, propensities, by_lot)
 
 
 def _met(lists: _Lists, events: pa.Table, codes: _Codes) -> tuple[Flags, Integers]:

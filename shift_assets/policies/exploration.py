@@ -30,6 +30,8 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
+SOURCE = "exploration"
+"""Candidate source, in `recommendations`, of an item that a lot put into a list; a kept one keeps its own."""
 STAY = 0.2
 UNIFORM = 0.2
 SEGMENT_GAIN = 0.5
@@ -44,7 +46,10 @@ TRUSTED = 0.5
 
 
 class Explored(NamedTuple):
-    """Lists with their places drawn, [user, place]: items, odds of standing there, and whether a lot was held."""
+    """Lists with their places drawn, [user, place]: items, odds of standing there, and whether a lot was held.
+
+    A drawn place that kept its item has its odds below 1, too.
+    """
 
     items: Integers
     propensities: Floats

@@ -78,4 +78,4 @@ class ActionValues:
 def choose(probabilities: Floats, chances: Floats) -> Integers:
     """Action [user] drawn with `probabilities[user, action]` by `chances[user]`, uniform in (0, 1)."""
     taken = (np.cumsum(probabilities, axis=1) < chances[:, None]).sum(axis=1)
-    return np.minimum(taken, probabilities.shape[1] - 1).astype(np.int64)
+    return np.asarray(np.minimum(taken, probabilities.shape[1] - 1), dtype=np.int64)

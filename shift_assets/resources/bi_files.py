@@ -48,6 +48,7 @@ ACTIVATION_FILE = BiFile(
         ("base", contracts.ALARM_CLUSTERS),
         ("base", contracts.INTEREST_MOVES),
         ("base", contracts.RECOMMENDATION_OUTCOMES),
+        ("base", contracts.EXPERIMENT_REPORT),
     ),
 )
 BI_FILES = (PUBLIC_FILE, ACTIVATION_FILE)

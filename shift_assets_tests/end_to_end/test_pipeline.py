@@ -41,7 +41,14 @@ from shift_assets_tests.end_to_end.homes import (
 EVERY_DAY = days_between(SIMULATION.first_day, LAST_DAY)
 WITH_HISTORY = {"clean_events", "rejected_events", "deliveries", "interest_series", "interest_state"}
 """Tables that later days need of earlier ones: they stand for the whole calendar, the others for the range asked."""
-NEEDS_WEEKS = {"forecast_quality", "segment_events", "alarm_clusters", "interest_moves", "churn_calibration"}
+NEEDS_WEEKS = {
+    "forecast_quality",
+    "segment_events",
+    "alarm_clusters",
+    "interest_moves",
+    "churn_calibration",
+    "experiment_report",
+}
 """Tables that have nothing to say before weeks have gone by, or many alarms: their own tests give them that."""
 
 

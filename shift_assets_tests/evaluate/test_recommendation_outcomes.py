@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from shift_assets import contracts
-from shift_assets.evaluate.recommendations import recommendation_outcomes
+from shift_assets.evaluate.recommendations import recommendation_outcomes, user_outcomes
 from shift_assets.settings import OutcomeSettings
 from shift_assets_tests.models.events import Row, clean_events, day, random_log, shuffled, user_id
 
@@ -85,11 +85,31 @@ def test_each_policy_is_judged_alone() -> None:
     assert together.equals(alone)
 
 
-def test_a_rarely_shown_item_weighs_more() -> None:
-    """IPS is the click rate over the propensity; SNIPS is normalised by the weights and stays the click rate."""
+def test_what_a_lot_kept_counts_for_what_it_drove_out() -> None:
+    """IPS is the click rate over the odds of being kept; SNIPS is normalised by the weights: the click rate."""
     row = outcome(lists({"a": ["x-0", "x-1"]}, propensity=0.5), [(11, "a", "x-0", "view")])
     assert row["ips"] == pytest.approx(1.0)
     assert row["snips"] == pytest.approx(0.5)
+
+
+def test_what_a_lot_put_in_earns_the_list_without_lots_nothing() -> None:
+    """Half the readers keep the item, half get another: the kept half stands for all, the rest for none."""
+    kept = lists({f"kept {n}": ["x-0", "x-1"] for n in range(20)})
+    put = lists({f"put {n}": ["x-0", "x-2"] for n in range(20)})
+    by_lot = pa.array(["popularity", "exploration"] * 20)
+    put = put.set_column(put.schema.get_field_index("source"), put.schema.field("source"), by_lot)
+    both = pa.concat_tables([kept, put])
+    odds = pa.array([1.0 if rank == 1 else 0.5 for rank in both["rank"].to_pylist()])
+    both = both.set_column(both.schema.get_field_index("propensity"), both.schema.field("propensity"), odds)
+    clicks = [(11, f"kept {n}", "x-1", "view") for n in range(10)] + [
+        (11, f"put {n}", "x-2", "view") for n in range(20)
+    ]
+    idle = [(11, f"kept {n}", "x-3", "view") for n in range(10, 20)]
+    row = outcome(both, [*clicks, *idle])
+    assert row["ips"] == pytest.approx(10 * 2 / 80)
+    assert row["snips"] == pytest.approx(10 * 2 / 80)
+    assert row["dr"] == pytest.approx(10 * 2 / 80, abs=0.05)
+    assert row["explored"] == [{"category": "x", "shown": 40, "met": 30}]
 
 
 def alarm(user: str, kind: str, magnitude: float, status: str = "opened") -> dict[str, object]:
@@ -187,3 +207,19 @@ def test_lists_of_two_days_are_refused() -> None:
     later = rows.set_column(0, rows.schema.field("day"), pa.array([day(11)], pa.date32()))
     with pytest.raises(ValueError, match="one day and segment"):
         recommendation_outcomes(pa.concat_tables([rows, later]), BEFORE, BEFORE, CALM, SETTINGS, seed=1)
+
+
+def test_what_came_of_each_list() -> None:
+    """Per day and user: clicked, bought, recall; each list has its own horizon, and who met nothing has no recall."""
+    today, later = lists({"a": ["x-0", "x-1"], "b": ["x-2"]}), lists({"a": ["x-3"]}, policy="exploring")
+    later = later.set_column(0, later.schema.field("day"), pa.array([day(12)], pa.date32()))
+    after = clean_events([(12, "a", "x-0", "purchase"), (13, "a", "x-7", "view"), (14, "a", "x-3", "view")])
+    rows = user_outcomes(shuffled(pa.concat_tables([today, later])), after, SETTINGS.horizon_days).to_pylist()
+    found = {(row["day"], row["user_id"]): row for row in rows}
+    assert len(found) == len(rows) == 3
+    first, other = found[DAY, user_id("a")], found[day(12), user_id("a")]
+    assert (first["clicked"], first["purchased"], first["recall_at_k"]) == (True, True, 0.5)
+    assert (other["clicked"], other["purchased"], other["recall_at_k"]) == (True, False, 1.0)
+    assert (first["policy"], other["policy"]) == ("unadjusted", "exploring")
+    idle = found[DAY, user_id("b")]
+    assert (idle["clicked"], idle["purchased"], idle["recall_at_k"]) == (False, False, None)
