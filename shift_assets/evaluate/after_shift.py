@@ -9,28 +9,45 @@ that is learnt is frozen on the days before the border, in which the other was a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from shift_assets.days import day_number
-from shift_assets.evaluate.tasks import Task, hits_of, top_lists
+from shift_assets.evaluate.day_border import SHARE_OF_DAYS, NothingToJudge, busy_days
+from shift_assets.evaluate.ranking import Estimate, ratio_estimate, resamples
+from shift_assets.evaluate.tasks import LONG, SHORT, Task, hits_of, top_lists
 from shift_assets.models.ranking import ndcg_at_k, recall_at_k
 from shift_assets.models.sequences import RETURN, Integers
-from shift_assets.recommend.joined import Cases
+from shift_assets.policies.assignment import RECENCY_REWEIGHTED, SHIFT_ADJUSTED, UNADJUSTED
+from shift_assets.recommend.blend import fixed_blend
+from shift_assets.recommend.gate import Gate, Shares, fit_gate
+from shift_assets.recommend.joined import Cases, join
 from shift_assets.recommend.reaction import Reaction, leaning
-from shift_assets.recommend.source import Fitted
+from shift_assets.recommend.source import Fitted, Inputs, Scorer
+from shift_assets.recommend.sources import SOURCES
 from shift_assets.recommend.window import Window
+from shift_assets.settings import ReactionSettings, Settings
 
 Floats = npt.NDArray[np.float64]
 
 LIVE, NIGHTLY = "live", "nightly"
+KNOWN_START = "known_start"
+"""The shift and its day given away: what a perfect detector would make of the same reaction."""
+NEWEST_EVENTS = 10
 EVENTS = ((0, 5), (5, 15), (15, 30))
 DAYS = ((0, 3), (3, 7), (7, 14))
-PLACES = 20
+LEVEL = 0.9
+"""Part of its own level from which a user's lists count as recovered."""
+RUN = 5
+BORDERS = 4
+MINIMUM_DAYS = 4
+MAXIMUM_PAIRS = 150
 
 
 class Looks(NamedTuple):
@@ -77,7 +94,7 @@ def looks(cases: Cases, serving: str, known: Integers) -> Looks:
 def newest_events(scorer_on: Fitted, events: int) -> Fitted:
     """Plain recency: `scorer_on` looking at the newest `events` of every history and at nothing before."""
 
-    def on(window: Window):  # type: ignore[no-untyped-def]
+    def on(window: Window) -> Scorer:
         lengths = window.sequences.lengths
         place = np.arange(len(window.owners)) - window.sequences.offsets[:-1][window.owners]
         kept = window.sequences.where(place >= (lengths - events)[window.owners])
@@ -86,18 +103,212 @@ def newest_events(scorer_on: Fitted, events: int) -> Fitted:
     return on
 
 
-def per_look(scorer_on: Fitted, found: Looks, reaction: Reaction | None) -> Mapping[str, Floats]:
-    """recall@20 and ndcg@10 [look]; nan for a look whose labels no list could hold."""
+class Measured(NamedTuple):
+    """What the lists of one policy were worth at every look of one border's cases."""
+
+    border: date
+    serving: str
+    policy: str
+    shifted: npt.NDArray[np.bool_]
+    pair: Integers
+    events: Integers
+    days: Integers
+    recall: Floats
+    ndcg: Floats
+
+
+def measure(
+    cases: Cases, scorer_on: Fitted, gate: Gate, *, log: Shares, known: Integers, reaction: ReactionSettings
+) -> Iterator[Measured]:
+    """Every policy, served live and nightly, at every look; nan for a look whose labels no list could hold."""
+    for serving in (LIVE, NIGHTLY):
+        found = looks(cases, serving, known)
+        window = found.task.window
+        odds, since = gate.log_odds(window, log)
+        shifted = cases.shifted[found.case]
+        true_start = np.full(len(odds), day_number(cases.border))
+        sure = np.where(shifted & (found.events > 0), 1.0, 0.0).astype(np.float32)
+        policies: dict[str, tuple[Fitted, Reaction | None]] = {
+            UNADJUSTED: (scorer_on, None),
+            RECENCY_REWEIGHTED: (newest_events(scorer_on, NEWEST_EVENTS), None),
+            SHIFT_ADJUSTED: (scorer_on, Reaction.of(odds, since, window.today, reaction)),
+            KNOWN_START: (scorer_on, Reaction(sure, true_start)),
+        }
+        for policy, (scored_by, leaning_by) in policies.items():
+            recall, ndcg = _worth(scored_by, found, leaning_by)
+            yield Measured(
+                cases.border, serving, policy, shifted, cases.pair[found.case], found.events, found.days, recall, ndcg
+            )
+
+
+def _worth(scorer_on: Fitted, found: Looks, reaction: Reaction | None) -> tuple[Floats, Floats]:
+    """recall@20 and NDCG@10 [look]."""
     task = found.task
     scorer = scorer_on(task.window) if reaction is None else leaning(scorer_on, task.window, reaction)
     users = task.users
-    lists = top_lists(scorer, task, users, PLACES)
-    hits, relevant = hits_of(lists, task, users)
-    values = {}
-    for name, value in (
-        ("recall_at_20", recall_at_k(hits, relevant)),
-        ("ndcg_at_10", ndcg_at_k(hits[:, :10], relevant)),
-    ):
-        values[name] = np.full(len(found.case), np.nan)
-        values[name][users] = value
-    return values
+    hits, relevant = hits_of(top_lists(scorer, task, users, LONG), task, users)
+    values = np.full((2, len(found.case)), np.nan)
+    values[0, users], values[1, users] = recall_at_k(hits, relevant), ndcg_at_k(hits[:, :SHORT], relevant)
+    return values[0], values[1]
+
+
+class Worth(NamedTuple):
+    """A policy over a stretch after the shift, `first` to before `last` in `unit`; stable users: all their looks.
+
+    `recall_at_20` and `ndcg_at_10` are means over looks; the gains are relative to the unadjusted policy on the same
+    looks, with 95 % intervals from resampled pairs of users.
+    """
+
+    serving: str
+    policy: str
+    users: str
+    unit: str
+    first: int
+    last: int
+    looks: int
+    recall_at_20: float
+    ndcg_at_10: float
+    recall_gain: Estimate | None
+    ndcg_gain: Estimate | None
+
+
+def worth(measured: Sequence[Measured], *, samples: int, seed: int) -> list[Worth]:
+    """The policies over every stretch, all borders together; one `Measured` per border, serving and policy."""
+
+    def gain(values: Floats, plain: Floats, pair: Integers, inside: npt.NDArray[np.bool_]) -> Estimate | None:
+        """Sum of `values` over that of `plain`, less one."""
+        pairs, number = np.unique(pair[inside], return_inverse=True)
+        total, before = (np.bincount(number, part[inside]).astype(np.float64) for part in (values, plain))
+        found = ratio_estimate(total, before, resamples(len(pairs), samples, seed))
+        return None if found is None else Estimate(found.value - 1, found.low - 1, found.high - 1)
+
+    rows = []
+    for serving in (LIVE, NIGHTLY):
+        by_policy = {
+            policy: _together([one for one in measured if (one.serving, one.policy) == (serving, policy)])
+            for policy in dict.fromkeys(one.policy for one in measured)
+        }
+        plain = by_policy[UNADJUSTED]
+        for policy, found in by_policy.items():
+            stretches = [
+                *(("shifted", "events", stretch, found.events) for stretch in (*EVENTS, (0, EVENTS[1][1]))),
+                *(("shifted", "days", stretch, found.days) for stretch in DAYS),
+                ("stable", "days", (0, DAYS[-1][1]), found.days),
+            ]
+            for users, unit, (first, last), place in stretches:
+                inside = (place >= first) & (place < last) & (found.shifted == (users == "shifted"))
+                inside &= ~np.isnan(found.recall)
+                if inside.any():
+                    rows.append(
+                        Worth(
+                            *(serving, policy, users, unit, first, last, int(inside.sum())),
+                            recall_at_20=float(found.recall[inside].mean()),
+                            ndcg_at_10=float(found.ndcg[inside].mean()),
+                            recall_gain=gain(found.recall, plain.recall, found.pair, inside),
+                            ndcg_gain=gain(found.ndcg, plain.ndcg, found.pair, inside),
+                        )
+                    )
+    return rows
+
+
+class Report(NamedTuple):
+    """Every policy over every stretch, the median events to recover by policy, and the borders it is from."""
+
+    rows: list[Worth]
+    events_to_recover: dict[str, float | None]
+    borders: list[date]
+    pairs: int
+
+
+def report(events: pa.Table, settings: Settings, *, seed: int, tell: Callable[[str], None]) -> Report:
+    """Judge the policies on the newest BORDERS stretches of one segment's `events`, oldest first.
+
+    At each border the sources, the model and the gate are learnt anew from the days before.
+
+    Raises NothingToJudge where no border has users and days enough.
+    """
+    from shift_assets.models.training import train
+
+    wanted = settings.recommendations
+    measured: list[Measured] = []
+    pairs = 0
+    for border in _borders(events["day"]):
+        tell(f"histories that go on as another's from {border}")
+        window = Window.of(events, border - timedelta(days=1), wanted)
+        gate = fit_gate(events, window, wanted, seed)
+        cases = join(
+            events, window, days=DAYS[-1][1], minimum_days=MINIMUM_DAYS, maximum_pairs=MAXIMUM_PAIRS, seed=seed
+        )
+        if gate is None or cases is None:
+            continue
+        model = train(events, border, settings.model, seed=seed).model
+        inputs = Inputs(window, wanted, model, seed=seed)
+        possible = {name: SOURCES[name] for name in wanted.weights if SOURCES[name].possible(inputs)}
+        fitted = {name: source.fit(inputs) for name, source in possible.items()}
+        known = np.bincount(window.items, minlength=window.item_count)
+        scorer_on = fixed_blend(fitted, wanted.weights)
+        measured += measure(cases, scorer_on, gate, log=Shares.of(window), known=known, reaction=settings.reaction)
+        pairs += len(cases.shifted) // 2
+    if not measured:
+        raise NothingToJudge("no stretch of the log has users enough with days before and after it")
+    policies = dict.fromkeys(one.policy for one in measured)
+    return Report(
+        worth(measured, samples=settings.outcomes.bootstrap_samples, seed=seed),
+        {policy: events_to_recover(measured, policy) for policy in policies},
+        sorted({one.border for one in measured}),
+        pairs,
+    )
+
+
+def _borders(days: pa.ChunkedArray) -> list[date]:
+    """First days of the newest stretches of DAYS' length, a fourth of a short log each, with as much before."""
+    busy = busy_days(days)
+    span = timedelta(days=min(DAYS[-1][1], len(busy) // SHARE_OF_DAYS))
+    end = busy[-1] + timedelta(days=1)
+    borders = [end - span * number for number in range(BORDERS, 0, -1)] if span else []
+    return [border for border in borders if border - span * 2 >= busy[0]]
+
+
+def _together(parts: Sequence[Measured]) -> Measured:
+    """The parts as one; their pairs are told apart."""
+    shift = np.concatenate(([0], np.cumsum([part.pair.max(initial=-1) + 1 for part in parts])))
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("shifted", "events", "days", "recall", "ndcg")
+    }
+    pair = np.concatenate([part.pair + start for part, start in zip(parts, shift, strict=False)])
+    first = parts[0]
+    return Measured(border=first.border, serving=first.serving, policy=first.policy, pair=pair, **joined)
+
+
+def events_to_recover(measured: Sequence[Measured], policy: str) -> float | None:
+    """Median events until a shifted user's lists, served live, are worth LEVEL of what they were.
+
+    What they were: the mean recall of the same user going on as itself, unadjusted; users without any are left out.
+    Recovered is the first RUN events whose mean recall reaches it; who never does counts as not seen until the last
+    event (Kaplan & Meier 1958). None where the median is beyond what was seen.
+    """
+    recovered: list[int] = []
+    censored: list[int] = []
+    live = {(one.border, one.policy): one for one in measured if one.serving == LIVE}
+    for border in dict.fromkeys(border for border, _ in live):
+        plain, one = live[border, UNADJUSTED], live[border, policy]
+        for pair in np.unique(one.pair):
+            own = (plain.pair == pair) & ~plain.shifted & ~np.isnan(plain.recall)
+            after = np.flatnonzero((one.pair == pair) & one.shifted & ~np.isnan(one.recall))
+            if not own.any() or plain.recall[own].mean() == 0 or len(after) < RUN:
+                continue
+            after = after[np.argsort(one.events[after])]
+            runs = np.convolve(one.recall[after], np.full(RUN, 1 / RUN), mode="valid")
+            reached = np.flatnonzero(runs >= LEVEL * plain.recall[own].mean())
+            if len(reached):
+                recovered.append(int(one.events[after[reached[0] + RUN - 1]]) + 1)
+            else:
+                censored.append(int(one.events[after[-1]]) + 1)
+    if not recovered:
+        return None
+    from scipy.stats import CensoredData, ecdf
+
+    survival = ecdf(CensoredData(uncensored=recovered, right=censored)).sf
+    below = np.flatnonzero(survival.probabilities <= 0.5)
+    return float(survival.quantiles[below[0]]) if len(below) else None

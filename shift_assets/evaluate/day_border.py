@@ -43,18 +43,21 @@ class Borders:
     def of(cls, days: pa.ChunkedArray, horizon_days: int) -> Borders:
         """The newest of the `days` [event]: `horizon_days` for test and validation each, fewer in a short log.
 
-        Stray events outside the log's span, under BUSY_SHARE of the busiest day's, make no day of it.
-
         Raises NothingToJudge where there are too few days.
         """
-        counts = pc.value_counts(days).flatten()
-        numbers = counts[1].to_numpy()
-        busy = counts[0].filter(pa.array(numbers >= BUSY_SHARE * numbers.max(initial=0)))
+        busy = busy_days(days)
         span = timedelta(days=min(horizon_days, len(busy) // SHARE_OF_DAYS))
         if not span:
             raise NothingToJudge(f"the log has {len(busy)} days; a split by day needs {SHARE_OF_DAYS} or more")
-        end = pc.max(busy).as_py() + timedelta(days=1)
+        end = busy[-1] + timedelta(days=1)
         return cls(end - 2 * span, end - span, end)
+
+
+def busy_days(days: pa.ChunkedArray) -> list[date]:
+    """The distinct `days` [event] in order, without those of stray events: under BUSY_SHARE of the busiest day's."""
+    counts = pc.value_counts(days).flatten()
+    numbers = counts[1].to_numpy()
+    return sorted(counts[0].filter(pa.array(numbers >= BUSY_SHARE * numbers.max(initial=0))).to_pylist())
 
 
 def after(events: pa.Table, border: date, end: date, settings: RecommendationSettings, seed: int) -> dict[str, Task]:

@@ -11,11 +11,14 @@ most is pulled by r, and no item outside the rising categories overtakes one ins
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from shift_assets.recommend.window import Floats
+from shift_assets.models.sequences import Integers
+from shift_assets.recommend.source import Fitted, Scorer
+from shift_assets.recommend.window import Floats, Window
+from shift_assets.settings import SourceName
 
 
 def normalised(scores: Floats) -> Floats:
@@ -30,6 +33,22 @@ def blend(shares: Sequence[Floats]) -> Floats:
     for share in shares:
         total += share
     return total
+
+
+def fixed_blend(fitted: Mapping[SourceName, Fitted], weights: Mapping[SourceName, float]) -> Fitted:
+    """All `fitted` sources that have a weight as one, which scores in 0..1."""
+    used = {name: weight for name, weight in weights.items() if weight > 0 and name in fitted}
+    total = sum(used.values())
+
+    def scorer_on(window: Window) -> Scorer:
+        scorers = {name: fitted[name](window) for name in used}
+
+        def scores(users: Integers) -> Floats:
+            return blend([used[name] / total * normalised(scorer(users)) for name, scorer in scorers.items()])
+
+        return scores
+
+    return scorer_on
 
 
 def pull_to_rising(blended: Floats, gains: Floats, rising_weight: float) -> Floats:
