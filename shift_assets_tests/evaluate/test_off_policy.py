@@ -75,6 +75,15 @@ def test_too_few_users_in_effect_are_refused_with_a_sentence() -> None:
     assert found.effective_users == pytest.approx(5)
 
 
+def test_what_could_not_be_shown_cannot_be_judged() -> None:
+    """A policy whose items stood at half of the places only, because no arm would show the others, is refused."""
+    target = np.tile([[1.0, 0.0]], (200, 1))
+    log = Logged(*(np.ones((200, 2)) for _ in range(2)), target, np.ones((200, 2), dtype=bool), target, target)
+    found = off_policy(log, 100, resamples(200, 50, 0))
+    assert found[:3] == (None, None, None)
+    assert found.note == "the lists could show 50% of what the policy would have shown; the rest is not known"
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=20), st.floats(0.1, 10))
 def test_the_effective_number_lies_between_one_and_all(weights: list[float], scale: float) -> None:
