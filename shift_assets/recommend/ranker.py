@@ -82,14 +82,15 @@ class Traits(NamedTuple):
     categories: Integers
 
     @classmethod
-    def of(cls, window: Window) -> Traits:
+    def of(cls, window: Window, log: Window) -> Traits:
+        """Users as the histories of `window` show them, items as the whole `log` does."""
         activity = np.log1p(window.sequences.lengths) / np.log1p(MUCH_ACTIVITY)
-        popular = np.log1p(popularity(window, POPULAR_DAYS))
-        longest = max(int(window.ages.max(initial=0)), 1)
-        known = window.items >= 0
-        first, last = np.zeros(window.item_count), np.full(window.item_count, longest)
-        np.maximum.at(first, window.items[known], window.ages[known])
-        np.minimum.at(last, window.items[known], window.ages[known])
+        popular = np.log1p(popularity(log, POPULAR_DAYS))
+        longest = max(int(log.ages.max(initial=0)), 1)
+        known = log.items >= 0
+        first, last = np.zeros(log.item_count), np.full(log.item_count, longest)
+        np.maximum.at(first, log.items[known], log.ages[known])
+        np.minimum.at(last, log.items[known], log.ages[known])
         items = [
             popular / max(popular.max(initial=0), 1),
             np.log1p(first) / np.log1p(longest),
@@ -408,7 +409,7 @@ def _examples(cut: Cut, users: Integers, names: Sequence[str]) -> _Lists:
     window, settings = cut.inputs.window, cut.inputs.settings
     allowed = np.flatnonzero(in_catalogue(window, settings.catalogue_days))
     scorers = [SOURCES[name].fit(cut.inputs)(window) for name in names]
-    traits = Traits.of(window)
+    traits = Traits.of(window, window)
     owners, items = excluded_pairs(window, settings)
     forbidden = sparse.csr_matrix(
         (np.ones(len(owners), dtype=bool), (owners, items)), shape=(len(window.sequences.users), window.item_count)
