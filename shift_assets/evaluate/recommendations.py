@@ -24,6 +24,7 @@ from shift_assets.contracts import NO_SHIFT
 from shift_assets.evaluate.experiments import USER_OUTCOMES
 from shift_assets.evaluate.off_policy import Logged, off_policy
 from shift_assets.evaluate.ranking import Estimate, interval, ndcg_at_k, ratio_estimate, recall_at_k, resamples
+from shift_assets.policies.bandits import open_kinds
 from shift_assets.policies.exploration import SOURCE as EXPLORATION
 from shift_assets.settings import OutcomeSettings
 
@@ -162,13 +163,6 @@ def _horizon(events: pa.Table, day: date, horizon_days: int) -> pa.Table:
     """The events, but returns, of the `horizon_days` after `day`."""
     last = day + timedelta(days=horizon_days)
     return events.filter((pc.field("day") > day) & (pc.field("day") <= last) & (pc.field("behavior") != "return"))
-
-
-def open_kinds(alerts: pa.Table) -> dict[str, str]:
-    """Kind of the alarm of every user with an open one; of several that of the largest magnitude."""
-    rows = alerts.select(["user_id", "alert_id", "status", "kind", "magnitude"]).to_pylist()
-    ordered = sorted(rows, key=lambda row: (row["magnitude"], row["alert_id"]))
-    return {row["user_id"]: row["kind"] for row in ordered if row["status"] != "closed"}
 
 
 def _judged(rows: pa.Table, judge: _Judge) -> dict[str, object]:

@@ -26,7 +26,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.special import betainc, betaincinv
 
-from shift_assets.policies.assignment import EXPLORING, Arm
+from shift_assets.contracts import NO_SHIFT
+from shift_assets.policies.assignment import EXPLORING, Arm, Assignment, assign
 from shift_assets.settings import ExperimentSettings
 
 Floats = npt.NDArray[np.float64]
@@ -58,6 +59,27 @@ class Evidence(NamedTuple):
     users: Floats
     won: Floats
     squared: Floats
+
+
+def deal(
+    users: Sequence[str], segment: str, day: date, *, alerts: pa.Table, outcomes: pa.Table, settings: ExperimentSettings
+) -> Assignment:
+    """The arm of every user of a segment for the lists of `day`, by the shares of the user's kind of shift.
+
+    `alerts` holds the `shift_alerts` of the day, `outcomes` the `recommendation_outcomes` of the days before (later
+    ones are ignored): the rows of all segments that may learn from each other.
+    """
+    kinds = open_kinds(alerts)
+    cells = [Cell(segment, kinds.get(user, NO_SHIFT)) for user in users]
+    shares = arm_shares(outcomes, day, sorted(set(cells)), settings)
+    return assign(users, settings.name, [shares[cell] for cell in cells])
+
+
+def open_kinds(alerts: pa.Table) -> dict[str, str]:
+    """Kind of the alarm of every user with an open one; of several that of the largest magnitude."""
+    rows = alerts.select(["user_id", "alert_id", "status", "kind", "magnitude"]).to_pylist()
+    ordered = sorted(rows, key=lambda row: (row["magnitude"], row["alert_id"]))
+    return {row["user_id"]: row["kind"] for row in ordered if row["status"] != "closed"}
 
 
 def arm_shares(

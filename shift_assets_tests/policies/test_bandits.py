@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shift_assets import contracts
-from shift_assets.policies.bandits import Cell, arm_shares, bounded, gather, linear_ucb, probability_of_best, thompson
+from shift_assets.policies.bandits import (
+    Cell,
+    arm_shares,
+    bounded,
+    deal,
+    gather,
+    linear_ucb,
+    probability_of_best,
+    thompson,
+)
 from shift_assets.settings import ExperimentSettings
 
 DAY = date(2026, 3, 1)
@@ -180,3 +189,38 @@ def test_little_evidence_is_held_to_the_overall_rate() -> None:
     lucky = outcomes({(SWITCH, "shift_adjusted"): 1.0}, users=1, days=range(1, 2))
     evidence = gather(pa.concat_tables([many, lucky]), DAY, [SWITCH], experiment())
     assert thompson(evidence)[evidence.cells.index(SWITCH)].argmax() == evidence.arms.index("unadjusted")
+
+
+def alarm(user: str, kind: str, status: str = "opened") -> dict[str, object]:
+    return {
+        "day": DAY,
+        "segment": "uk",
+        "alert_id": f"{kind}".encode().hex().rjust(32, "0"),
+        "user_id": user,
+        "status": status,
+        "kind": kind,
+        "severity": "low",
+        "magnitude": 0.5,
+        "onset_day": DAY,
+        "rising": [],
+        "falling": [],
+        "explanation": "because",
+        "detector": "e_value",
+    }
+
+
+def test_users_are_dealt_by_the_shares_of_their_kind_of_shift() -> None:
+    """Switched users go where switches were won, the others, a closed alarm among them, where calm users were."""
+    users = [f"{number:032x}" for number in range(3_000)]
+    switched, closed = set(users[:1_500]), set(users[1_500:2_000])
+    alerts = pa.Table.from_pylist(
+        [alarm(user, "switch") for user in switched] + [alarm(user, "fade", "closed") for user in closed],
+        schema=contracts.SHIFT_ALERTS.schema,
+    )
+    dealt = deal(users, "uk", DAY, alerts=alerts, outcomes=outcomes(RATES), settings=experiment())
+    names = np.array(dealt.names)
+    assert (names[:1_500] == "shift_adjusted").mean() == pytest.approx(0.9, abs=0.04)
+    assert (names[1_500:] == "unadjusted").mean() == pytest.approx(0.9, abs=0.04)
+    assert dealt.propensities[names == "exploring"] == pytest.approx(0.05, abs=0.01)
+    fixed = deal(users, "uk", DAY, alerts=alerts, outcomes=outcomes(RATES), settings=experiment("fixed"))
+    assert (np.array(fixed.names) == "shift_adjusted").mean() == pytest.approx(0.5, abs=0.04)
