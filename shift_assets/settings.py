@@ -10,7 +10,7 @@ import os
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -307,6 +307,8 @@ class TaskSettings(_Section):
     stop_gradient: tuple[Literal["category", "purchase", "churn", "shift"], ...] = Field(
         (), description="Tasks that read the encoder without teaching it"
     )
+    steps: int = Field(100, ge=0, description="Steps that the heads take alone once the encoder stands")
+    warm_steps: int = Field(20, ge=0, description="The same where yesterday's model is continued")
     horizon_days: int = Field(7, ge=1, description="Days ahead that categories and a purchase are foretold for")
     shift_active_days: int = Field(
         3, ge=1, description="Active days on each side of a splice; the first so many after it count as shifted"
@@ -354,7 +356,20 @@ class RecommendationSettings(_Section):
     blend: Literal["learned", "fixed"] = Field(
         "learned", description="learned: fitted every week to what users took next; fixed: `weights` as they stand"
     )
-    sources: tuple[SourceName, ...] = Field(get_args(SourceName), description="Candidate sources of the learned blend")
+    sources: tuple[SourceName, ...] = Field(
+        (
+            "interest_model",
+            "repeats",
+            "item_neighbours",
+            "transitions",
+            "factorisation",
+            "content",
+            "reviews",
+            "popularity",
+        ),
+        description="Candidate sources of the learned blend. Left out, as they added next to nothing: baskets (most "
+        "of the cost of a day), autoencoder (cost grows with the cube of the items), users_alike",
+    )
     candidates: int = Field(100, ge=1, description="Items that each source puts forward for a user's learned blend")
     validation_days: int = Field(7, ge=1, description="Days whose events a learned blend is fitted to foretell")
     validation_rounds: int = Field(4, ge=1, description="Such spans, one after the other, that a learned blend sees")
@@ -370,11 +385,25 @@ class RecommendationSettings(_Section):
     )
     popularity_days: int = Field(7, ge=1)
     rising_weight: float = Field(0.5, ge=0, le=1, description="Pull towards the rising interest of an alerted user")
+    diversity: float = Field(0.0, ge=0, le=1, description="How much a list avoids items alike; 0: not at all")
+    calibration: float = Field(
+        0.0, ge=0, le=1, description="How much a list keeps the user's mix of categories; 0: not"
+    )
+    fresh_places: int = Field(
+        0, ge=0, description="Places of a list, its last ones, for items new to the shop, at least"
+    )
+    fresh_days: int = Field(14, ge=1, description="Days since an item was first met that make it new")
     exclude_bought_days: int = Field(
         1, ge=0, description="Nothing bought so recently, 1: that day; 0: allow. Wholesalers do buy again within days"
     )
     exclude_returned_days: int = Field(90, ge=0, description="Nothing returned so recently; 0: allow")
     catalogue_days: int = Field(28, ge=1, description="An item not met for so many days has left the catalogue")
+
+    @model_validator(mode="after")
+    def _weighed(self) -> RecommendationSettings:
+        if self.diversity + self.calibration > 1:
+            raise ValueError("diversity and calibration are shares of one weight: together at most 1")
+        return self
 
 
 class ReactionSettings(_Section):

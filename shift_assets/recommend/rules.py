@@ -10,10 +10,11 @@ from shift_assets.settings import RecommendationSettings
 
 
 def in_catalogue(window: Window, catalogue_days: int) -> Flags:
-    """Items [item] that somebody took, and did not just return, within `catalogue_days`."""
-    met = np.zeros(window.item_count, dtype=bool)
+    """Items [item] that somebody took, and did not just return, within `catalogue_days`; and those nobody met yet."""
+    met, ever = np.zeros((2, window.item_count), dtype=bool)
+    ever[window.items] = True
     met[window.items[(window.ages < catalogue_days) & ~window.returned]] = True
-    return met
+    return met | ~ever
 
 
 def excluded_pairs(window: Window, settings: RecommendationSettings) -> tuple[Integers, Integers]:

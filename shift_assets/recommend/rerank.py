@@ -1,0 +1,121 @@
+"""The order of a list beyond its scores: not all alike, in the mix of the user's interests, with room for the new.
+
+Places are given one after the other. With relevance the discounted gain 1 / log2(1 + r) of the place r that an item
+has by its score, so that it means the same whatever the blend, the next place goes to the item of the largest
+
+    (1 - diversity - calibration) · relevance - diversity · likeness - calibration · divergence
+
+where likeness is the largest cosine to an item that has a place already (maximal marginal relevance: Carbonell &
+Goldstein, SIGIR 1998), and divergence the Kullback-Leibler divergence, in nats, of the list with the item from the
+user's shares of categories (calibration: Steck, RecSys 2018). The last places are kept for new items where the list
+has fewer of them than `fresh_places`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from shift_assets.models.ranking import best_columns
+from shift_assets.models.sequences import Integers
+from shift_assets.recommend.window import Flags, Floats, Window
+from shift_assets.settings import RecommendationSettings
+
+CONSIDERED = 100
+"""Best items by score that the places are given to."""
+SMOOTHING = 0.01
+"""Share of the user's mix in that of the list, so that a category without a place costs much but not without end."""
+
+
+def fresh_items(window: Window, fresh_days: int) -> Flags:
+    """Items [item] that nobody met before the last `fresh_days`."""
+    known = window.items >= 0
+    first = np.full(window.item_count, -1)
+    np.maximum.at(first, window.items[known], window.ages[known])
+    return np.asarray(first < fresh_days)
+
+
+def arranged(
+    scores: Floats,
+    items: Integers,
+    *,
+    vectors: Floats,
+    categories: Integers,
+    mix: Floats,
+    fresh: Flags,
+    settings: RecommendationSettings,
+) -> Integers:
+    """Columns of `scores` [user, column] in the order of the list, [user, place]; -1: no item is left.
+
+    `items` [column] are the items scored, those of score 0 in no list; the rest is as for `reranked`.
+    """
+    best, values = best_columns(scores, CONSIDERED)
+    chosen = reranked(
+        np.where(values > 0, items[best], -1),
+        vectors=vectors,
+        categories=categories,
+        mix=mix,
+        fresh=fresh,
+        settings=settings,
+    )
+    return np.where(chosen >= 0, np.take_along_axis(best, np.maximum(chosen, 0), axis=1), -1)
+
+
+def reranked(
+    items: Integers,
+    *,
+    vectors: Floats,
+    categories: Integers,
+    mix: Floats,
+    fresh: Flags,
+    settings: RecommendationSettings,
+) -> Integers:
+    """Places in `items` of the `settings.k` items of each list, in their order, [user, place]; -1: no item is left.
+
+    `items` [user, candidate] are the best by score, best first, -1 where there is none. `vectors` [item, dimension] are
+    of unit length or zero; `categories` [item] index the columns of `mix` [user, category], the user's shares of
+    interest; `fresh` [item] marks the new.
+    """
+    users, width = items.shape
+    there = items >= 0
+    relevance = 1 / np.log2(np.arange(2, width + 2))
+    own, category, new = vectors[items], categories[items], fresh[items] & there
+    chosen = np.full((users, settings.k), -1)
+    likeness = np.zeros(items.shape)
+    counts = np.zeros(mix.shape)
+    free, row = there.copy(), np.arange(users)
+    n_fresh = np.zeros(users, dtype=np.int64)
+    for place in range(min(settings.k, width)):
+        value = (1 - settings.diversity - settings.calibration) * np.broadcast_to(relevance, items.shape)
+        if settings.diversity:
+            value = value - settings.diversity * likeness
+        if settings.calibration:
+            value = value - settings.calibration * _divergence(mix, counts, place, category)
+        wanted = settings.fresh_places - n_fresh >= settings.k - place
+        only_new = wanted[:, None] & (new & free).any(axis=1, keepdims=True)
+        best = np.where(free & (new | ~only_new), value, -np.inf).argmax(axis=1)
+        given = free[row, best]
+        chosen[given, place] = best[given]
+        free[row, best] = False
+        n_fresh += given & new[row, best]
+        counts[row[given], category[given, best[given]]] += 1
+        if settings.diversity:
+            likeness = np.maximum(likeness, np.einsum("ucd,ud->uc", own, own[row, best]))
+    return chosen
+
+
+def _divergence(
+    mix: Floats, counts: npt.NDArray[np.float64], places: int, category: Integers
+) -> npt.NDArray[np.float64]:
+    """Divergence [user, candidate] of the list of `places` items, `counts[user, category]`, with the candidate added.
+
+    Only the candidate's own category differs from a list in which nothing is added but the length.
+    """
+    shown = (1 - SMOOTHING) * counts / (places + 1) + SMOOTHING * mix
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(mix > 0, mix * np.log(mix / shown), 0.0)
+    row = np.arange(len(mix))[:, None]
+    share = mix[row, category]
+    added = shown[row, category] + (1 - SMOOTHING) / (places + 1)
+    own = np.where(share > 0, share * np.log(np.where(share > 0, share, 1) / added), 0.0)
+    return np.asarray(terms.sum(axis=1)[:, None] - terms[row, category] + own, dtype=np.float64)
