@@ -217,14 +217,14 @@ class Blend:
     `judged` tells, for each that could have been chosen, how well it foretold the users held out, `users` in number.
     """
 
-    sources: tuple[str, ...]
+    sources: tuple[SourceName, ...]
     weights: tuple[float, ...]
     candidates: int
     chosen: str
     users: int
     judged: Mapping[str, Quality]
 
-    def score(self, scores: Mapping[str, Floats], traits: Traits, users: Integers, items: Integers) -> Ranked:
+    def score(self, scores: Mapping[SourceName, Floats], traits: Traits, users: Integers, items: Integers) -> Ranked:
         """What the blend makes of `scores[source][user, item]`; a source that is absent puts nothing forward.
 
         `users` and `items` are the rows and columns of the scores as places in the window of the traits. What must not
@@ -404,7 +404,7 @@ def _drawn(cuts: Sequence[Cut], seed: int) -> list[tuple[Cut, Integers]]:
     return [(cut, part[drawn[number == place]]) for place, (cut, part) in enumerate(zip(cuts, users, strict=True))]
 
 
-def _examples(cut: Cut, users: Integers, names: Sequence[str]) -> _Lists:
+def _examples(cut: Cut, users: Integers, names: Sequence[SourceName]) -> _Lists:
     """The candidates of `users` as of the cut's day."""
     window, settings = cut.inputs.window, cut.inputs.settings
     allowed = np.flatnonzero(in_catalogue(window, settings.catalogue_days))

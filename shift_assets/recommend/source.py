@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shift_assets.models.sequences import Integers
 from shift_assets.recommend.window import Floats, Window
-from shift_assets.settings import RecommendationSettings
+from shift_assets.settings import RecommendationSettings, SourceName
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -49,7 +49,7 @@ class Source(NamedTuple):
     signals where there are none.
     """
 
-    name: str
+    name: SourceName
     fit: Callable[[Inputs], Fitted]
     needs_model: bool = False
     needs: tuple[Literal["content", "signals"], ...] = ()

@@ -14,8 +14,9 @@ from shift_assets.recommend.reviews import REVIEWS
 from shift_assets.recommend.source import Source
 from shift_assets.recommend.transitions import TRANSITIONS
 from shift_assets.recommend.users_alike import USERS_ALIKE
+from shift_assets.settings import SourceName
 
-SOURCES: dict[str, Source] = {
+SOURCES: dict[SourceName, Source] = {
     source.name: source
     for source in (
         INTEREST_MODEL,
