@@ -120,10 +120,17 @@ class Traits(NamedTuple):
     def features(self, users: Integers, items: Integers) -> Floats:
         """The traits [pair, trait] of pairs of user and item; the second half is the first times the activity."""
         columns = [*self.items[items].T]
-        columns += [np.asarray(share[users, self.categories[items]]).ravel() for share in self.shares]
-        columns += [np.asarray(done[users, items]).ravel() for done in self.own]
+        columns += [_at(share, users, self.categories[items]) for share in self.shares]
+        columns += [_at(done, users, items) for done in self.own]
         plain = np.stack(columns, axis=1)
         return np.concatenate([plain, plain * self.activity[users][:, None]], axis=1).astype(np.float32)
+
+
+def _at(matrix: sparse.csr_matrix, rows: Integers, columns: Integers) -> Floats:
+    """Values of the matrix at pairs of row and column."""
+    if not len(rows):  # scipy gives a matrix for no pairs
+        return np.zeros(0, dtype=np.float32)
+    return np.asarray(matrix[rows, columns], dtype=np.float32).ravel()
 
 
 def _shares(taken: sparse.csr_matrix, categories: Integers) -> sparse.csr_matrix:
@@ -420,7 +427,7 @@ def _examples(cut: Cut, users: Integers, names: Sequence[SourceName]) -> _Lists:
         pairs = candidate_pairs(
             [scorer(block)[:, allowed] * open_to for scorer in scorers], traits, block, allowed, settings.candidates
         )
-        taken = np.asarray(cut.taken[block[pairs.rows], allowed[pairs.columns]]).ravel() > 0
+        taken = _at(cut.taken, block[pairs.rows], allowed[pairs.columns]) > 0
         people = np.array([window.sequences.users[user] for user in block], dtype=np.str_)
         parts.append(_Lists(pairs.rows, pairs.features, taken, cut.relevant[block], people))
     return _Lists.of(parts)
