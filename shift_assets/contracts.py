@@ -591,6 +591,44 @@ RECOMMENDATIONS = Table(
     ),
 )
 
+_GAIN = Column("gain", _FLOAT, "Share that the category gained in the user's alarm; null without one", nullable=True)
+_CAUSE = Column("alert_id", _STRING, "Open alarm of the user in which the category rose, if any", nullable=True)
+_SUGGESTED = Column(
+    "items", pa.list_(_STRING), "Up to five items to show, best first: the user's own listed ones, else the segment's"
+)
+
+CAMPAIGN_AUDIENCES = Table(
+    "campaign_audiences",
+    grain="one user to be addressed about one category that rose in an alarm of the segment",
+    key=("day", "user_id", "category"),
+    consumer="mail and push campaigns",
+    own_columns=(
+        _USER,
+        _CATEGORY,
+        Column("place", _INT, "Place of the user in the category's audience, 1 is best", minimum=1),
+        share("score", "Share of the user's interest that the category is expected to have"),
+        _GAIN,
+        _CAUSE,
+        _SUGGESTED,
+    ),
+)
+
+AD_SLOTS = Table(
+    "ad_slots",
+    grain="one advertising slot of one user",
+    key=("day", "user_id", "slot"),
+    consumer="advertising on the shop's pages and elsewhere",
+    own_columns=(
+        _USER,
+        Column("slot", _INT, "Which slot, 1 is the most promising", minimum=1),
+        _CATEGORY,
+        share("score", "Share of the user's interest that the category is expected to have"),
+        _GAIN,
+        _CAUSE,
+        _SUGGESTED,
+    ),
+)
+
 ALERT_OUTCOMES = Table(
     "alert_outcomes",
     grain="one alarm, judged on the day that completed its horizon: it had opened on `day - horizon_days`",
@@ -848,6 +886,8 @@ TABLES: dict[str, Table] = {
         ALARM_CLUSTERS,
         INTEREST_MOVES,
         RECOMMENDATIONS,
+        CAMPAIGN_AUDIENCES,
+        AD_SLOTS,
         ALERT_OUTCOMES,
         CHURN_CALIBRATION,
         DETECTOR_SELF_CHECK,

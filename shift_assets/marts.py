@@ -31,6 +31,8 @@ BASE_COLUMNS: dict[str, tuple[str, ...]] = {
         contracts.ALARM_CLUSTERS,
         contracts.INTEREST_MOVES,
         contracts.RECOMMENDATIONS,
+        contracts.CAMPAIGN_AUDIENCES,
+        contracts.AD_SLOTS,
         contracts.MODEL_PREDICTIONS,
         contracts.ALERT_OUTCOMES,
         contracts.RECOMMENDATION_OUTCOMES,
@@ -44,7 +46,9 @@ BASE_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Lake tables that the warehouse holds, with the columns that marts or BI read."""
 
-RECENT_TABLES = frozenset({"recommendations", "model_predictions", "user_features", "item_features"})
+RECENT_TABLES = frozenset(
+    {"recommendations", "campaign_audiences", "ad_slots", "model_predictions", "user_features", "item_features"}
+)
 RECENT_DAYS = 35
 """Days of RECENT_TABLES that the warehouse holds: they have a row per user or item and day whether or not anything
 happened, and would soon be most of every published file. Their history is in the lake."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from shift_assets.assets.campaigns import campaign_assets
 from shift_assets.assets.churn import churn_assets
 from shift_assets.assets.forecasts import forecast_assets
 from shift_assets.assets.intake import CATEGORY_MODEL, CLEAN, REJECTED, intake_assets
@@ -33,6 +34,7 @@ def all_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         *self_check_assets(platform),
         *model_assets(platform),
         *recommendation_assets(platform),
+        *campaign_assets(platform),
         *outcome_assets(platform),
         *churn_assets(platform),
         *serving_assets(platform),

@@ -47,6 +47,8 @@ ACTIVATION_FILE = BiFile(
         ("base", contracts.SEGMENT_EVENTS),
         ("base", contracts.ALARM_CLUSTERS),
         ("base", contracts.INTEREST_MOVES),
+        ("base", contracts.CAMPAIGN_AUDIENCES),
+        ("base", contracts.AD_SLOTS),
         ("base", contracts.RECOMMENDATION_OUTCOMES),
         ("base", contracts.EXPERIMENT_REPORT),
     ),
