@@ -256,6 +256,9 @@ class ModelSettings(_Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Numbers in the large products of training; auto: bfloat16 where the processor has it"
     )
+    architecture: Literal["transformer", "gru", "lstm", "autoencoder"] = Field(
+        "transformer", description="What reads a history; autoencoder: the mean of its events, some left out"
+    )
     dimensions: int = Field(48, ge=4)
     layers: int = Field(1, ge=1, le=8)
     heads: int = Field(2, ge=1)
@@ -416,6 +419,7 @@ class ReactionSettings(_Section):
         description="Nats held against a shift: they are rarer than in the histories that teach, half of them",
     )
     half_life_days: float = Field(30, gt=0, description="Days from a shift's start after which the weight is half")
+    newest_events: int = Field(10, ge=1, description="Events that the policy recency_reweighted looks back to")
 
 
 class OutcomeSettings(_Section):
@@ -435,7 +439,7 @@ class ExperimentSettings(_Section):
 
     name: str = Field("lists", min_length=1, description="Another name deals the users out anew")
     shares: dict[str, float] = Field(
-        default={"unadjusted": 0.1, "recency_reweighted": 0.1, "shift_adjusted": 0.7, "exploring": 0.1},
+        default={"unadjusted": 0.1, "recency_reweighted": 0.05, "shift_adjusted": 0.8, "exploring": 0.05},
         min_length=1,
         description="Share of the users of each arm, where learning is fixed; they sum to 1",
     )

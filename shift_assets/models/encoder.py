@@ -1,7 +1,8 @@
-"""A compact causal transformer over users' events, and the item table that its vectors are compared with.
+"""A compact causal encoder of users' events, and the item table that its vectors are compared with.
 
 Pre-norm blocks (Xiong et al. 2020, arXiv 2002.04745) over the sum of item, category, behaviour, time-gap and
-position embeddings; the item embedding is also the output (SASRec, Kang & McAuley 2018, arXiv 1808.09781).
+position embeddings; the item embedding is also the output (SASRec, Kang & McAuley 2018, arXiv 1808.09781). Other
+architectures put recurrent layers, or a mean, in the place of the transformer's blocks.
 
 Sequences are packed: a batch is one row of tokens without padding. Everything but attention works token by token;
 attention works on runs of neighbouring chunks of like length.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ RUN_COST = 100.0
 """What one more run of attention costs, in tokens attended (measured on a CPU, forward and backward)."""
 QUADRATIC_LENGTH = 60.0
 """Length at which the part of attention that grows with the square costs as much as the linear part."""
+Architecture = Literal["transformer", "gru", "lstm", "autoencoder"]
+
 CONTEXT_START = 0.1
 """Length of category, behaviour, gap and position vectors at the start, beside an item's vector of 1."""
 
@@ -46,6 +49,7 @@ class Shape(NamedTuple):
     attribute_entries: int = 0
     content: int = 0
     item_dropout: float = 0.0
+    architecture: Architecture = "transformer"
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,71 @@ class _Block(nn.Module):
         return mixed_in
 
 
+class _Recurrence(nn.Module):
+    """A recurrent layer over every chunk, added to its normalised input (GRU4Rec, Hidasi et al. 2016, 1511.06939)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width = shape.dimensions
+        self.norm = nn.LayerNorm(width)
+        self.cells = (nn.GRU if shape.architecture == "gru" else nn.LSTM)(width, width)
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(shape.dropout)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, states: Tensor, batch: Batch) -> Tensor:
+        lengths = batch.bounds.diff()
+        # A packed sequence of torch is in the order of positions, its chunks from the longest to the shortest.
+        rank = torch.empty_like(lengths)
+        rank[torch.argsort(lengths, descending=True, stable=True)] = torch.arange(
+            len(lengths), dtype=rank.dtype, device=rank.device
+        )
+        order = torch.argsort(batch.positions * len(lengths) + torch.repeat_interleave(rank, lengths))
+        alive = torch.bincount(batch.positions).cpu()
+        read, _ = self.cells(nn.utils.rnn.PackedSequence(self.norm(states)[order], alive))
+        mixed = torch.empty_like(read.data).index_copy(0, order, read.data)
+        added: Tensor = states + self.dropout(self.out(mixed))
+        return added
+
+
+class _Average(nn.Module):
+    """The mean of a chunk's events so far through a hidden layer, some events left out in training.
+
+    A denoising autoencoder of histories (Mult-DAE, Liang et al. 2018, arXiv 1802.05814) whose item weights are the
+    item table: blind to order but for the positions.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width = shape.dimensions
+        self.share_left_out = shape.dropout
+        self.norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, 2 * width)
+        self.narrow = nn.Linear(2 * width, width)
+        nn.init.zeros_(self.narrow.weight)
+
+    def forward(self, states: Tensor, batch: Batch) -> Tensor:
+        kept = torch.ones(len(states), 1, device=states.device)
+        if self.training and self.share_left_out:
+            kept = (torch.rand_like(kept) >= self.share_left_out).to(kept.dtype)
+        sums = torch.cat([states * kept, kept], dim=1).double().cumsum(0)
+        first = torch.arange(len(states), device=states.device) - batch.positions
+        before = torch.cat([sums.new_zeros(1, sums.shape[1]), sums])[first]
+        held = (sums - before).to(states.dtype)
+        mean = held[:, :-1] / held[:, -1:].clamp(min=1)
+        widened = torch.tanh(self.widen(self.norm(mean)))
+        averaged: Tensor = mean + self.narrow(widened)
+        return averaged
+
+
+BLOCKS: dict[Architecture, type[nn.Module]] = {
+    "transformer": _Block,
+    "gru": _Recurrence,
+    "lstm": _Recurrence,
+    "autoencoder": _Average,
+}
+
+
 class CausalEncoder(nn.Module):
     """Events of users to one vector per event; the vector times an item's row of the item table is its logit.
 
@@ -250,7 +319,7 @@ class CausalEncoder(nn.Module):
             self.register_buffer("content_vectors", torch.zeros(shape.items + 1, shape.content))
         self.item_bias = nn.Parameter(torch.zeros(shape.items + 1))
         self.dropout = nn.Dropout(shape.dropout)
-        self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
+        self.blocks = nn.ModuleList(BLOCKS[shape.architecture](shape) for _ in range(shape.layers))
         self.out_norm = nn.LayerNorm(width)
         nn.init.normal_(self.item.weight, std=1 / math.sqrt(width))
         for table in (self.category, self.behavior, self.gap, self.position):

@@ -400,6 +400,7 @@ def _shape(
         attribute_entries=len(attributes.codes) if attributes is not None else 0,
         content=attributes.content.shape[1] if attributes is not None else 0,
         item_dropout=settings.item_dropout,
+        architecture=settings.architecture,
     )
 
 

@@ -159,14 +159,18 @@ def test_chunks_and_all_at_once_are_one_loss() -> None:
     assert [point.loss for point in curves[0]] == pytest.approx([point.loss for point in curves[1]], rel=1e-4)
 
 
-@pytest.mark.parametrize("item_start", ["random", "transitions"])
-def test_the_next_event_is_learned_on_a_planted_sequence(item_start: str) -> None:
+@pytest.mark.parametrize(
+    ("item_start", "architecture"),
+    [("random", "transformer"), ("transitions", "transformer"), ("random", "gru"), ("random", "lstm")],
+)
+def test_the_next_event_is_learned_on_a_planted_sequence(item_start: str, architecture: str) -> None:
     """Where the last item alone tells the next one, it comes first after a few passes over the log."""
     settings = ModelSettings.model_validate(
         {
             "device": "cpu",
             "objective": "next_event",
             "item_start": item_start,
+            "architecture": architecture,
             "dimensions": 32,
             "dropout": 0.0,
             "batch_size": 16,
@@ -184,6 +188,28 @@ def test_the_next_event_is_learned_on_a_planted_sequence(item_start: str) -> Non
     assert not fitted.model.network.shape.repeats
     best, _ = score(fitted.model, histories, 1, masked=True)
     assert np.mean(best[:, 0] + 1 == last) > 0.8
+
+
+def test_the_autoencoder_learns_tastes() -> None:
+    """Where users keep to a group of items and order says nothing, the mean of a history tells the group."""
+    random = np.random.default_rng(0)
+    rows = [
+        (number, f"user {user}", f"g{user % 4}-{random.integers(6):02d}", "view")
+        for number in range(10)
+        for user in range(60)
+    ]
+    events = clean_events(rows)
+    vocabulary = Vocabulary.of(events)
+    sequences = pack(events, vocabulary)
+    settings = QUICK.model_copy(
+        update={"objective": "next_event", "architecture": "autoencoder", "maximum_epochs": 25, "learning_rate": 5e-3}
+    )
+    histories = sequences.until(day_number(day(9)))
+    last = sequences.items[sequences.offsets[1:] - 1]
+    fitted = fit(histories, vocabulary, Validation(histories, np.arange(60), last), settings, seed=1)
+    best, _ = score(fitted.model, histories, 4)
+    group = np.array([int(name[1]) for name in vocabulary.items])
+    assert np.mean(group[best] == group[last - 1][:, None]) > 0.9
 
 
 def test_an_item_that_nobody_took_is_found_by_its_attributes() -> None:
