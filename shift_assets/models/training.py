@@ -8,10 +8,12 @@ them, nor did yesterday's weights, from which they start.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from itertools import islice
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -23,6 +25,7 @@ import torch
 from torch import nn
 
 from shift_assets.days import day_number
+from shift_assets.models.checkpoints import Progress, load_checkpoint, save_checkpoint
 from shift_assets.models.encoder import CausalEncoder, ItemAttributes, Shape
 from shift_assets.models.examples import Example, Examples, Points, Validation
 from shift_assets.models.initial import transition_vectors
@@ -156,6 +159,7 @@ def fit(
     start: InterestModel | None = None,
     attributes: ItemAttributes | None = None,
     tasks: TaskPlan | None = None,
+    checkpoint: Path | None = None,
     tell: Callable[[CurvePoint], None] | None = None,
 ) -> Fitted:
     """A model trained on all of `learnable`, stopped early by `validation`, whose histories it may share.
@@ -163,16 +167,20 @@ def fit(
     `learnable` and `validation` are in the codes of `vocabulary`. `start`: a model to continue where its shape is
     this one's; rows of known items and categories are kept, new items start at the mean of their category.
     `attributes`: what is known of the items, so that one that nobody took has a vector too. `tasks`: what else is
-    learned beside the next item, which alone decides when to stop. `tell` is called with every look at the
-    validation. The process's random state, threads and determinism are left as they were; the same arguments give
-    the same weights, bit by bit, on one machine's CPU.
+    learned beside the next item, which alone decides when to stop. `checkpoint`: a file where the state is kept at
+    every look, from which a training of the same arguments goes on after it was killed; deleted at the end. `tell` is
+    called with every look at the validation. The process's random state, threads and determinism are left as they
+    were; the same arguments give the same weights, bit by bit, on one machine's CPU.
 
-    Raises ValueError where `learnable` holds no point to learn from.
+    Raises ValueError where `learnable` holds no point to learn from, or where a checkpoint is asked for with `tasks`,
+    whose state it would not hold; CheckpointError where the checkpoint is of another training.
     """
     began = process_time()
     points = Points.of(learnable, settings)
     if not len(points.events):
         raise ValueError("nothing to learn from: no user has an event that another one follows")
+    if checkpoint is not None and tasks is not None:
+        raise ValueError("a training of tasks keeps no checkpoint: leave out one of the two")
     with _reproducible(seed, settings.threads):
         shape = _shape(vocabulary, settings, attributes, repeats=settings.repeats and not validation.masked)
         network = CausalEncoder(shape)
@@ -191,12 +199,15 @@ def fit(
             earlier = start if warm else None
             teaching = TaskTraining(learnable, vocabulary, tasks, network=network, seed=seed, start=earlier)
         loop = _Loop(model, points, validation, teaching, tell)
-        loop.run(settings, seed, warm)
+        kept = None if checkpoint is None else (checkpoint, _fingerprint(learnable, validation, settings, seed, start))
+        loop.run(settings, seed, warm, kept)
+        if checkpoint is not None:
+            checkpoint.unlink()
         network.to("cpu").eval()
         if attributes is not None:
             _stand_by_attributes(network, learnable)
     taken = process_time() - began
-    return Fitted(InterestModel(network, vocabulary), tuple(loop.curve), loop.best_step, warm, taken, teaching)
+    return Fitted(InterestModel(network, vocabulary), loop.curve, loop.progress.best_step, warm, taken, teaching)
 
 
 class _Loop:
@@ -212,12 +223,11 @@ class _Loop:
     ) -> None:
         self.model, self.points, self.validation, self.tasks, self.tell = model, points, validation, tasks, tell
         self._learning = nn.ModuleList([model.network] + ([tasks.heads] if tasks else []))
-        self.curve: list[CurvePoint] = []
-        self.best_step = 0
+        self.progress = Progress()
         self._best: dict[str, torch.Tensor] = {}
-        self._best_ndcg = -1.0
 
-    def run(self, settings: ModelSettings, seed: int, warm: bool) -> None:
+    def run(self, settings: ModelSettings, seed: int, warm: bool, kept: tuple[Path, str] | None) -> None:
+        """`kept`: the checkpoint's file, and what says that it is of this training."""
         network = self.model.network
         examples = Examples(
             self.points, network.shape.items, settings, repeats=network.shape.repeats, newest_first=warm
@@ -229,42 +239,64 @@ class _Loop:
             heads_rate = self.tasks.settings.learning_rate * rate / settings.learning_rate
             groups.append({"params": list(self.tasks.heads.parameters()), "lr": heads_rate})
         optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 1.1 - step / steps))
+        rates = [group["lr"] for group in optimiser.param_groups]
         half = _half(settings, network.device)
         losses: list[torch.Tensor] = []
-        looks_without_gain = 0
-        if warm:
+        if kept is not None and kept[0].exists():
+            self.progress, self._best = load_checkpoint(*kept, learning=self._learning, optimiser=optimiser)
+        elif warm:
             self._look(0, losses)
-        for step, example in enumerate(examples.steps(np.random.default_rng(seed)), start=1):
+        done = self.progress.step
+        drawn = examples.steps(np.random.default_rng(seed))
+        for step, example in enumerate(islice(drawn, done, None), start=done + 1):
             self._learning.train()
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * min(1.0, 1.1 - (step - 1) / steps)
             loss = step_loss(network, example, settings, half=half)
             optimiser.zero_grad(set_to_none=True)
             (loss if self.tasks is None else loss + self.tasks.loss(network)).backward()
             for group in groups:
                 torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
             optimiser.step()
-            schedule.step()
             losses.append(loss.detach())
             if step % look_every == 0 or step == steps:
-                looks_without_gain = 0 if self._look(step, losses) else looks_without_gain + 1
+                self._look(step, losses)
                 losses.clear()
-            if step == steps or looks_without_gain > settings.patience:
+                if kept is not None:
+                    path, fingerprint = kept
+                    save_checkpoint(
+                        path,
+                        self.progress,
+                        fingerprint,
+                        learning=self._learning,
+                        optimiser=optimiser,
+                        best=self._best,
+                    )
+            if step == steps or self.progress.looks_without_gain > settings.patience:
                 break
         self._learning.load_state_dict(self._best)
 
-    def _look(self, step: int, losses: list[torch.Tensor]) -> bool:
-        """Judge the weights on the validation; whether they are the best so far."""
+    @property
+    def curve(self) -> tuple[CurvePoint, ...]:
+        """The looks so far."""
+        return tuple(CurvePoint(*look) for look in self.progress.curve)
+
+    def _look(self, step: int, losses: list[torch.Tensor]) -> None:
+        """Judge the weights on the validation, and keep them if they are the best so far."""
         ndcg, recall = _judge(self.model, self.validation)
         loss = float(torch.stack(losses).mean()) if losses else None
-        self.curve.append(CurvePoint(step, loss, ndcg, recall))
+        progress = self.progress
+        progress.step = step
+        progress.curve.append((step, loss, ndcg, recall))
         if self.tell is not None:
             self.tell(self.curve[-1])
         # Without validation users there is nothing to stop by: the last weights stand.
-        if ndcg is not None and ndcg <= self._best_ndcg:
-            return False
-        self._best_ndcg, self.best_step = ndcg if ndcg is not None else -1.0, step
+        if ndcg is not None and ndcg <= progress.best_ndcg:
+            progress.looks_without_gain += step > 0
+            return
+        progress.best_ndcg, progress.best_step = ndcg if ndcg is not None else -1.0, step
+        progress.looks_without_gain = 0
         self._best = copy.deepcopy(self._learning.state_dict())
-        return True
 
 
 def step_loss(network: CausalEncoder, example: Example, settings: ModelSettings, *, half: bool) -> torch.Tensor:
@@ -373,6 +405,21 @@ def _place_items(network: CausalEncoder, learnable: Sequences, seed: int) -> Non
     known = vectors.abs().sum(dim=1) > 0
     with torch.no_grad():
         network.item.weight[known] = vectors[known]
+
+
+def _fingerprint(
+    learnable: Sequences,
+    validation: Validation,
+    settings: ModelSettings,
+    seed: int,
+    start: InterestModel | None,
+) -> str:
+    """What a checkpoint has to agree with: the same here, the same weights at the end."""
+    version = start.version if start is not None else None
+    digest = hashlib.sha256(f"{settings.model_dump_json()} {seed} {version} {validation.masked}".encode())
+    for array in (learnable.offsets, learnable.items, learnable.days, validation.owners, validation.items):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _stand_by_attributes(network: CausalEncoder, learnable: Sequences) -> None:
