@@ -45,14 +45,15 @@ class Window:
         """`events` (clean_events columns, any order, any days) of the `look_back_days` that end on `day`.
 
         Listed are the users active within `active_within_days`. `new_items` (item_id, category): items that may be
-        proposed though nobody has met them.
+        proposed though nobody has met them; those without a category are left out.
         """
         first = day - timedelta(days=settings.look_back_days - 1)
         inside = events.filter(pc.and_(pc.greater_equal(events["day"], first), pc.less_equal(events["day"], day)))
         named = inside.select(["item_id", "category"])
         if new_items is not None:
             unmet = pc.invert(pc.is_in(new_items["item_id"], value_set=pc.unique(inside["item_id"])))
-            named = pa.concat_tables([named, new_items.select(["item_id", "category"]).filter(unmet)])
+            added = new_items.filter(pc.and_(unmet, pc.is_valid(new_items["category"])))
+            named = pa.concat_tables([named, added.select(["item_id", "category"]).cast(named.schema)])
         vocabulary = Vocabulary.of(named)
         sequences = pack(inside, vocabulary)
         last_day = sequences.days[sequences.offsets[1:] - 1]
