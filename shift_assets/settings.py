@@ -310,8 +310,8 @@ class TaskSettings(_Section):
     stop_gradient: tuple[Literal["category", "purchase", "churn", "shift"], ...] = Field(
         (), description="Tasks that read the encoder without teaching it"
     )
-    steps: int = Field(100, ge=0, description="Steps that the heads take alone once the encoder stands")
-    warm_steps: int = Field(20, ge=0, description="The same where yesterday's model is continued")
+    steps: int = Field(30, ge=0, description="Steps that the heads take alone once the encoder stands")
+    warm_steps: int = Field(10, ge=0, description="The same where yesterday's model is continued")
     horizon_days: int = Field(7, ge=1, description="Days ahead that categories and a purchase are foretold for")
     shift_active_days: int = Field(
         3, ge=1, description="Active days on each side of a splice; the first so many after it count as shifted"

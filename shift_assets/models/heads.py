@@ -19,13 +19,21 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shift_assets.models.encoder import CausalEncoder
 from shift_assets.models.labels import CHURN_WEEKS, Labels
 from shift_assets.models.moments import FEATURES, Flags
-from shift_assets.models.sequences import TAKEN_FEATURES
+from shift_assets.models.sequences import Vocabulary
 
 Task = Literal["category", "purchase", "churn", "shift"]
 TASKS: tuple[Task, ...] = ("category", "purchase", "churn", "shift")
 HIDDEN = 32
+DROPOUT = 0.5
+PRIOR_EVENTS = 5.0
+"""Events that the share among all users counts as, beside a user's own."""
+LEAST_SCALE = 0.1
+"""Deviation that a plain number is thought to have at least: early in a log many are the same for everybody."""
+FARTHEST = 3.0
+"""Standard deviations from the mean beyond which a plain number says no more."""
 LOG_VARIANCE_BOUND = 3.0
 LEAST_ODDS = 1e-4
 """Prior probabilities are kept this far from 0 and 1: a head starts from their logit."""
@@ -44,62 +52,74 @@ class Foretold(NamedTuple):
 
 
 class TakenCategories(NamedTuple):
-    """Categories that users took before, one entry per look and category; features as in `TakenBefore`."""
+    """Categories (codes less 1) that users took before, one entry per look and category.
+
+    How often, and how often with every time halved per RECENT_DAYS since.
+    """
 
     looks: Tensor
     categories: Tensor
-    features: Tensor
+    times: Tensor
+    recent: Tensor
 
 
 class Heads(nn.Module):
-    """A small network per task over the encoder's vector and the plain numbers of a look.
+    """Small networks over the encoder's vector and the plain numbers of a look.
 
-    The categories that a user took before are raised by gates, as items are in the encoder.
+    A category's logit is that of its share among all users, raised by what the user took before, as a Dirichlet prior
+    of that share would be, and by how well the vector fits the mean row of the category's items. Three weights are
+    learned for that: the encoder's vectors know the days after the looks that it learned from, and more weights
+    trusted them too far.
     """
 
     mean: Tensor
     scale: Tensor
+    category_prior: Tensor
     log_variances: Tensor
 
     def __init__(self, dimensions: int, categories: int) -> None:
         super().__init__()
         self.dimensions, self.categories = dimensions, categories
         width = dimensions + FEATURES
-        self.category = nn.Linear(width, categories)
-        self.category_gates = nn.Linear(width, TAKEN_FEATURES)
+        self.category = nn.Parameter(torch.zeros(3))
         self.purchase, self.churn, self.shift = (_Small(width, out) for out in (1, CHURN_WEEKS, 1))
+        self.dropout = nn.Dropout(DROPOUT)
         self.log_variances = nn.Parameter(torch.zeros(len(TASKS)))
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("scale", torch.ones(FEATURES))
-        for last in (self.category, self.category_gates):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.register_buffer("category_prior", torch.ones(categories))
 
-    def forward(self, vectors: Tensor, features: Tensor, taken: TakenCategories, detached: frozenset[Task]) -> Foretold:
-        """Logits from vectors [look, dimension] and numbers [look, FEATURES]; `taken` are category codes less 1.
+    def forward(self, vectors: Tensor, features: Tensor, taken: TakenCategories, category_rows: Tensor) -> Foretold:
+        """Logits from vectors [look, dimension] and numbers [look, FEATURES].
 
-        The tasks in `detached` learn from the encoder without teaching it.
+        `category_rows` [category, dimension] are the mean rows of the categories' items.
         """
-        plain = (features - self.mean) / self.scale
-        attached, alone = torch.cat([vectors, plain], dim=1), torch.cat([vectors.detach(), plain], dim=1)
-        of: dict[Task, Tensor] = {task: alone if task in detached else attached for task in TASKS}
-        category = self.category(of["category"])
-        raised = (self.category_gates(of["category"])[taken.looks] * taken.features).sum(-1)
-        return Foretold(
-            category.index_put((taken.looks, taken.categories), raised, accumulate=True),
-            self.purchase(of["purchase"])[:, 0],
-            self.churn(of["churn"]),
-            self.shift(of["shift"])[:, 0],
-        )
+        plain = ((features - self.mean) / self.scale).clamp(-FARTHEST, FARTHEST)
+        seen = torch.cat([self.dropout(vectors), plain], dim=1)
+        in_all, in_recent, in_fit = self.category
+        category = self.category_prior.log() + in_fit * functional.linear(vectors, category_rows)
+        weight = PRIOR_EVENTS * self.category_prior[taken.categories]
+        raised = in_all * torch.log1p(taken.times / weight) + in_recent * torch.log1p(taken.recent / weight)
+        category = category.index_put((taken.looks, taken.categories), raised, accumulate=True)
+        return Foretold(category, self.purchase(seen)[:, 0], self.churn(seen), self.shift(seen)[:, 0])
 
     def start_from(self, priors: Priors, mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]) -> None:
         """Say at first what one would say without looking; read features less `mean`, in units of `scale`."""
         with torch.no_grad():
             self.mean.copy_(torch.from_numpy(mean))
-            self.scale.copy_(torch.from_numpy(np.where(scale > 0, scale, 1)))
-            self.category.bias.copy_(torch.from_numpy(np.log(priors.category)))
+            self.scale.copy_(torch.from_numpy(np.maximum(scale, LEAST_SCALE)))
+            self.category_prior.copy_(torch.from_numpy(priors.category))
             for head, prior in ((self.purchase, priors.purchase), (self.churn, priors.churn), (self.shift, 0.5)):
                 head.last.bias.copy_(torch.from_numpy(np.atleast_1d(_logit(np.asarray(prior)))))
+
+
+def category_rows(network: CausalEncoder, vocabulary: Vocabulary) -> Tensor:
+    """Mean row [category, dimension] of the item table over the items of each category; zeros where it has none."""
+    rows = network.item_rows()[1:]
+    categories = torch.from_numpy(vocabulary.item_categories[1:]).to(rows.device)
+    sums = torch.zeros((len(vocabulary.categories) + 1, rows.shape[1]), device=rows.device)
+    counts = torch.bincount(categories, minlength=len(sums)).clamp(min=1)
+    return (sums.index_add(0, categories, rows) / counts[:, None])[1:]
 
 
 class _Small(nn.Module):
@@ -128,7 +148,8 @@ class Priors:
     entropies: dict[Task, float]
 
     @classmethod
-    def of(cls, labels: Labels, categories: int) -> Priors:
+    def of(cls, labels: Labels, categories: int, *, spliced: bool) -> Priors:
+        """From the labels that teach; `spliced`: there are splices too."""
         mass = np.bincount(labels.categories - 1, weights=labels.shares, minlength=categories) + LEAST_ODDS
         shares: Numbers = np.divide(mass, mass.sum(), dtype=np.float64)
         known = labels.purchase[labels.purchase_known]
@@ -139,7 +160,7 @@ class Priors:
             "category": float(-(shares * np.log(shares)).sum()) if len(labels.looks) else 0.0,
             "purchase": float(_entropy(np.asarray(purchase))),
             "churn": float((_entropy(churn) * at_risk).sum() / max(at_risk.sum(), 1)),
-            "shift": math.log(2),
+            "shift": math.log(2) if spliced else 0.0,
         }
         return cls(shares, purchase, churn, entropies)
 
@@ -174,6 +195,14 @@ def label_losses(foretold: Foretold, labels: Labels) -> dict[Task, Tensor]:
         if counts.any():
             losses[task] = binary_loss(logits, label, counts)  # type: ignore[index]
     return losses
+
+
+def shift_loss(foretold: Foretold, shifted: Flags) -> dict[Task, Tensor]:
+    """Mean loss of telling looks after a splice from others, both kinds of equal weight; nothing without both."""
+    if shifted.all() or not shifted.any():
+        return {}
+    kinds = [binary_loss(foretold.shift, shifted, counts) for counts in (shifted, ~shifted)]
+    return {"shift": (kinds[0] + kinds[1]) / 2}
 
 
 def binary_loss(logits: Tensor, label: Flags, counts: Flags) -> Tensor:

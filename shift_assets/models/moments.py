@@ -23,7 +23,8 @@ SILENT_DAYS = 27
 """Looks lie at most so many days after the newest event: who was silent longer is not predicted."""
 RECENT_VISITS = (1, 2, 4, 7)
 """Newest active days whose categories are compared with those before."""
-NEVER_DAYS = 180
+REMEMBERED_DAYS = 56
+"""Plain numbers reach so far back: early looks of a window know no more, late ones should not look like nobody else."""
 FEATURES = 8 + 2 * len(RECENT_VISITS)
 
 
@@ -125,7 +126,8 @@ class Timeline:
         """What is plain about a user by the time of a look, [look, FEATURES].
 
         Logarithms of 1 + : silent days, active days, days since the first event, days between the last two visits,
-        events of the newest active day, events of the last 7 and 28 days, days since the newest purchase. Then per
+        events of the newest active day, events of the last 7 and 28 days, days since the newest purchase; none reaches
+        further back than REMEMBERED_DAYS. Then per
         number of RECENT_VISITS the cosine between the categories of the newest active days and of those before, and
         the same of items, within the newest `maximum_length` events of known codes; 0 where there are none before.
         """
@@ -134,21 +136,22 @@ class Timeline:
         start = sequences.offsets[owner]
         visit = self.visits[events]
         visit_start = self.visit_starts[visit]
-        n_visits = visit - self.visits[start] + 1
+        remembered = np.minimum(self.first_from(owner, days - REMEMBERED_DAYS + 1), events)
+        n_visits = visit - self.visits[remembered] + 1
         before = sequences.days[np.maximum(visit_start - 1, start)]
         bought = self._purchases[events + 1]
         newest_purchase = np.searchsorted(self._purchases, bought, side="left") - 1
         never = bought == self._purchases[start]
-        since_purchase = np.where(never, NEVER_DAYS, days - sequences.days[np.maximum(newest_purchase, 0)])
+        since_purchase = np.where(never, REMEMBERED_DAYS, days - sequences.days[np.maximum(newest_purchase, 0)])
         plain = [
             days - sequences.days[events],
             n_visits,
-            days - sequences.days[start],
-            sequences.days[events] - before,
+            np.minimum(days - sequences.days[start], REMEMBERED_DAYS),
+            np.minimum(sequences.days[events] - before, REMEMBERED_DAYS),
             events + 1 - visit_start,
             events + 1 - np.minimum(self.first_from(owner, days - 6), events + 1),
             events + 1 - np.minimum(self.first_from(owner, days - 27), events + 1),
-            np.minimum(since_purchase, NEVER_DAYS),
+            np.minimum(since_purchase, REMEMBERED_DAYS),
         ]
         distinct, place = np.unique(events, return_inverse=True)
         likeness = np.hstack(

@@ -15,7 +15,7 @@ from shift_assets.models.heads import Foretelling, Foretold, Numbers, Task
 from shift_assets.models.moments import SILENT_DAYS, Timeline
 from shift_assets.models.scoring import InterestModel
 from shift_assets.models.sequences import pack
-from shift_assets.models.tasks import logits_at
+from shift_assets.models.tasks import Looks, logits_at
 
 NAMED_CATEGORIES = 5
 CHURN_WITHIN_WEEKS = 4
@@ -69,7 +69,7 @@ def predictions(events_window: pa.Table, day: date, segment: str, model: Interes
     events = events.filter(pc.is_in(events["user_id"], pc.unique(lately["user_id"])))
     timeline = Timeline(pack(events, model.vocabulary))
     looks = timeline.last_looks(day_number(day))
-    found = told(model.foretelling, logits_at(model.network, model.foretelling.heads, timeline, looks))
+    found = told(model.foretelling, logits_at(model, model.foretelling.heads, Looks(timeline, looks)))
     n_looks = len(looks)
 
     def column(values: Numbers | None) -> pa.Array:

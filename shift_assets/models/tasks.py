@@ -10,7 +10,6 @@ from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -24,9 +23,10 @@ from shift_assets.models.heads import (
     Priors,
     TakenCategories,
     Task,
-    binary_loss,
+    category_rows,
     combined,
     label_losses,
+    shift_loss,
 )
 from shift_assets.models.labels import CHURN_WEEKS, labels, shift_labels, splices
 from shift_assets.models.moments import Flags, Floats, Moments, Timeline
@@ -38,6 +38,10 @@ from shift_assets.settings import TaskSettings
 LOOKS_PER_BLOCK = 512
 VALIDATION_USERS = 2_048
 SPLICED_USERS = 512
+FINISH_CHUNKS = 512
+"""Chunks whose looks the heads learn from when the encoder stands."""
+HEADS_DECAY = 0.01
+CALIBRATED_WEEKS = 4
 HELD_OUT = 4
 """One user in so many is kept from the splices that teach, and judges the shift head."""
 CHUNKS_PER_SHIFT_PAIR = 4
@@ -58,21 +62,40 @@ class Shifts(NamedTuple):
     pieces: Chunks
 
 
-def foretold_at(
-    network: CausalEncoder, heads: Heads, looks: Looks, vectors: Tensor, detached: frozenset[Task] = frozenset()
-) -> Foretold:
-    """What the heads say of looks whose encoder vectors are `vectors` [look, dimension]."""
-    timeline, moments = looks
-    features = torch.from_numpy(timeline.features(moments, network.shape.maximum_length)).to(network.device)
-    before = timeline.taken_categories(moments)
-    known = before.items > 0
-    taken = TakenCategories(
-        *(
-            torch.from_numpy(part[known]).to(network.device)
-            for part in (before.histories, before.items - 1, before.features)
+class Seen(NamedTuple):
+    """What the heads read of looks: vectors [look, dimension], numbers [look, FEATURES], categories taken before.
+
+    `category_rows` are those of the encoder, the same for all looks.
+    """
+
+    vectors: Tensor
+    features: Tensor
+    taken: TakenCategories
+    category_rows: Tensor
+
+    @classmethod
+    def of(cls, looks: Looks, vectors: Tensor, network: CausalEncoder, vocabulary: Vocabulary) -> Seen:
+        """Looks whose encoder vectors are `vectors`."""
+        before = looks.timeline.taken_categories(looks.moments)
+        known = before.items > 0
+        times, recent = np.expm1(before.features[known][:, 1:]).T
+        parts = (before.histories[known], before.items[known] - 1, times, recent)
+        return cls(
+            vectors,
+            torch.from_numpy(looks.timeline.features(looks.moments, network.shape.maximum_length)).to(vectors.device),
+            TakenCategories(*(torch.from_numpy(np.ascontiguousarray(part)).to(vectors.device) for part in parts)),
+            category_rows(network, vocabulary),
         )
-    )
-    return heads(vectors, features, taken, detached)  # type: ignore[no-any-return]
+
+    def take(self, which: Tensor) -> Seen:
+        """Only these looks, in this order."""
+        lengths = torch.bincount(self.taken.looks, minlength=len(self.vectors))
+        starts = torch.cumsum(lengths, 0) - lengths
+        look = torch.repeat_interleave(torch.arange(len(which), device=which.device), lengths[which])
+        first = torch.cumsum(lengths[which], 0) - lengths[which]
+        entry = starts[which][look] + torch.arange(len(look), device=which.device) - first[look]
+        taken = TakenCategories(look, *(part[entry] for part in self.taken[1:]))
+        return Seen(self.vectors[which], self.features[which], taken, self.category_rows)
 
 
 def look_vectors(network: CausalEncoder, sequences: Sequences, events: Integers) -> Tensor:
@@ -92,12 +115,13 @@ def look_vectors(network: CausalEncoder, sequences: Sequences, events: Integers)
     return vectors
 
 
-def logits_at(network: CausalEncoder, heads: Heads, timeline: Timeline, moments: Moments) -> Foretold:
+def logits_at(model: InterestModel, heads: Heads, looks: Looks) -> Foretold:
     """What trained heads say of looks, on the CPU."""
     heads.eval()
     with torch.inference_mode():
-        vectors = look_vectors(network, timeline.sequences, moments.events)
-        return Foretold(*(part.cpu() for part in foretold_at(network, heads, Looks(timeline, moments), vectors)))
+        vectors = look_vectors(model.network, looks.timeline.sequences, looks.moments.events)
+        seen = Seen.of(looks, vectors, model.network, model.vocabulary)
+        return Foretold(*(part.cpu() for part in heads(*seen)))
 
 
 class TaskPlan(NamedTuple):
@@ -129,7 +153,7 @@ class TaskTraining:
         start: InterestModel | None = None,
     ) -> None:
         settings, points, last_day = plan
-        self.settings, self.points = settings, points
+        self.settings, self.points, self.vocabulary = settings, points, vocabulary
         self._random = np.random.default_rng([seed, 2])
         length = network.shape.maximum_length
         timeline = Timeline(learnable)
@@ -139,38 +163,80 @@ class TaskTraining:
         self.churn_weeks = min(seen_days // 7, CHURN_WEEKS)
         self._pieces = chunks(learnable, length)
         self.shifts = shifts(learnable, last_day, settings, seed, length, held_out=False)
-        self.priors = Priors.of(self._labels, len(vocabulary.categories))
+        self.priors = Priors.of(self._labels, len(vocabulary.categories), spliced=bool(self.shifts.shifted.any()))
         self._item_entropy = float(np.log(max(len(vocabulary.items), 2)))
         self.heads = Heads(network.shape.dimensions, len(vocabulary.categories))
         sample = self._looks.moments.take(self._random.permutation(len(self._looks.moments))[: 4 * LOOKS_PER_BLOCK])
         features = timeline.features(sample, length)
         self.heads.start_from(self.priors, features.mean(axis=0), features.std(axis=0))
         if start is not None and start.foretelling is not None:
-            _grow(self.heads, vocabulary, start.foretelling.heads, start.vocabulary)
+            _continue(self.heads, start.foretelling.heads)
         self.heads.to(network.device)
 
+    @property
+    def teach_encoder(self) -> bool:
+        """Whether any task teaches the encoder; otherwise the heads only learn once it stands."""
+        return bool(self._weights(attached_only=True))
+
     def loss(self, network: CausalEncoder) -> Tensor:
-        """The weighted loss of the next batch of looks and spliced histories, in the unit of the item's loss."""
-        detached: frozenset[Task] = frozenset(self.settings.stop_gradient)
-        drawn = self._random.permutation(len(self._pieces.starts))[: self.settings.batch_size]
-        which, vectors = _encoded(network, self._looks, _some(self._pieces, drawn))
-        looks = Looks(self._looks.timeline, self._looks.moments.take(which))
-        foretold = foretold_at(network, self.heads, looks, vectors, detached)
-        losses = label_losses(foretold, self._labels.take(which))
-        if len(self.shifts.pieces.starts):
-            pairs = len(self.shifts.pieces.starts) // 2
-            drawn = self._random.permutation(pairs)[: max(1, self.settings.batch_size // CHUNKS_PER_SHIFT_PAIR)]
-            pieces = _some(self.shifts.pieces, np.concatenate([2 * drawn, 2 * drawn + 1]))
-            which, vectors = _encoded(network, self.shifts.looks, pieces)
-            looks = Looks(self.shifts.looks.timeline, self.shifts.looks.moments.take(which))
-            shifted = self.shifts.shifted[which]
-            foretold = foretold_at(network, self.heads, looks, vectors, detached)
-            if shifted.any() and not shifted.all():
-                halves = [binary_loss(foretold.shift, shifted, counts) for counts in (shifted, ~shifted)]
-                losses["shift"] = (halves[0] + halves[1]) / 2
-        weights = self.settings.weights
+        """The weighted loss of the next batch of the tasks that teach the encoder, in the unit of the item's loss."""
+        count = self.settings.batch_size
+        weights = self._weights(attached_only=True)
+        losses: dict[Task, Tensor] = {}
+        if weights.keys() - {"shift"}:
+            which, seen = self._read(network, self._looks, self._pieces, self._drawn(len(self._pieces.starts), count))
+            losses |= label_losses(self.heads(*seen), self._labels.take(which))
+        if "shift" in weights and len(self.shifts.pieces.starts):
+            which, seen = self._read(network, *self._shift_chunks(count // CHUNKS_PER_SHIFT_PAIR))
+            losses |= shift_loss(self.heads(*seen), self.shifts.shifted[which])
         variances = self.heads.log_variances if self.settings.weighting == "uncertainty" else None
         return self._item_entropy * combined(losses, self.priors, weights, variances)
+
+    def finish(self, network: CausalEncoder, steps: int) -> None:
+        """Let the heads alone take `steps` more steps, of all tasks, on what the standing encoder says.
+
+        The encoder stops early, when the next item is foretold best; the heads would stop half-taught.
+        """
+        network.eval()
+        with torch.no_grad():
+            drawn = self._drawn(len(self._pieces.starts), FINISH_CHUNKS)
+            which, seen = self._read(network, self._looks, self._pieces, drawn)
+            if len(self.shifts.pieces.starts):
+                shift_which, shift_seen = self._read(network, *self._shift_chunks(FINISH_CHUNKS))
+        rate = self.settings.learning_rate
+        optimiser = torch.optim.AdamW(self.heads.parameters(), rate, weight_decay=HEADS_DECAY, fused=True)
+        self.heads.train()
+        found = self._labels.take(which)
+        weights = self._weights(attached_only=False)
+        for _ in range(steps if len(which) else 0):
+            rows = np.sort(self._drawn(len(which), LOOKS_PER_BLOCK))
+            losses = label_losses(self.heads(*seen.take(torch.from_numpy(rows).to(network.device))), found.take(rows))
+            if len(self.shifts.pieces.starts):
+                rows = np.sort(self._drawn(len(shift_which), LOOKS_PER_BLOCK))
+                foretold = self.heads(*shift_seen.take(torch.from_numpy(rows).to(network.device)))
+                losses |= shift_loss(foretold, self.shifts.shifted[shift_which[rows]])
+            loss = combined(losses, self.priors, weights, None)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+
+    def _weights(self, *, attached_only: bool) -> dict[Task, float]:
+        stopped = self.settings.stop_gradient if attached_only else ()
+        return {task: weight for task, weight in self.settings.weights.items() if weight and task not in stopped}
+
+    def _drawn(self, count: int, wanted: int) -> Integers:
+        return self._random.permutation(count)[:wanted]
+
+    def _shift_chunks(self, pairs: int) -> tuple[Looks, Chunks, Integers]:
+        """Random pairs of the same history spliced and whole."""
+        drawn = self._drawn(len(self.shifts.pieces.starts) // 2, max(pairs, 1))
+        return self.shifts.looks, self.shifts.pieces, np.concatenate([2 * drawn, 2 * drawn + 1])
+
+    def _read(self, network: CausalEncoder, looks: Looks, pieces: Chunks, drawn: Integers) -> tuple[Integers, Seen]:
+        """The looks within the drawn chunks, and what the heads read of them."""
+        which, vectors = _encoded(network, looks, Chunks(pieces.starts[drawn], pieces.lengths[drawn]))
+        moments = Looks(looks.timeline, looks.moments.take(which))
+        return which, Seen.of(moments, vectors, network, self.vocabulary)
 
 
 class TaskQuality(NamedTuple):
@@ -181,7 +247,7 @@ class TaskQuality(NamedTuple):
 
 
 def judged(
-    network: CausalEncoder, tasks: TaskTraining, sequences: Sequences, start: int, last_day: int, *, seed: int
+    model: InterestModel, tasks: TaskTraining, sequences: Sequences, start: int, last_day: int, *, seed: int
 ) -> TaskQuality:
     """The heads of `tasks` judged and calibrated on the days `start` to `last_day`, which they did not learn from.
 
@@ -194,26 +260,30 @@ def judged(
     looks = timeline.last_looks(start - 1)
     looks = looks.take(np.arange(min(len(looks), VALIDATION_USERS)))
     found = labels(timeline, looks, last_day, settings.horizon_days, tasks.points)
-    foretold = logits_at(network, heads, timeline, looks)
+    foretold = logits_at(model, heads, Looks(timeline, looks))
     metrics: dict[str, float | None] = {}
     if len(found.looks):
         metrics["category_cross_entropy"] = float(label_losses(foretold, found)["category"])
         without = -(np.log(priors.category)[found.categories - 1] * found.shares).sum() / len(np.unique(found.looks))
         metrics["category_cross_entropy_without_looking"] = float(without)
+    known, first_week = found.purchase_known, found.at_risk[:, 0]
+    churn = _numbers(foretold.churn)
+    metrics["churn_auc"] = auc(-churn[first_week, 0], ~found.returned[first_week, 0])
+    # A week of validation days says nothing of the weeks after it; looks four weeks before its end say it of all four.
+    earlier = timeline.last_looks(last_day - 7 * CALIBRATED_WEEKS)
+    seen = labels(timeline, earlier, last_day, settings.horizon_days, tasks.points)
+    churn_earlier = _numbers(logits_at(model, heads, Looks(timeline, earlier)).churn)
+    held_out = shifts(sequences, last_day, settings, seed, model.network.shape.maximum_length, held_out=True)
     cases: dict[Task, tuple[Numbers, Flags]] = {
-        "purchase": (_numbers(foretold.purchase)[found.purchase_known], found.purchase[found.purchase_known]),
-        "churn": (_numbers(foretold.churn)[found.at_risk], found.returned[found.at_risk]),
+        "purchase": (_numbers(foretold.purchase)[known], found.purchase[known]),
+        "churn": (
+            np.concatenate([churn[found.at_risk], churn_earlier[seen.at_risk]]),
+            np.concatenate([found.returned[found.at_risk], seen.returned[seen.at_risk]]),
+        ),
+        "shift": (_numbers(logits_at(model, heads, held_out.looks).shift), held_out.shifted),
     }
-    metrics["purchase_auc"] = auc(*cases["purchase"])
-    first_week = found.at_risk[:, 0]
-    metrics["churn_auc"] = auc(-_numbers(foretold.churn)[first_week, 0], ~found.returned[first_week, 0])
-    held_out = shifts(sequences, last_day, settings, seed, network.shape.maximum_length, held_out=True)
-    foretold = logits_at(network, heads, *held_out.looks)
-    cases["shift"] = (_numbers(foretold.shift), held_out.shifted)
-    metrics["shift_auc"] = auc(*cases["shift"])
     learned = {task: case for task, case in cases.items() if priors.entropies[task]}
-    if not len(tasks.shifts.pieces.starts):
-        del learned["shift"]
+    metrics |= {f"{task}_auc": auc(*case) for task, case in learned.items() if task != "churn"}
     calibrations = {task: Calibration.of(*case) for task, case in learned.items()}
     return TaskQuality(
         Foretelling(heads.to("cpu").eval(), calibrations, settings.horizon_days, tasks.churn_weeks),
@@ -258,23 +328,14 @@ def _encoded(network: CausalEncoder, looks: Looks, pieces: Chunks) -> tuple[Inte
     return which, states.index_select(0, torch.from_numpy(token).to(network.device))
 
 
-def _some(pieces: Chunks, which: Integers) -> Chunks:
-    return Chunks(pieces.starts[which], pieces.lengths[which])
-
-
 def _numbers(logits: Tensor) -> Numbers:
     return logits.numpy().astype(np.float64)
 
 
-def _grow(heads: Heads, vocabulary: Vocabulary, before: Heads, old: Vocabulary) -> None:
-    """Copy the weights of `before` into `heads`, rows of categories by name; nothing where its size is another."""
-    if before.dimensions != heads.dimensions:
-        return
-    own = heads.state_dict()
-    codes = torch.from_numpy(old.category_codes(pa.array(vocabulary.categories, pa.string())))
-    known = codes > 0
-    for name, tensor in before.state_dict().items():
-        if name in ("category.weight", "category.bias"):
-            own[name][known] = tensor[codes[known] - 1]
-        else:
-            own[name].copy_(tensor)
+def _continue(heads: Heads, before: Heads) -> None:
+    """Copy the weights of `before` into `heads`, not what is counted anew; nothing where its size is another."""
+    if before.dimensions == heads.dimensions:
+        for own, old in zip(heads.parameters(), before.parameters(), strict=True):
+            own.data.copy_(old.data)
+        heads.mean.copy_(before.mean)
+        heads.scale.copy_(before.scale)

@@ -139,7 +139,7 @@ def train(
     fitted = fit(learnable, vocabulary, validation, settings, seed=seed, start=before, tasks=plan)
     model, metrics = fitted.model, _metrics(fitted.best, validation)
     if fitted.tasks is not None:
-        quality = judged(model.network, fitted.tasks, sequences, validation_start, day_number(window_end), seed=seed)
+        quality = judged(model, fitted.tasks, sequences, validation_start, day_number(window_end), seed=seed)
         model, metrics = replace(model, foretelling=quality.foretelling), metrics | quality.metrics
     if log_dir is not None:
         _log(fitted.curve, log_dir)
@@ -254,7 +254,7 @@ class _Loop:
                 group["lr"] = rate * min(1.0, 1.1 - (step - 1) / steps)
             loss = step_loss(network, example, settings, half=half)
             optimiser.zero_grad(set_to_none=True)
-            (loss if self.tasks is None else loss + self.tasks.loss(network)).backward()
+            (loss + self.tasks.loss(network) if self.tasks and self.tasks.teach_encoder else loss).backward()
             for group in groups:
                 torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
             optimiser.step()
@@ -275,6 +275,8 @@ class _Loop:
             if step == steps or self.progress.looks_without_gain > settings.patience:
                 break
         self._learning.load_state_dict(self._best)
+        if self.tasks is not None:
+            self.tasks.finish(network, self.tasks.settings.warm_steps if warm else self.tasks.settings.steps)
 
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
@@ -459,8 +461,11 @@ def _device(wanted: str) -> torch.device:
 
 def _half(settings: ModelSettings, device: torch.device) -> bool:
     """Whether the large products are of bfloat16 numbers: where asked, or where the processor is made for it."""
-    if settings.precision != "auto":
-        return settings.precision == "bfloat16"
+    return settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16(device))
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 numbers faster than others."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     capabilities = torch.cpu.get_capabilities()

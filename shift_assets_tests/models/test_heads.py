@@ -34,7 +34,7 @@ from shift_assets.models.ranking import auc
 from shift_assets.models.scoring import InterestModel
 from shift_assets.models.sequences import Vocabulary, pack
 from shift_assets.models.store import load, save
-from shift_assets.models.tasks import Looks, TaskPlan, TaskTraining, foretold_at, judged, logits_at, look_vectors
+from shift_assets.models.tasks import Looks, Seen, TaskPlan, TaskTraining, judged, logits_at, look_vectors
 from shift_assets.models.training import TrainedModel, fit, train
 from shift_assets.settings import InterestSettings, ModelSettings, TaskSettings
 from shift_assets_tests.models.events import FIRST_DAY, Row, clean_events, day, random_log, user_id
@@ -80,9 +80,7 @@ def test_heads_say_at_first_what_one_would_say_without_looking() -> None:
     found = labels(timeline, looks, last_day, 7, POINTS)
     network = fitted_network(events)
     tasks = TaskTraining(timeline.sequences, vocabulary, TaskPlan(TAUGHT, POINTS, last_day), network=network, seed=1)
-    vectors = look_vectors(network, timeline.sequences, looks.events)
-    with torch.no_grad():
-        losses = label_losses(foretold_at(network, tasks.heads, Looks(timeline, looks), vectors), found)
+    losses = label_losses(logits_at(InterestModel(network, vocabulary), tasks.heads, Looks(timeline, looks)), found)
     for task, loss in losses.items():
         assert float(loss) == pytest.approx(tasks.priors.entropies[task], rel=0.01), task
     assert set(losses) == {"category", "purchase", "churn"}
@@ -181,36 +179,42 @@ def test_a_warm_start_keeps_the_heads(trained: TrainedModel, tmp_path: Path) -> 
     row = save(model_of(trained), trained.card, tmp_path, "all").to_pylist()[0]
     more = pa.concat_tables([habits(), clean_events([(DAYS, "user 0", "a-new", "view")])])
     still = QUICK.model_copy(update={"warm_learning_rate": 1e-12, "warm_steps": 1})
-    second = train(more, day(DAYS + 1), still, seed=1, tasks=TAUGHT, warm_start=tmp_path / row["path"])
+    rest = TAUGHT.model_copy(update={"warm_steps": 0})
+    second = train(more, day(DAYS + 1), still, seed=1, tasks=rest, warm_start=tmp_path / row["path"])
     own, before = model_of(second).foretelling, model_of(trained).foretelling
     assert own is not None
     assert before is not None
     torch.testing.assert_close(own.heads.purchase.state_dict(), before.heads.purchase.state_dict())
-    torch.testing.assert_close(own.heads.category.weight[1:], before.heads.category.weight)
+    torch.testing.assert_close(own.heads.category, before.heads.category)
     assert model_of(second).vocabulary.categories[0] == "a"
+    rows = predictions(more, day(DAYS), "all", model_of(second), 90).to_pylist()
+    assert any(entry["category"] == "a" for row in rows for entry in row["categories"])
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_detached_head_teaches_the_encoder_nothing(task: Task) -> None:
-    """With its gradient stopped a task moves its own head and leaves every weight of the encoder alone."""
+def test_a_detached_task_teaches_the_encoder_nothing(task: Task) -> None:
+    """With its gradient stopped a task is left out of the steps, and learned once the encoder stands."""
     events = random_log(3, users=40, days=70, per_day=30)
     network = fitted_network(events)
     vocabulary = Vocabulary.of(events)
     sequences = pack(events, vocabulary)
-    for stopped in (True, False):
-        plan = TaskPlan(
-            TAUGHT.model_copy(update={"weights": {task: 1.0}, "stop_gradient": (task,) if stopped else ()}),
-            POINTS,
-            int(sequences.days.max()),
-        )
-        tasks = TaskTraining(sequences, vocabulary, plan, network=network, seed=1)
-        for weight in tasks.heads.parameters():
-            torch.nn.init.normal_(weight, std=0.1)
-        network.zero_grad()
-        tasks.loss(network).backward()
-        moved = sum(float(weight.grad.abs().sum()) for weight in network.parameters() if weight.grad is not None)
-        assert (moved == 0) == stopped
-        assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in tasks.heads.parameters())
+    plan = TaskPlan(TAUGHT.model_copy(update={"weights": {task: 1.0}}), POINTS, int(sequences.days.max()))
+    tasks = TaskTraining(sequences, vocabulary, plan, network=network, seed=1)
+    for weight in tasks.heads.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    network.zero_grad()
+    assert tasks.teach_encoder
+    tasks.loss(network).backward()
+    assert sum(float(weight.grad.abs().sum()) for weight in network.parameters() if weight.grad is not None) > 0
+    stopped = plan._replace(settings=plan.settings.model_copy(update={"stop_gradient": (task,)}))
+    tasks = TaskTraining(sequences, vocabulary, stopped, network=network, seed=1)
+    assert not tasks.teach_encoder
+    before = [weight.clone() for weight in (*network.parameters(), *tasks.heads.parameters())]
+    tasks.finish(network, 3)
+    after = [*network.parameters(), *tasks.heads.parameters()]
+    n_network = len(list(network.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(before[:n_network], after[:n_network], strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(before[n_network:], after[n_network:], strict=True))
 
 
 def test_uncertainty_weighs_within_its_bound() -> None:
@@ -228,8 +232,8 @@ def test_a_task_that_never_varies_weighs_nothing() -> None:
     """Where nobody buys, or everybody, there is no entropy to divide by, and the sum is that of the others."""
     timeline = Timeline(pack(random_log(1), Vocabulary.of(random_log(1))))
     never = labels(timeline, timeline.day_ends(), int(timeline.sequences.days.max()) - 30, 7, POINTS)
-    priors = Priors.of(never, len(Vocabulary.of(random_log(1)).categories))
-    assert priors.entropies["purchase"] == 0
+    priors = Priors.of(never, len(Vocabulary.of(random_log(1)).categories), spliced=False)
+    assert priors.entropies["purchase"] == priors.entropies["shift"] == 0
     losses: dict[Task, torch.Tensor] = {"purchase": torch.tensor(1.0)}
     assert float(combined(losses, priors, {"purchase": 1.0}, None)) == 0
 
@@ -264,8 +268,7 @@ def test_a_look_reads_the_newest_events_up_to_it() -> None:
     for place in (0, len(looks) // 2, len(looks) - 1):
         alone = look_vectors(network, timeline.sequences, looks.events[place : place + 1])
         torch.testing.assert_close(vectors[place], alone[0])
-    heads = Heads(16, 5)
-    said = logits_at(network, heads, timeline, looks)
+    said = logits_at(InterestModel(network, Vocabulary.of(events)), Heads(16, 5), Looks(timeline, looks))
     assert said.churn.shape == (len(looks), CHURN_WEEKS)
     assert torch.isfinite(said.category).all()
 
@@ -277,7 +280,8 @@ def test_judging_needs_no_users() -> None:
     sequences = pack(events, Vocabulary.of(events))
     last_day = int(sequences.days.max())
     tasks = TaskTraining(sequences, Vocabulary.of(events), TaskPlan(TAUGHT, POINTS, last_day), network=network, seed=1)
-    quality = judged(network, tasks, sequences.until(0), last_day + 1, last_day + 7, seed=1)
+    model = InterestModel(network, Vocabulary.of(events))
+    quality = judged(model, tasks, sequences.until(0), last_day + 1, last_day + 7, seed=1)
     assert quality.metrics == {}
     assert all(line == Calibration() for line in quality.foretelling.calibrations.values())
 
@@ -297,3 +301,20 @@ def test_training_with_tasks_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     ]
     assert rows[0] == rows[1]
     assert day(0) == FIRST_DAY
+
+
+def test_some_looks_of_what_was_read_are_read_as_if_alone() -> None:
+    """Taking looks in any order gives them their own categories, and the heads say the same of them."""
+    events = random_log(5)
+    network = fitted_network(events)
+    vocabulary = Vocabulary.of(events)
+    timeline = Timeline(pack(events, vocabulary))
+    looks = timeline.day_ends()
+    seen = Seen.of(Looks(timeline, looks), look_vectors(network, timeline.sequences, looks.events), network, vocabulary)
+    heads = Heads(16, 5).eval()
+    torch.nn.init.normal_(heads.category)
+    which = np.random.default_rng(1).permutation(len(looks))[:20]
+    with torch.no_grad():
+        whole, some = heads(*seen), heads(*seen.take(torch.from_numpy(which)))
+    for of_all, of_some in zip(whole, some, strict=True):
+        torch.testing.assert_close(of_all[torch.from_numpy(which)], of_some)

@@ -1,0 +1,231 @@
+"""Does learning several things at once cost any of them? Single-task against multi-task, on the log of an installation.
+
+    python benchmarks/multitask.py HOME SEGMENT --days 2011-06-01 2011-09-01 --seeds 1 2
+
+For every day and seed a model is trained as it would be served: for the next item alone, for each task alone, and for
+all, jointly and with heads that only read the encoder. All are judged on the days after, which neither training nor
+calibration saw: users are looked at once, at the end of the day before. Splices are of users held out from teaching.
+Prints Markdown: per measure the mean over days and seeds, and the gain of multi-task over single-task in percent.
+`all` as SEGMENT takes the segments together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from datetime import date, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from shift_assets.days import day_number
+from shift_assets.home import open_platform
+from shift_assets.landed import events_of
+from shift_assets.models.encoder import CausalEncoder, Shape
+from shift_assets.models.examples import Validation
+from shift_assets.models.heads import TASKS, Foretelling, Numbers, Task, label_losses
+from shift_assets.models.labels import behavior_points, labels
+from shift_assets.models.moments import Flags, Timeline
+from shift_assets.models.predictions import CHURN_WITHIN_WEEKS, told
+from shift_assets.models.ranking import auc, ndcg_at_k
+from shift_assets.models.scoring import InterestModel, score
+from shift_assets.models.sequences import Sequences, Vocabulary, pack
+from shift_assets.models.tasks import Looks, TaskPlan, TaskTraining, judged, logits_at, shifts
+from shift_assets.models.training import fit
+from shift_assets.settings import InterestSettings, ModelSettings, TaskSettings
+
+SPLICE_SEEDS = 5
+"""The few users held out are spliced so often."""
+BINS = 10
+POINTS = behavior_points(InterestSettings().weights)
+SMALLER_IS_BETTER = ("cross-entropy", "calibration error")
+
+
+class Log(NamedTuple):
+    """The window before `day` as training sees it, and the events of the four weeks after it in the same codes."""
+
+    vocabulary: Vocabulary
+    window: Sequences
+    whole: Sequences
+    day: int
+    validation_start: int
+
+    @classmethod
+    def of(cls, events: pa.Table, day: date, settings: ModelSettings) -> Log:
+        last = day + timedelta(days=7 * CHURN_WITHIN_WEEKS - 1)
+        days = events["day"]
+        known = events.filter(pc.greater_equal(days, day - timedelta(days=settings.window_days)))
+        known = known.filter(pc.less_equal(known["day"], last))
+        window = known.filter(pc.less(known["day"], day))
+        vocabulary = Vocabulary.of(window)
+        held_back = min(settings.validation_days, pc.count_distinct(window["day"]).as_py() // 3)
+        number = day_number(day)
+        return cls(vocabulary, pack(window, vocabulary), pack(known, vocabulary), number, number - held_back)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("segment")
+    parser.add_argument("--days", type=date.fromisoformat, nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--horizon", type=int, default=7, help="days ahead; a log of a few days needs fewer")
+    given = parser.parse_args()
+    events = events_of(open_platform(given.home.resolve()))
+    if given.segment != "all":
+        events = events.filter(pc.equal(events["segment"], given.segment))
+    model, tasks = ModelSettings(device="cpu"), TaskSettings(horizon_days=given.horizon)
+    kinds = ("single", "joint", "heads only read")
+    found: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in kinds}
+    seconds: dict[str, float] = defaultdict(float)
+    for day in given.days:
+        log = Log.of(events, day, model)
+        for seed in given.seeds:
+            for kind in kinds:
+                began = time.process_time()
+                for name, value in measured(kind, log, model, tasks, seed).items():
+                    found[kind][name].append(value)
+                seconds[kind] += time.process_time() - began
+    print(f"\n{given.segment}, days {', '.join(map(str, given.days))}, seeds {given.seeds}; CPU {dict(seconds)}\n")
+    print("| measure | " + " | ".join(kinds) + " | joint gains % | heads only read gain % |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name in found["joint"]:
+        single, *others = (float(np.mean(found[kind][name])) for kind in kinds)
+        sign = -1 if any(word in name for word in SMALLER_IS_BETTER) else 1
+        gains = " | ".join(f"{sign * 100 * (other / single - 1):+.1f}" for other in others)
+        print(f"| {name} | {single:.4f} | " + " | ".join(f"{other:.4f}" for other in others) + f" | {gains} |")
+
+
+def measured(kind: str, log: Log, model: ModelSettings, tasks: TaskSettings, seed: int) -> dict[str, float]:
+    """Every measure of one training, or of one training per measure's task where `kind` is single."""
+    if kind == "single":
+        found = items(trained(log, model, None, seed)[0], log, tasks)
+        for task in TASKS:
+            network, foretelling = alone(log, model, tasks, task, seed=seed)
+            found |= quality(network, foretelling, log, tasks, task)
+        return found
+    stopped = TASKS if kind == "heads only read" else ()
+    network, told_by = trained(log, model, tasks.model_copy(update={"stop_gradient": stopped}), seed)
+    found = items(network, log, tasks)
+    for task in TASKS:
+        if told_by is not None:
+            found |= quality(network, told_by, log, tasks, task)
+    return found
+
+
+def trained(
+    log: Log, model: ModelSettings, tasks: TaskSettings | None, seed: int
+) -> tuple[InterestModel, Foretelling | None]:
+    """The model as it would be served on the log's day, with `tasks` or without."""
+    learnable = log.window.until(log.validation_start)
+    plan = TaskPlan(tasks, POINTS, log.validation_start - 1) if tasks else None
+    validation = Validation.of(log.window, log.validation_start)
+    fitted = fit(learnable, log.vocabulary, validation, model, seed=seed, tasks=plan)
+    if fitted.tasks is None:
+        return fitted.model, None
+    quality_before = judged(fitted.model, fitted.tasks, log.window, log.validation_start, log.day - 1, seed=seed)
+    return fitted.model, quality_before.foretelling
+
+
+def alone(
+    log: Log, model: ModelSettings, tasks: TaskSettings, task: Task, *, seed: int
+) -> tuple[InterestModel, Foretelling]:
+    """Encoder and head taught by one task only, for as many steps as the next item has at most."""
+    torch.manual_seed(seed)
+    vocabulary = log.vocabulary
+    network = CausalEncoder(
+        Shape(
+            items=len(vocabulary.items),
+            categories=len(vocabulary.categories),
+            dimensions=model.dimensions,
+            layers=model.layers,
+            heads=model.heads,
+            dropout=model.dropout,
+            maximum_length=model.maximum_length,
+        )
+    )
+    plan = TaskPlan(tasks.model_copy(update={"weights": {task: 1.0}}), POINTS, log.validation_start - 1)
+    learnable = log.window.until(log.validation_start)
+    teaching = TaskTraining(learnable, vocabulary, plan, network=network, seed=seed)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": list(network.parameters()), "lr": model.learning_rate},
+            {"params": list(teaching.heads.parameters()), "lr": tasks.learning_rate},
+        ],
+        weight_decay=0.01,
+    )
+    steps = model.maximum_steps
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 1.1 - step / steps))
+    for _ in range(steps):
+        network.train()
+        loss = teaching.loss(network)
+        if not loss.requires_grad:
+            break
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    teaching.finish(network, tasks.steps)
+    made = InterestModel(network.eval(), vocabulary)
+    found = judged(made, teaching, log.window, log.validation_start, log.day - 1, seed=seed)
+    return made, found.foretelling
+
+
+def items(model: InterestModel, log: Log, tasks: TaskSettings) -> dict[str, float]:
+    """NDCG@20 of the items of the days after."""
+    after = Validation.of(log.whole.until(log.day + tasks.horizon_days), log.day)
+    best, _ = score(model, after.histories, 20)
+    width = len(model.vocabulary.items) + 1
+    relevant = np.unique((after.owners * width + after.items)[after.items > 0])
+    hits = np.isin(np.arange(len(best))[:, None] * width + best + 1, relevant)
+    counts = np.bincount(relevant // width, minlength=len(best))
+    return {"next item: NDCG@20": float(ndcg_at_k(hits, counts)[counts > 0].mean())}
+
+
+def quality(
+    model: InterestModel, foretelling: Foretelling, log: Log, tasks: TaskSettings, task: Task
+) -> dict[str, float]:
+    """What one head is worth on the days after."""
+    heads = foretelling.heads
+    if task == "shift":
+        scores, shifted = [], []
+        for seed in range(SPLICE_SEEDS):
+            made = shifts(log.window, log.day - 1, tasks, seed, model.network.shape.maximum_length, held_out=True)
+            scores.append(logits_at(model, heads, made.looks).shift.double().numpy())
+            shifted.append(made.shifted)
+        return _named("shift: AUC", auc(np.concatenate(scores), np.concatenate(shifted)))
+    timeline = Timeline(log.whole)
+    looks = timeline.last_looks(log.day - 1)
+    last_day = int(log.whole.days.max())
+    found = labels(timeline, looks, last_day, tasks.horizon_days, POINTS)
+    logits = logits_at(model, heads, Looks(timeline, looks))
+    said = told(foretelling, logits)
+    if task == "category":
+        return _named("category: cross-entropy", float(label_losses(logits, found)["category"]))
+    if task == "purchase":
+        return _probabilities(task, said.purchase, found.purchase, found.purchase_known)
+    weeks = found.at_risk[:, :CHURN_WITHIN_WEEKS] | (np.cumsum(found.returned, axis=1)[:, :CHURN_WITHIN_WEEKS] > 0)
+    gone = np.asarray(~found.returned[:, :CHURN_WITHIN_WEEKS].any(axis=1))
+    return _probabilities(task, said.churn, gone, np.asarray(weeks.all(axis=1)))
+
+
+def _probabilities(task: Task, said: Numbers | None, happened: Flags, counts: Flags) -> dict[str, float]:
+    if said is None or not counts.any():
+        return {}
+    said, happened = said[counts], happened[counts]
+    order = np.argsort(said, kind="stable")
+    error = sum(abs(float((said[part] - happened[part]).sum())) for part in np.array_split(order, BINS)) / len(said)
+    return _named(f"{task}: AUC", auc(said, happened)) | {f"{task}: calibration error": error}
+
+
+def _named(name: str, value: float | None) -> dict[str, float]:
+    return {} if value is None else {name: value}
+
+
+if __name__ == "__main__":
+    main()
