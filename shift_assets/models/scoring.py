@@ -98,14 +98,18 @@ class UserScorer:
         """Logits [user, item] of a block of users."""
         block: Floats = self.vectors[users] @ self.embeddings.T
         block += self.bias
-        if not self.repeats:
-            return block
-        offsets = self.histories.offsets
-        taken = taken_before(self.histories, offsets[:-1][users], offsets[1:][users])
-        known = taken.items > 0
-        rows, items, features = taken.histories[known], taken.items[known] - 1, taken.features[known]
-        block[rows, items] += (self.gates[users][rows] * features).sum(axis=1)
+        if self.repeats:
+            raise_repeats(block, self.histories, self.gates, users)
         return block
+
+
+def raise_repeats(block: Floats, histories: Sequences, gates: Floats, users: Integers) -> None:
+    """Raise, in the logits [user, item] of `users`, what each took before, as its `gates[user, feature]` say."""
+    offsets = histories.offsets
+    taken = taken_before(histories, offsets[:-1][users], offsets[1:][users])
+    known = taken.items > 0
+    rows, items, features = taken.histories[known], taken.items[known] - 1, taken.features[known]
+    block[rows, items] += (gates[users][rows] * features).sum(axis=1)
 
 
 def score(
