@@ -287,8 +287,13 @@ class ModelSettings(_Section):
     maximum_epochs: int = Field(30, ge=1, description="next_event: passes over the log of a training from nothing")
     warm_learning_rate: float = Field(5e-4, gt=0, description="The same where yesterday's model is continued")
     warm_steps: int = Field(6, ge=1, description="Steps of a training that continues yesterday's model")
+    retrain_days: int = Field(
+        28, ge=1, description="On every so-manieth day training starts anew instead of from the served model"
+    )
     look_every: int = Field(10, ge=1, description="Steps between looks at the validation days")
     threads: int = Field(1, ge=1, description="CPU threads of one training; more than one slows parallel partitions")
+    compile: bool = Field(False, description="Compile the encoder: minutes at first, worth it for hours on a GPU")
+    distributed: bool = Field(False, description="Share each step among the processes that torchrun started")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelSettings:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -35,19 +37,16 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(
-    path: Path,
-    progress: Progress,
-    fingerprint: str,
-    *,
-    learning: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    best: dict[str, Tensor],
+    path: Path, fingerprint: str, progress: Progress, learning: nn.Module, state: Mapping[str, Mapping[Any, Any]]
 ) -> None:
-    """Write the state in one rename; `fingerprint` says what is trained on what."""
+    """Write in one rename: the weights of `learning`, and in `state` the `best` ones and the `optimiser`'s state.
+
+    `fingerprint` says what is trained on what.
+    """
     tensors = {f"weights.{name}": value for name, value in learning.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in best.items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+    tensors |= {f"best.{name}": value for name, value in state["best"].items()}
+    for number, moments in state["optimiser"].items():
+        tensors |= {f"optimiser.{number}.{name}": value for name, value in moments.items()}
     tensors["random"] = torch.get_rng_state()
     kept = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     header = json.dumps({"fingerprint": fingerprint, "progress": asdict(progress)})
@@ -61,7 +60,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, fingerprint: str, *, learning: nn.Module, optimiser: torch.optim.Optimizer
+    path: Path, fingerprint: str, learning: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Put the state back into `learning`, `optimiser` and torch's random state; the progress and the best weights.
 

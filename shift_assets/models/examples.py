@@ -9,13 +9,16 @@ made once, at the end of a day, and what it is judged by lies on other days. A p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
+from shift_assets.models.distributed import Ranks
 from shift_assets.models.encoder import Batch
 from shift_assets.models.losses import Negatives, Raised, Targets, chosen_loss
 from shift_assets.models.scoring import Floats, batch_of
@@ -24,6 +27,7 @@ from shift_assets.models.sequences import (
     Chunks,
     Integers,
     Sequences,
+    Vocabulary,
     flat_ranges,
     later_visit,
     taken_before,
@@ -100,13 +104,26 @@ class Examples:
     """Steps without end, epoch after epoch; `steps_per_epoch` of them read every chunk once.
 
     `newest_first`: only the chunks seen last, as many as `warm_steps` can hold, so that a short continued training
-    does not miss what is new.
+    does not miss what is new. `ranks`: of each step only this process's share. Raises ValueError where a step has
+    fewer chunks than there are processes.
     """
 
     def __init__(
-        self, points: Points, item_count: int, settings: ModelSettings, *, repeats: bool, newest_first: bool
+        self,
+        points: Points,
+        item_count: int,
+        settings: ModelSettings,
+        *,
+        repeats: bool,
+        newest_first: bool,
+        ranks: Ranks | None = None,
     ) -> None:
         self.points, self.item_count, self.settings, self.repeats = points, item_count, settings, repeats
+        self._ranks = ranks or Ranks()
+        if self._ranks.count > settings.batch_size:
+            raise ValueError(
+                f"batch_size {settings.batch_size} leaves nothing to some of {self._ranks.count} processes"
+            )
         self._pieces = points.pieces(settings.maximum_length)
         self._chosen = np.arange(len(self._pieces.starts))
         if newest_first:
@@ -121,7 +138,8 @@ class Examples:
     def steps(self, random: np.random.Generator) -> Iterator[Example]:
         """The steps that `random` draws."""
         while True:
-            for rows in np.array_split(random.permutation(self._chosen), self.steps_per_epoch):
+            for together in np.array_split(random.permutation(self._chosen), self.steps_per_epoch):
+                rows = self._ranks.share(together)
                 yield self._example(rows[np.argsort(self._pieces.lengths[rows], kind="stable")], random)
 
     def _example(self, rows: Integers, random: np.random.Generator) -> Example:
@@ -173,6 +191,41 @@ class Examples:
         return owner, pairs % width, (1 / counts[owner]).astype(np.float32)
 
 
+def ahead(steps: Iterator[Example], device: torch.device) -> Iterator[Example]:
+    """The same steps; for a GPU each is made in a thread, and its memory pinned, while the one before is computed."""
+    if device.type != "cuda":
+        yield from steps
+        return
+
+    def made() -> Example | None:
+        example = next(steps, None)
+        return None if example is None else _pinned(example)
+
+    with ThreadPoolExecutor(1) as worker:
+        waiting = worker.submit(made)
+        while (example := waiting.result()) is not None:
+            waiting = worker.submit(made)
+            yield example
+
+
+def _pinned(example: Example) -> Example:
+    def pinned(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.pin_memory()
+
+    batch = example.batch
+    runs = tuple(run._replace(spread=pinned(run.spread), gathered=pinned(run.gathered)) for run in batch.runs)
+    names = ("items", "categories", "behaviors", "gaps", "positions", "bounds")
+    codes = {name: getattr(batch, name).pin_memory() for name in names}
+    return example._replace(
+        batch=replace(batch, runs=runs, **codes),
+        points=example.points.pin_memory(),
+        candidates=pinned(example.candidates),
+        correction=pinned(example.correction),
+        taken=None if example.taken is None else Raised(*(part.pin_memory() for part in example.taken)),
+        targets=Targets(*(part.pin_memory() for part in example.targets)),
+    )
+
+
 @dataclass(frozen=True)
 class Validation:
     """Histories, and what came after: user `owners[i]` of them took item code `items[i]`.
@@ -184,6 +237,11 @@ class Validation:
     owners: Integers
     items: Integers
     masked: bool = False
+
+    def recoded(self, own: Vocabulary, other: Vocabulary) -> Validation:
+        """The same in the codes of `other`; what it does not know has code 0, which no list holds."""
+        codes = np.append(0, other.item_codes(pa.array(own.items, pa.string())))
+        return replace(self, histories=self.histories.recoded(own, other), items=codes[self.items])
 
     @classmethod
     def of(cls, sequences: Sequences, start: int) -> Validation:

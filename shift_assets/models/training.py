@@ -26,8 +26,9 @@ from torch import nn
 
 from shift_assets.days import day_number
 from shift_assets.models.checkpoints import Progress, load_checkpoint, save_checkpoint
+from shift_assets.models.distributed import Ranks
 from shift_assets.models.encoder import CausalEncoder, ItemAttributes, Shape
-from shift_assets.models.examples import Example, Examples, Points, Validation
+from shift_assets.models.examples import Example, Examples, Points, Validation, ahead
 from shift_assets.models.initial import transition_vectors
 from shift_assets.models.labels import behavior_points
 from shift_assets.models.losses import (
@@ -193,16 +194,22 @@ def fit(
             _place_items(network, learnable, seed)
         if attributes is not None:
             _stand_by_attributes(network, learnable)
-        model = InterestModel(network.to(_device(settings.device)), vocabulary)
+        device = _device(settings.device)
+        ranks = Ranks.joined(device) if settings.distributed else Ranks()
+        model = InterestModel(network.to(device), vocabulary)
         teaching = None
         if tasks is not None:
             earlier = start if warm else None
             teaching = TaskTraining(learnable, vocabulary, tasks, network=network, seed=seed, start=earlier)
         loop = _Loop(model, points, validation, teaching, tell)
-        kept = None if checkpoint is None else (checkpoint, _fingerprint(learnable, validation, settings, seed, start))
-        loop.run(settings, seed, warm, kept)
+        kept = (
+            None
+            if checkpoint is None
+            else (checkpoint, _fingerprint(learnable, validation, start, attributes, f"{settings} {seed}"))
+        )
+        loop.run(settings, seed, warm, kept, ranks)
         if checkpoint is not None:
-            checkpoint.unlink()
+            checkpoint.unlink(missing_ok=True)
         network.to("cpu").eval()
         if attributes is not None:
             _stand_by_attributes(network, learnable)
@@ -226,12 +233,11 @@ class _Loop:
         self.progress = Progress()
         self._best: dict[str, torch.Tensor] = {}
 
-    def run(self, settings: ModelSettings, seed: int, warm: bool, kept: tuple[Path, str] | None) -> None:
+    def run(self, settings: ModelSettings, seed: int, warm: bool, kept: tuple[Path, str] | None, ranks: Ranks) -> None:
         """`kept`: the checkpoint's file, and what says that it is of this training."""
         network = self.model.network
-        examples = Examples(
-            self.points, network.shape.items, settings, repeats=network.shape.repeats, newest_first=warm
-        )
+        repeats = network.shape.repeats
+        examples = Examples(self.points, network.shape.items, settings, repeats=repeats, newest_first=warm, ranks=ranks)
         steps, look_every = _length(settings, examples, warm)
         rate = settings.warm_learning_rate if warm else settings.learning_rate
         groups: list[dict[str, Any]] = [{"params": list(network.parameters()), "lr": rate}]
@@ -243,12 +249,17 @@ class _Loop:
         half = _half(settings, network.device)
         losses: list[torch.Tensor] = []
         if kept is not None and kept[0].exists():
-            self.progress, self._best = load_checkpoint(*kept, learning=self._learning, optimiser=optimiser)
+            self.progress, self._best = load_checkpoint(*kept, self._learning, optimiser)
         elif warm:
             self._look(0, losses)
         done = self.progress.step
-        drawn = examples.steps(np.random.default_rng(seed))
-        for step, example in enumerate(islice(drawn, done, None), start=done + 1):
+        last = done if self.progress.looks_without_gain > settings.patience else steps
+        steps_left = islice(examples.steps(np.random.default_rng(seed)), done, last)
+        if ranks.count > 1:
+            torch.manual_seed(seed + ranks.rank)
+        if settings.compile:
+            network.compile(dynamic=True)
+        for step, example in enumerate(ahead(steps_left, network.device), start=done + 1):
             self._learning.train()
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * min(1.0, 1.1 - (step - 1) / steps)
@@ -256,23 +267,17 @@ class _Loop:
             optimiser.zero_grad(set_to_none=True)
             (loss + self.tasks.loss(network) if self.tasks and self.tasks.teach_encoder else loss).backward()
             for group in groups:
+                ranks.average(group["params"], len(example.points))
                 torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
             optimiser.step()
             losses.append(loss.detach())
             if step % look_every == 0 or step == steps:
                 self._look(step, losses)
                 losses.clear()
-                if kept is not None:
-                    path, fingerprint = kept
-                    save_checkpoint(
-                        path,
-                        self.progress,
-                        fingerprint,
-                        learning=self._learning,
-                        optimiser=optimiser,
-                        best=self._best,
-                    )
-            if step == steps or self.progress.looks_without_gain > settings.patience:
+                if kept is not None and ranks.rank == 0:
+                    state = {"best": self._best, "optimiser": optimiser.state_dict()["state"]}
+                    save_checkpoint(*kept, self.progress, self._learning, state)
+            if self.progress.looks_without_gain > settings.patience:
                 break
         self._learning.load_state_dict(self._best)
         if self.tasks is not None:
@@ -412,14 +417,16 @@ def _place_items(network: CausalEncoder, learnable: Sequences, seed: int) -> Non
 def _fingerprint(
     learnable: Sequences,
     validation: Validation,
-    settings: ModelSettings,
-    seed: int,
     start: InterestModel | None,
+    attributes: ItemAttributes | None,
+    told: str,
 ) -> str:
-    """What a checkpoint has to agree with: the same here, the same weights at the end."""
+    """What a checkpoint has to agree with: the same here and in `told`, the same weights at the end."""
     version = start.version if start is not None else None
-    digest = hashlib.sha256(f"{settings.model_dump_json()} {seed} {version} {validation.masked}".encode())
-    for array in (learnable.offsets, learnable.items, learnable.days, validation.owners, validation.items):
+    digest = hashlib.sha256(f"{told} {version} {validation.masked}".encode())
+    described = (attributes.offsets, attributes.codes, attributes.content) if attributes is not None else ()
+    judged_on = (validation.owners, validation.items)
+    for array in (learnable.offsets, learnable.items, learnable.days, *judged_on, *described):
         digest.update(array.tobytes())
     return digest.hexdigest()
 
