@@ -26,6 +26,8 @@ def item_weights(taken: sparse.csr_matrix, regularisation: float) -> Floats:
     from threadpoolctl import threadpool_limits
 
     gram = (taken.T @ taken).toarray().astype(np.float32)
+    if not gram.size:
+        return gram
     gram[np.diag_indices_from(gram)] += regularisation
     with threadpool_limits(limits=1, user_api="blas"):
         # Inverse of a positive definite matrix in place: half the memory and a third of the time of a general one.

@@ -107,6 +107,8 @@ def _fit(inputs: Inputs) -> Fitted:
             ages = window.today[users][row] - days[signal]
             seen = ages >= 0
             row, signal, ages = row[seen], signal[seen], ages[seen]
+            if not len(row):
+                return np.zeros((len(users), window.item_count), dtype=np.float32)
             held = sparse.csr_matrix(
                 (weights[signal] * np.exp2(-ages / half_life), (row, signal)), shape=(len(users), len(days))
             )

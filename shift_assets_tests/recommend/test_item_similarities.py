@@ -13,12 +13,15 @@ from hypothesis.extra import numpy as arrays
 from scipy import sparse
 
 from shift_assets.recommend import neighbours
+from shift_assets.recommend.content import Content
 from shift_assets.recommend.neighbours import item_similarities, largest
+from shift_assets.recommend.reviews import Signals
+from shift_assets.recommend.source import Inputs
 from shift_assets.recommend.sources import SOURCES
 from shift_assets.recommend.transitions import item_transitions
 from shift_assets.recommend.window import Window
 from shift_assets.settings import RecommendationSettings
-from shift_assets_tests.models.events import clean_events, day, random_log
+from shift_assets_tests.models.events import Row, clean_events, day, random_log
 from shift_assets_tests.recommend.inputs import inputs_of
 
 TAKEN = arrays.arrays(
@@ -99,3 +102,31 @@ def test_a_source_scores_what_is_there_and_nothing_below_zero(name: str) -> None
     assert np.isfinite(scores).all()
     assert (scores >= 0).all()
     assert scores.any()
+
+
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if not source.needs_model])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [(19, "a", "x-1", "return")],
+        [(19, "a", "x-1", "view")],
+        [(19, "a", "x-1", "view"), (19, "b", "y-1", "view")],
+    ],
+    ids=["nothing", "a return", "one view", "two users"],
+)
+def test_a_source_that_knows_next_to_nothing_says_so(name: str, rows: list[Row], capfd: pytest.CaptureFixture) -> None:
+    """A log without users, or with nothing in common between them, gives scores of the right shape and no complaint."""
+    events = clean_events(rows)
+    window = Window.of(events, day(19), RecommendationSettings())
+    inputs = Inputs(
+        window,
+        RecommendationSettings(),
+        None,
+        Content.of(events, window.vocabulary, items=None, delivered=None, seed=0),
+        Signals.of(events, None),
+    )
+    scores = SOURCES[name].fit(inputs)(window)(window.listed)
+    assert scores.shape == (len(window.listed), window.item_count)
+    assert np.isfinite(scores).all()
+    assert capfd.readouterr().err == ""
