@@ -33,8 +33,8 @@ from shift_assets.settings import ExperimentSettings
 Floats = npt.NDArray[np.float64]
 
 PRIOR_USERS = 50.0
-"""Weight, in a cell, of the arm's rate for the kind of shift in all segments, in users. In the simulated shop 50 earn
-more than 10, most after shifts, and both more than a prior that does not know the kind (`benchmarks/policies.py`)."""
+"""Weight, in a cell, of the arm's rate for the kind of shift in all segments, in users. In the simulated shop 50 earn a
+little more than 10, most after shifts, and both more than a prior that does not know the kind (RESULTS.md)."""
 KIND_PRIOR_USERS = 10.0
 """Weight, in that rate, of the arm's rate everywhere."""
 RIDGE = 1.0
