@@ -761,6 +761,16 @@ MODEL_REGISTRY = Table(
         Column("window_end", _DAY, "Last day of the training data"),
         Column("served_from", _DAY, "First day it may be served"),
         Column("metrics", pa.list_(pa.struct([("name", _STRING), ("value", _FLOAT)])), "Validation metrics"),
+        Column(
+            "promoted",
+            pa.bool_(),
+            "It is served from `served_from` on, until a later one is; false: the one served before was no worse",
+        ),
+        Column("judged_against", _STRING, "Version served before, on the same validation days", nullable=True),
+        Column("started_from", _STRING, "Version whose weights it continued; null: random weights", nullable=True),
+        Column("revision", _STRING, "Git revision of the code, + with changes; its version where there is no checkout"),
+        count("parameters", "Numbers in the weights of the encoder"),
+        Column("size_bytes", _INT, "Size of the weights file", unit="bytes", minimum=0),
     ),
 )
 

@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,24 @@ class ModelError(ValueError):
     """A stored model cannot be used; the message names the folder and what to do."""
 
 
+@lru_cache(maxsize=1)
+def code_revision() -> str:
+    """Git revision that last changed this package, `+` where files differ; its version where it is no checkout."""
+    package = Path(contracts.__file__).parent
+    git = shutil.which("git")
+    if git is None:
+        return __version__
+
+    def told(*arguments: str) -> str:
+        found = subprocess.run(  # noqa: S603 - nobody else's words are run
+            [git, *arguments, "--", "."], cwd=package, capture_output=True, text=True, timeout=30, check=False
+        )
+        return found.stdout.strip() if found.returncode == 0 else ""
+
+    revision = told("log", "-1", "--format=%h", "--abbrev=12")
+    return revision + ("+" if told("status", "--porcelain") else "") if revision else __version__
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """What a model is made of and how good it was on the last days of its window."""
@@ -56,6 +76,16 @@ class ModelCard:
     settings: dict[str, Any]
     metrics: dict[str, float] = field(default_factory=dict)
     code_version: str = __version__
+    promoted: bool = True
+    judged_against: str | None = None
+    revision: str = field(default_factory=code_revision)
+
+    def _served(self) -> str:
+        if not self.promoted:
+            return f"no, {self.judged_against} is better on the validation days"
+        return (
+            "yes" if self.judged_against is None else f"yes, better than {self.judged_against} on the validation days"
+        )
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True, default=str) + "\n"
@@ -69,7 +99,8 @@ class ModelCard:
             f"- Data: {self.events} events of {self.users} users on {self.items} items, "
             f"{self.window_start} to {self.window_end}\n"
             f"- Training: {self.steps} steps, seed {self.seed}, started from {self.warm_start or 'random weights'}, "
-            f"code {self.code_version}\n"
+            f"code {self.code_version}, revision {self.revision}\n"
+            f"- Served: {self._served()}\n"
             "- Use: daily recommendation lists and shift signals of the segment it was trained on. "
             "Not for decisions about persons.\n"
             "- Limits: an item unknown to the window has no score; the weights never saw the validation days.\n\n"
@@ -101,6 +132,12 @@ def save(model: InterestModel, card: ModelCard, models: Path, segment: str) -> p
         "window_end": card.window_end,
         "served_from": card.day,
         "metrics": [{"name": name, "value": value} for name, value in sorted(card.metrics.items())],
+        "promoted": card.promoted,
+        "judged_against": card.judged_against,
+        "started_from": card.warm_start,
+        "revision": card.revision,
+        "parameters": sum(value.numel() for value in model.network.state_dict().values()),
+        "size_bytes": len(weights),
     }
     return pa.Table.from_pylist([row], schema=contracts.MODEL_REGISTRY.schema)
 

@@ -48,6 +48,7 @@ from shift_assets.models.tasks import TaskPlan, TaskTraining, judged
 from shift_assets.settings import InterestSettings, ModelSettings, TaskSettings
 
 VALIDATION_K = 20
+NDCG = f"validation_ndcg_at_{VALIDATION_K}"
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,22 @@ def train(
     tasks: TaskSettings | None = None,
     weights: Mapping[str, float] | None = None,
     warm_start: Path | None = None,
+    base: Path | None = None,
     log_dir: Path | None = None,
 ) -> TrainedModel:
     """The model served on `day`, trained on `settings.window_days` days of `events_window` before it.
 
     `events_window` holds clean_events in any order; later and older rows are ignored. `warm_start` is the folder
-    of an earlier day's model: rows of known items and categories are kept, new items start at the mean of their
-    category. `tasks`: what else is learned, None for the next item alone; `weights` of behaviours are those of
-    `interest` (its defaults where None), for shares of categories. Where nothing can be learned the earlier model is
-    carried over, and without one there is none: both are outcomes in the card, never an error. The same input and
-    seed give the same weights, bit by bit, on one machine's CPU.
+    of the model served so far, from which training goes on: rows of known items and categories are kept, new items
+    start at the mean of their category. On every `retrain_days`-th day it starts anew. Where no model is served so
+    far, and on those days, it starts from `base`, the folder of a model of all segments, or from random weights.
+    The card says whether the new model is promoted: only where it beats the served one on the validation days, or
+    none is served, or nobody can be judged.
+
+    `tasks`: what else is learned, None for the next item alone; `weights` of behaviours are those of `interest` (its
+    defaults where None), for shares of categories. Where nothing can be learned the earlier model is carried over,
+    and without one there is none: both are outcomes in the card, never an error. The same input and seed give the
+    same weights, bit by bit, on one machine's CPU.
 
     Raises ModelError where `warm_start` is damaged.
     """
@@ -114,6 +121,8 @@ def train(
     )
     events = events_window.filter(in_window)
     before = load(warm_start) if warm_start is not None else None
+    anew = before is None or day_number(day) % settings.retrain_days == 0
+    start = (load(base) if base is not None else None) if anew else before
     vocabulary = Vocabulary.of(events)
     sequences = pack(events, vocabulary)
     card: dict[str, Any] = {
@@ -124,7 +133,7 @@ def train(
         "users": len(sequences.users),
         "items": len(vocabulary.items),
         "seed": seed,
-        "warm_start": before.version if before else None,
+        "warm_start": start.version if start else None,
         "settings": settings.model_dump(),
     }
     # Its start moves on by a day or waits, never back: yesterday's weights saw none of today's validation days.
@@ -137,16 +146,24 @@ def train(
     validation = Validation.of(sequences, validation_start)
     points = behavior_points(weights if weights is not None else InterestSettings().weights)
     plan = TaskPlan(tasks, points, validation_start - 1) if tasks is not None and tasks.weights else None
-    fitted = fit(learnable, vocabulary, validation, settings, seed=seed, start=before, tasks=plan)
+    fitted = fit(learnable, vocabulary, validation, settings, seed=seed, start=start, tasks=plan)
     model, metrics = fitted.model, _metrics(fitted.best, validation)
     if fitted.tasks is not None:
         quality = judged(model, fitted.tasks, sequences, validation_start, day_number(window_end), seed=seed)
         model, metrics = replace(model, foretelling=quality.foretelling), metrics | quality.metrics
     if log_dir is not None:
         _log(fitted.curve, log_dir)
-    outcome = "Continued from the model before" if fitted.warm else "Trained from random weights"
+    if before is not None:
+        served, _ = _judge(before, validation.recoded(vocabulary, before.vocabulary))
+        if served is not None and fitted.best.ndcg is not None:
+            card |= {"judged_against": before.version, "promoted": fitted.best.ndcg > served}
+            metrics[f"served_{NDCG}"] = served
+    from_other = "Fine-tuned from the model of all segments" if anew else "Continued from the model before"
+    outcome = from_other if fitted.warm else "Trained from random weights"
     return TrainedModel(
-        model, ModelCard(outcome=outcome, steps=fitted.best_step, metrics=metrics, **card), fitted.curve
+        model,
+        ModelCard(outcome=outcome, steps=fitted.best_step, metrics=metrics, **card),
+        fitted.curve,
     )
 
 
@@ -346,7 +363,7 @@ def _length(settings: ModelSettings, examples: Examples, warm: bool) -> tuple[in
 
 def _metrics(best: CurvePoint, validation: Validation) -> dict[str, float]:
     named = {
-        f"validation_ndcg_at_{VALIDATION_K}": best.ndcg,
+        NDCG: best.ndcg,
         f"validation_recall_at_{VALIDATION_K}": best.recall,
         "training_loss": best.loss,
         "validation_users": float(len(np.unique(validation.owners))),

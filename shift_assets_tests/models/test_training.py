@@ -15,8 +15,8 @@ from shift_assets.models.encoder import ItemAttributes
 from shift_assets.models.examples import Validation
 from shift_assets.models.scoring import InterestModel, score
 from shift_assets.models.sequences import Vocabulary, pack
-from shift_assets.models.store import save
-from shift_assets.models.training import fit, train
+from shift_assets.models.store import load, save
+from shift_assets.models.training import TrainedModel, fit, train
 from shift_assets.settings import ModelSettings
 from shift_assets_tests.models.events import clean_events, day, random_log, ring_log, shuffled
 
@@ -256,3 +256,64 @@ def test_scores_come_best_first_and_only_of_allowed_items() -> None:
 def test_vocabulary_of_nothing_is_empty() -> None:
     """An empty window has an empty vocabulary."""
     assert Vocabulary.of(contracts.CLEAN_EVENTS.empty()).items == ()
+
+
+def served(trained: TrainedModel, folder: Path) -> Path:
+    assert trained.model is not None
+    return folder / save(trained.model, trained.card, folder, "all")["path"][0].as_py()
+
+
+def test_a_model_is_promoted_only_where_it_beats_the_served_one(tmp_path: Path) -> None:
+    """The better of two on the same validation days is served: a poor one gives way, none gives way to its equal."""
+    events = ring_log()
+    good = QUICK.model_copy(
+        update={"dropout": 0.0, "maximum_steps": 100, "target_span": 1, "warm_learning_rate": 1e-12}
+    )
+    poor = good.model_copy(update={"maximum_steps": 1})
+    well, badly = (served(train(events, day(11), s, seed=1), tmp_path) for s in (good, poor))
+    again = train(events, day(12), good.model_copy(update={"retrain_days": 10**6}), seed=1, warm_start=well)
+    assert not again.card.promoted
+    assert again.card.metrics["served_validation_ndcg_at_20"] == again.card.metrics["validation_ndcg_at_20"]
+    anew = good.model_copy(update={"retrain_days": 1})
+    better = train(events, day(12), anew, seed=1, warm_start=badly)
+    assert better.card.promoted
+    assert better.card.judged_against == load(badly).version
+    assert better.card.metrics["served_validation_ndcg_at_20"] < better.card.metrics["validation_ndcg_at_20"]
+    worse = train(events, day(12), anew.model_copy(update={"maximum_steps": 1}), seed=1, warm_start=well)
+    assert not worse.card.promoted
+    row = save(worse.model, worse.card, tmp_path, "all").to_pylist()[0] if worse.model else {}
+    assert (row["promoted"], row["judged_against"]) == (False, load(well).version)
+
+
+def test_an_item_that_the_served_model_does_not_know_counts_against_it(tmp_path: Path) -> None:
+    """Both are judged by all that users took, also what only the new model knows."""
+    old = random_log(3, days=18)
+    first = served(train(old, day(18), QUICK, seed=1), tmp_path)
+    new = clean_events([(d, f"user {u}", "c9-new", "purchase") for d in range(14, 20) for u in range(30)])
+    later = pa.concat_tables([random_log(3, days=20), new])
+    second = train(later, day(20), QUICK, seed=1, warm_start=first)
+    assert second.card.promoted
+    assert second.card.metrics["served_validation_ndcg_at_20"] < second.card.metrics["validation_ndcg_at_20"]
+
+
+def test_training_starts_anew_on_days_told_by_their_number(tmp_path: Path) -> None:
+    """Every so-manieth day owes nothing to the served model; the days between go on from it."""
+    events = random_log(3, days=24)
+    first = served(train(events, day(18), QUICK, seed=1), tmp_path)
+    every = QUICK.model_copy(update={"retrain_days": 3})
+    outcomes = [train(events, day(number), every, seed=1, warm_start=first).card.outcome for number in range(19, 25)]
+    assert [outcome == "Trained from random weights" for outcome in outcomes].count(True) == 2
+    assert outcomes[:3] == outcomes[3:]
+    anew = next(d for d, outcome in enumerate(outcomes, start=19) if outcome.startswith("Trained"))
+    one, other = (train(events, day(anew), every, seed=1, warm_start=start) for start in (first, None))
+    assert weights(one.model) == weights(other.model)
+
+
+def test_a_first_model_is_fine_tuned_from_that_of_all_segments(tmp_path: Path) -> None:
+    """A segment without a model of its own starts from the weights of the pooled one, and its card says so."""
+    base = served(train(random_log(7, users=60), day(20), QUICK, seed=1), tmp_path)
+    own = train(random_log(8, users=10), day(20), QUICK, seed=1, base=base)
+    assert own.card.outcome == "Fine-tuned from the model of all segments"
+    assert own.card.warm_start == load(base).version
+    assert own.card.promoted
+    assert own.card.judged_against is None
