@@ -67,16 +67,14 @@ def measure(events: pa.Table, chosen: RecommendationSettings, seed: int) -> None
     """Prints a table for every segment, and how the learned blends came about."""
     segments = sorted(pc.unique(events["segment"]).to_pylist())
     logs = {name: events.filter(pc.equal(events["segment"], name)) for name in segments}
-    known = sorted(pc.unique(events["day"]).to_pylist())
-    # A few rows may tell of days long before the log begins; the newest tenth of its days is always inside.
-    last = known[-1]
-    spans = [last - timedelta(days=chosen.validation_days * (number + 1)) for number in range(SPANS)]
-    counts = pc.value_counts(events["day"]).to_pylist()
-    busy = [row["values"] for row in counts if row["counts"] > events.num_rows / len(known) / 10]
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(events["day"]).to_pylist()}
+    # A few rows may tell of days long before the log begins: no day of it is so poor.
+    first = min(day for day, rows in counts.items() if rows > events.num_rows / len(counts) / 10)
+    spans = [max(counts) - timedelta(days=chosen.validation_days * (number + 1)) for number in range(SPANS)]
     found: dict[str, dict[str, list[Judged]]] = {name: defaultdict(list) for name in segments}
     for day in spans:
         before = [day - timedelta(days=chosen.validation_days * (n + 1)) for n in range(chosen.validation_rounds)]
-        before = [cut for cut in before if cut >= min(busy)]
+        before = [cut for cut in before if cut >= first]
         if not before:
             continue
         cuts = {name: [Cut.of(inputs_of(log, cut, chosen, seed), log) for cut in before] for name, log in logs.items()}
