@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from shift_assets.ingest.source import load_source
+from shift_assets.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 FENCE = re.compile(r"^( *)```yaml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -23,3 +25,9 @@ def test_the_sources_in_the_how_to_can_be_loaded(number: int, tmp_path: Path) ->
     file = tmp_path / "source.yaml"
     file.write_text(found[number], encoding="utf-8")
     assert load_source(file).segment_keys
+
+
+@pytest.mark.parametrize("name", ["experiments.md", "alarms_for_marketers.md"])
+def test_the_settings_in_a_how_to_are_settings(name: str) -> None:
+    (found,) = [text for _, text in FENCE.findall((DOCS / name).read_text(encoding="utf-8"))]
+    assert Settings(**yaml.safe_load(found))

@@ -106,13 +106,13 @@ def value_draws(
 ) -> Floats:
     """Draws [draw, category] of the chance that a place of the category is met, under its Beta posterior.
 
-    `outcomes` holds `recommendation_outcomes` of the segment; rows of `day` and later are ignored, older ones fade
+    `outcomes` holds `recommendation_outcomes` of the segments that may learn from each other; rows of `day` and later are ignored, older ones fade
     with the half-life of the settings. The prior is the rate of all drawn places, worth one place, so that a
     category without a past is worth trying.
     """
     shown, met = dict.fromkeys(categories, 0.0), dict.fromkeys(categories, 0.0)
-    rows = outcomes.select(["day", "policy", "horizon_days", "explored"]).to_pylist()
-    for row in sorted(rows, key=lambda found: (found["day"], found["policy"])):
+    rows = outcomes.select(["day", "segment", "policy", "horizon_days", "explored"]).to_pylist()
+    for row in sorted(rows, key=lambda found: (found["day"], found["segment"], found["policy"])):
         fading = 0.5 ** (((day - row["day"]).days - 1) / settings.half_life_days) / row["horizon_days"]
         for part in row["explored"] if row["day"] < day else []:
             if part["category"] in shown:
