@@ -87,8 +87,11 @@ def measure(events: pa.Table, chosen: RecommendationSettings, seed: int) -> None
             for label, judged in Day(log, day, chosen, seed).judged({POOLED: pooled, OWN: own}).items():
                 found[name][label].append(judged)
     for name in segments:
+        lists = sum(len(one.recall) for one in found[name][FIXED])
+        print(f"\n{name}: {lists} lists judged\n")
+        if not lists:
+            continue
         memory = peaks(inputs_of(logs[name], spans[0], chosen, seed))
-        print(f"\n{name}: {sum(len(one.recall) for one in found[name][FIXED])} lists judged\n")
         print("| | recall@k | NDCG@10 | coverage | fit, s | score, s | peak MiB |")
         print("|---|---:|---:|---:|---:|---:|---:|")
         for label, days in found[name].items():
