@@ -463,7 +463,7 @@ class ExperimentSettings(_Section):
 
     @field_validator("shares")
     @classmethod
-    def _arms(cls, shares: dict[str, float]) -> dict[str, float]:
+    def _known_arms(cls, shares: dict[str, float]) -> dict[str, float]:
         unknown = sorted(arm for arm in shares if not _ARM.fullmatch(arm))
         if unknown:
             raise ValueError(f"unknown arms {unknown}; an arm is one of {', '.join(POLICIES)}, or shift_adjusted@0.75")
@@ -507,7 +507,6 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
-        nested_model_default_partial_update=True,
     )
 
     home: Path = DEFAULT_HOME

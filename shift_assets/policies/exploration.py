@@ -106,9 +106,9 @@ def value_draws(
 ) -> Floats:
     """Draws [draw, category] of the chance that a place of the category is met, under its Beta posterior.
 
-    `outcomes` holds `recommendation_outcomes` of the segments that may learn from each other; rows of `day` and later are ignored, older ones fade
-    with the half-life of the settings. The prior is the rate of all drawn places, worth one place, so that a
-    category without a past is worth trying.
+    `outcomes` holds `recommendation_outcomes` of the segments that may learn from each other; rows of `day` and later
+    are ignored, older ones fade with the half-life of the settings. The prior is the rate of all drawn places, worth
+    one place, so that a category without a past is worth trying.
     """
     shown, met = dict.fromkeys(categories, 0.0), dict.fromkeys(categories, 0.0)
     rows = outcomes.select(["day", "segment", "policy", "horizon_days", "explored"]).to_pylist()
