@@ -36,6 +36,7 @@ from shift_assets.console import (
     progress,
 )
 from shift_assets.evaluate_cli import evaluate, print_summary
+from shift_assets.evaluate_lists_cli import reactions, recommendations, sequences
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
@@ -44,6 +45,8 @@ quarantine = typer.Typer(
     no_args_is_help=True, help="Rejected rows: look at them, and find what a mended source would now accept."
 )
 app.add_typer(quarantine, name="quarantine")
+for judging in (recommendations, sequences, reactions):
+    evaluate.command()(judging)
 app.add_typer(evaluate, name="evaluate")
 
 DEMO_DAYS, DEMO_HISTORY_DAYS = 28, 336

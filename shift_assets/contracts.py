@@ -588,6 +588,16 @@ RECOMMENDATIONS = Table(
             0,
             1,
         ),
+        Column(
+            "policy_propensity",
+            _FLOAT,
+            "Probability with which the user was dealt the policy",
+            "probability",
+            False,
+            None,
+            0,
+            1,
+        ),
     ),
 )
 
@@ -650,6 +660,7 @@ ALERT_OUTCOMES = Table(
     ),
 )
 
+LIST_PARTS = ("blend", "gate")
 NO_SHIFT = "no_shift"
 """Stands where a kind of alarm would, for users without an open one."""
 _WON = pa.list_(pa.struct([("shift_kind", _STRING), ("users", _INT), ("clicked", _INT), ("purchased", _INT)]))
@@ -764,13 +775,17 @@ MODEL_REGISTRY = Table(
         Column(
             "promoted",
             pa.bool_(),
-            "It is served from `served_from` on, until a later one is; false: the one served before was no worse",
+            "It is served from `served_from` on, until a later one is; false: the one served before was no worse; null: "
+            "served, from before there was a choice",
+            nullable=True,
         ),
         Column("judged_against", _STRING, "Version served before, on the same validation days", nullable=True),
         Column("started_from", _STRING, "Version whose weights it continued; null: random weights", nullable=True),
-        Column("revision", _STRING, "Git revision of the code, + with changes; its version where there is no checkout"),
-        count("parameters", "Numbers in the weights of the encoder"),
-        Column("size_bytes", _INT, "Size of the weights file", unit="bytes", minimum=0),
+        Column(
+            "revision", _STRING, "Git revision of the code, + with changes; its version without a checkout", nullable=True
+        ),
+        count("parameters", "Numbers in the weights of the encoder", nullable=True),
+        Column("size_bytes", _INT, "Size of the weights file", unit="bytes", nullable=True, minimum=0),
     ),
 )
 
@@ -877,6 +892,20 @@ DETECTOR_SELF_CHECK = Table(
     ),
 )
 
+LIST_FITS = Table(
+    "list_fits",
+    grain="one thing that lists are made with, learnt anew every week",
+    key=("day", "part"),
+    consumer="recommendations of the following days, audits",
+    own_columns=(
+        Column("part", _STRING, "What was learnt: how sources are blended, or when a list leans", allowed=LIST_PARTS),
+        Column("chosen", _STRING, "The blend that foretold best; for the gate: taught"),
+        count("n_users", "Users that it was learnt from"),
+        Column("quality", pa.list_(pa.struct([("name", _STRING), ("value", _FLOAT)])), "On users held out"),
+        Column("parameters", _STRING, "What was learnt, as JSON"),
+    ),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -896,6 +925,7 @@ TABLES: dict[str, Table] = {
         ALARM_CLUSTERS,
         INTEREST_MOVES,
         RECOMMENDATIONS,
+        LIST_FITS,
         CAMPAIGN_AUDIENCES,
         AD_SLOTS,
         ALERT_OUTCOMES,

@@ -109,8 +109,8 @@ def shifts(  # noqa: PLR0917 - options
                 "skipped": skipped,
                 "scores": target,
                 "columns": {name: meaning for name, (_, meaning) in SCORES.items()},
-                "qualities": [_nested(row) for row in found],
-                "flagged": [_nested(row) for row in flagged],
+                "qualities": [nested(row) for row in found],
+                "flagged": [nested(row) for row in flagged],
             }
         )
         return
@@ -153,7 +153,7 @@ def forecasts(context: typer.Context, home: HomeOption = None, as_json: JsonOpti
     out.print(table)
 
 
-def _nested(row: NamedTuple) -> dict[str, Any]:
+def nested(row: NamedTuple) -> dict[str, Any]:
     """A row for JSON: its estimates as value, low and high; what is not a number as null."""
 
     def plain(value: Any) -> Any:

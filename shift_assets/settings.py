@@ -313,7 +313,7 @@ class TaskSettings(_Section):
         "fixed", description="uncertainty: each weight is also divided by a variance that training finds"
     )
     stop_gradient: tuple[Literal["category", "purchase", "churn", "shift"], ...] = Field(
-        (), description="Tasks that read the encoder without teaching it"
+        ("purchase", "shift"), description="Tasks that read the encoder without teaching it: these cost the next item"
     )
     steps: int = Field(30, ge=0, description="Steps that the heads take alone once the encoder stands")
     warm_steps: int = Field(10, ge=0, description="The same where yesterday's model is continued")

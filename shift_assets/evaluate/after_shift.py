@@ -10,7 +10,6 @@ that is learnt is frozen on the days before the border, in which the other was a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -25,12 +24,11 @@ from shift_assets.evaluate.tasks import LONG, SHORT, Task, hits_of, top_lists
 from shift_assets.models.ranking import ndcg_at_k, recall_at_k
 from shift_assets.models.sequences import RETURN, Integers
 from shift_assets.policies.assignment import RECENCY_REWEIGHTED, SHIFT_ADJUSTED, UNADJUSTED
-from shift_assets.recommend.blend import fixed_blend
 from shift_assets.recommend.gate import Gate, Shares, fit_gate
 from shift_assets.recommend.joined import Cases, join
-from shift_assets.recommend.reaction import Reaction, leaning
-from shift_assets.recommend.source import Fitted, Inputs, Scorer
-from shift_assets.recommend.sources import SOURCES
+from shift_assets.recommend.known import Known, inputs_of, sources_of
+from shift_assets.recommend.mixing import Mixer, fit_sources, leaning
+from shift_assets.recommend.reaction import Reaction
 from shift_assets.recommend.window import Window
 from shift_assets.settings import ReactionSettings, Settings
 
@@ -39,7 +37,6 @@ Floats = npt.NDArray[np.float64]
 LIVE, NIGHTLY = "live", "nightly"
 KNOWN_START = "known_start"
 """The shift and its day given away: what a perfect detector would make of the same reaction."""
-NEWEST_EVENTS = 10
 EVENTS = ((0, 5), (5, 15), (15, 30))
 DAYS = ((0, 3), (3, 7), (7, 14))
 LEVEL = 0.9
@@ -91,18 +88,6 @@ def looks(cases: Cases, serving: str, known: Integers) -> Looks:
     return Looks(task, user, moments - first[user], sequences.days[moments] - day_number(cases.border))
 
 
-def newest_events(scorer_on: Fitted, events: int) -> Fitted:
-    """Plain recency: `scorer_on` looking at the newest `events` of every history and at nothing before."""
-
-    def on(window: Window) -> Scorer:
-        lengths = window.sequences.lengths
-        place = np.arange(len(window.owners)) - window.sequences.offsets[:-1][window.owners]
-        kept = window.sequences.where(place >= (lengths - events)[window.owners])
-        return scorer_on(replace(window, sequences=kept))
-
-    return on
-
-
 class Measured(NamedTuple):
     """What the lists of one policy were worth at every look of one border's cases."""
 
@@ -118,7 +103,7 @@ class Measured(NamedTuple):
 
 
 def measure(
-    cases: Cases, scorer_on: Fitted, gate: Gate, *, log: Shares, known: Integers, reaction: ReactionSettings
+    cases: Cases, mixer: Mixer, gate: Gate, *, log: Shares, known: Integers, reaction: ReactionSettings
 ) -> Iterator[Measured]:
     """Every policy, served live and nightly, at every look; nan for a look whose labels no list could hold."""
     for serving in (LIVE, NIGHTLY):
@@ -128,23 +113,27 @@ def measure(
         shifted = cases.shifted[found.case]
         true_start = np.full(len(odds), day_number(cases.border))
         sure = np.where(shifted & (found.events > 0), 1.0, 0.0).astype(np.float32)
-        policies: dict[str, tuple[Fitted, Reaction | None]] = {
-            UNADJUSTED: (scorer_on, None),
-            RECENCY_REWEIGHTED: (newest_events(scorer_on, NEWEST_EVENTS), None),
-            SHIFT_ADJUSTED: (scorer_on, Reaction.of(odds, since, window.today, reaction)),
-            KNOWN_START: (scorer_on, Reaction(sure, true_start)),
+        reactions = {
+            UNADJUSTED: None,
+            RECENCY_REWEIGHTED: Reaction.to_newest(window, reaction.newest_events),
+            SHIFT_ADJUSTED: Reaction.of(odds, since, window.today, reaction),
+            KNOWN_START: Reaction(sure, true_start),
         }
-        for policy, (scored_by, leaning_by) in policies.items():
-            recall, ndcg = _worth(scored_by, found, leaning_by)
+        for policy, reacting in reactions.items():
+            recall, ndcg = _worth(mixer, found, reacting)
             yield Measured(
                 cases.border, serving, policy, shifted, cases.pair[found.case], found.events, found.days, recall, ndcg
             )
 
 
-def _worth(scorer_on: Fitted, found: Looks, reaction: Reaction | None) -> tuple[Floats, Floats]:
+def _worth(mixer: Mixer, found: Looks, reaction: Reaction | None) -> tuple[Floats, Floats]:
     """recall@20 and NDCG@10 [look]."""
     task = found.task
-    scorer = scorer_on(task.window) if reaction is None else leaning(scorer_on, task.window, reaction)
+    ranked = mixer.on(task.window) if reaction is None else leaning(mixer.on, task.window, reaction)
+
+    def scorer(users: Integers) -> npt.NDArray[np.float32]:
+        return ranked(users).scores
+
     users = task.users
     hits, relevant = hits_of(top_lists(scorer, task, users, LONG), task, users)
     values = np.full((2, len(found.case)), np.nan)
@@ -242,12 +231,12 @@ def report(events: pa.Table, settings: Settings, *, seed: int, tell: Callable[[s
         if gate is None or cases is None:
             continue
         model = train(events, border, settings.model, seed=seed).model
-        inputs = Inputs(window, wanted, model, seed=seed)
-        possible = {name: SOURCES[name] for name in wanted.weights if SOURCES[name].possible(inputs)}
-        fitted = {name: source.fit(inputs) for name, source in possible.items()}
+        known_then = Known(events, model=model)
+        used = sources_of(known_then, settings)
+        inputs = inputs_of(known_then, window, settings, used)
         known = np.bincount(window.items, minlength=window.item_count)
-        scorer_on = fixed_blend(fitted, wanted.weights)
-        measured += measure(cases, scorer_on, gate, log=Shares.of(window), known=known, reaction=settings.reaction)
+        mixer = Mixer(fit_sources(inputs, used), None, wanted, window, np.arange(window.item_count))
+        measured += measure(cases, mixer, gate, log=Shares.of(window), known=known, reaction=settings.reaction)
         pairs += len(cases.shifted) // 2
     if not measured:
         raise NothingToJudge("no stretch of the log has users enough with days before and after it")

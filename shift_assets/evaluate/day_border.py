@@ -6,18 +6,27 @@ borders of day partitions (the global temporal split of Gusak et al., RecSys 202
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.days import day_number
+from shift_assets.evaluate.contenders import Judged, contenders, described, judge
 from shift_assets.evaluate.tasks import Task
+from shift_assets.evaluate.usage import measured
 from shift_assets.models.sequences import RETURN, Integers, pack
+from shift_assets.recommend.known import Known, fit_blend_as_of, inputs_of
+from shift_assets.recommend.sources import SOURCES
 from shift_assets.recommend.window import Window
-from shift_assets.settings import RecommendationSettings
+from shift_assets.settings import RecommendationSettings, Settings
+
+if TYPE_CHECKING:
+    from shift_assets.models.scoring import InterestModel
 
 SHARE_OF_DAYS = 4
 """A short log gives validation and test a fourth of its days each."""
@@ -25,6 +34,9 @@ BUSY_SHARE = 0.01
 NEXT_ITEM_EVENTS = 4_000
 """Test events of a segment whose item is foretold, drawn by seed where there are more."""
 WINDOW, WINDOW_NEW, NEXT_ITEM = "window", "window_new", "next_item"
+
+
+Tell = Callable[[str], None]
 
 
 class NothingToJudge(ValueError):
@@ -118,3 +130,65 @@ def _next_items(
     if len(judged) > NEXT_ITEM_EVENTS:
         judged = np.sort(np.random.default_rng(seed).choice(judged, NEXT_ITEM_EVENTS, replace=False))
     return whole.prefixes(whole.owners[judged], judged), whole.items[judged]
+
+
+class Report(NamedTuple):
+    """Every contender on every task of one segment; `tasks` tell how many users, labels, and labels out of reach."""
+
+    borders: Borders
+    tasks: dict[str, dict[str, float]]
+    blend: dict[str, Any] | None
+    judged: list[Judged]
+
+
+def report(known: Known, settings: Settings, *, seed: int, tell: Tell) -> Report:
+    """What sources, model and blend of one segment foretold of its newest days.
+
+    `known` holds the segment's events, and items, vectors and signals where there are any. The test days teach
+    nothing and choose nothing: the blend is fitted to the days before them, cut by cut, with the model of the cut.
+
+    Raises NothingToJudge where the log is too short or nobody came back.
+    """
+    events = known.events
+    borders = Borders.of(events["day"], settings.outcomes.horizon_days)
+    span = borders.test - borders.validation
+    wanted = settings.recommendations.model_copy(
+        update={"validation_days": span.days, "exclude_bought_days": 0, "exclude_returned_days": 0}
+    )
+    judged_by = settings.model_copy(
+        update={
+            "recommendations": wanted,
+            "model": settings.model.model_copy(update={"validation_days": span.days}),
+        }
+    )
+    tasks = after(events, borders.test, borders.end, wanted, seed)
+    tell("fitting the blend to the days before the test")
+    with measured() as blending:
+        blend = fit_blend_as_of(known, borders.test - timedelta(days=1), judged_by, model_of=_trained(known, judged_by))
+    tell("training the model")
+    with measured() as encoder:
+        model = _trained(known, judged_by)(borders.test)
+    window = tasks[WINDOW].window
+    inputs = inputs_of(replace(known, model=model), window, judged_by, tuple(SOURCES))
+    found = contenders(inputs, blend, encoder=encoder, blending=blending, tell=tell)
+    return Report(
+        borders,
+        {
+            name: {
+                "users": len(task.users),
+                "labels": len(task.owners),
+                "unreachable_share": task.unreachable_share,
+                "items": len(task.allowed),
+            }
+            for name, task in tasks.items()
+        },
+        described(blend),
+        judge(found, tasks, samples=settings.outcomes.bootstrap_samples, seed=seed, tell=tell),
+    )
+
+
+def _trained(known: Known, settings: Settings) -> Callable[[date], InterestModel | None]:
+    """The model that is served on a day, trained from nothing on the days before it."""
+    from shift_assets.models.training import train
+
+    return lambda day: train(known.events, day, settings.model, seed=settings.seed, tasks=settings.tasks).model

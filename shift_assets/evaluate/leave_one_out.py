@@ -7,21 +7,40 @@ split by day gives (Ji et al. 2020, arXiv 2010.11060): good for comparison with 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from scipy import sparse
 
 from shift_assets.contracts import BEHAVIORS
 from shift_assets.days import EPOCH
+from shift_assets.evaluate.contenders import Judged, contenders, described, judge
 from shift_assets.evaluate.tasks import Task
+from shift_assets.evaluate.usage import measured
 from shift_assets.models.sequences import Integers, Sequences, Vocabulary
+from shift_assets.recommend.ranker import Cut, fit_blend
+from shift_assets.recommend.source import Inputs
 from shift_assets.recommend.window import Window
+from shift_assets.settings import Settings
 
+EVER = 10**6
+"""Days in which nothing grows old: position stands for time, and the protocol knows no now."""
+ENCODER = {
+    "objective": "next_event",
+    "item_start": "transitions",
+    "dimensions": 128,
+    "dropout": 0.5,
+    "learning_rate": 1e-3,
+    "batch_size": 256,
+    "maximum_epochs": 16,
+    "patience": 2,
+}
 COLUMNS = ("user_id", "item_id", "pos")
 
 
@@ -32,7 +51,7 @@ class SequenceFileError(ValueError):
 def read_sequences(path: Path) -> tuple[Sequences, Vocabulary]:
     """The Parquet file `path`, one row per event: user_id, item_id and pos, the event's place in its user's order.
 
-    Position stands for time: an event's day is its position. All events are views of items of one category.
+    Position stands for time: an event's day is its position. All events are purchases of items of one category.
     """
     table = _read(path, COLUMNS)
     for name in COLUMNS:
@@ -58,17 +77,32 @@ def read_sequences(path: Path) -> tuple[Sequences, Vocabulary]:
         offsets=np.concatenate(([0], np.cumsum(np.bincount(owners, minlength=len(users))))),
         items=items[order] + 1,
         categories=np.ones(len(items), dtype=np.int64),
-        behaviors=np.full(len(items), BEHAVIORS.index("view") + 1),
+        behaviors=np.full(len(items), BEHAVIORS.index("purchase") + 1),
         gaps=np.zeros(len(items), dtype=np.int64),
         days=positions[order],
     ), Vocabulary(tuple(names.tolist()), ("all",), np.append(0, np.ones(count, dtype=np.int64)))
 
 
-def read_attributes(path: Path, vocabulary: Vocabulary) -> tuple[list[str], Integers, Integers]:
+class Attributes(NamedTuple):
+    """Item i has the attributes `codes[offsets[i]]` to `codes[offsets[i + 1]]`, indices into `names`."""
+
+    names: tuple[str, ...]
+    offsets: Integers
+    codes: Integers
+
+    @property
+    def documents(self) -> list[list[str]]:
+        """The names [item] of each item's attributes."""
+        return [
+            [self.names[code] for code in self.codes[first:last]]
+            for first, last in zip(self.offsets[:-1], self.offsets[1:], strict=True)
+        ]
+
+
+def read_attributes(path: Path, vocabulary: Vocabulary) -> Attributes:
     """Attributes of items from the Parquet file `path`: item_id, and any columns of values or lists of values.
 
-    Returns the names of the distinct attributes, `column=value`, and parallel arrays of item indices into the
-    vocabulary and attribute indices. Items that the vocabulary does not hold are left out.
+    Attributes are told apart by column and value. Items that the vocabulary does not hold are left out.
     """
     table = _read(path, ("item_id",))
     place = pc.index_in(table["item_id"].cast(pa.string()), value_set=pa.array(vocabulary.items, pa.string()))
@@ -91,11 +125,17 @@ def read_attributes(path: Path, vocabulary: Vocabulary) -> tuple[list[str], Inte
         names += [f"{column}={text}" for text in texts]
     if not owners:
         raise SequenceFileError(f"{path}: no column besides item_id; add the items' attributes, or leave --items out")
-    return names, np.concatenate(owners), np.concatenate(codes)
+    owner, code = np.concatenate(owners), np.concatenate(codes)
+    order = np.lexsort((code, owner))
+    counts = np.bincount(owner, minlength=len(vocabulary.items))
+    return Attributes(tuple(names), np.concatenate(([0], np.cumsum(counts))), code[order])
 
 
 class Split(NamedTuple):
-    """`learnable` is what may teach, `validation` what may choose, `test` what is reported; histories are masked."""
+    """`learnable` is what may teach, `validation` what may choose, `test` what is reported; histories are masked.
+
+    Listed in `learnable` are the users who are judged, in the order of the tasks.
+    """
 
     learnable: Window
     validation: Task
@@ -111,7 +151,7 @@ def split(sequences: Sequences, vocabulary: Vocabulary) -> Split:
     ends[judged] -= 2
     everyone = np.arange(len(sequences.users))
     last = EPOCH + timedelta(days=int(sequences.days.max()))
-    learnable = _window(sequences.prefixes(everyone, ends), vocabulary, last, everyone)
+    learnable = _window(sequences.prefixes(everyone, ends), vocabulary, last, judged)
     known = np.bincount(learnable.items, minlength=len(vocabulary.items))
 
     def task(back: int) -> Task:
@@ -145,3 +185,60 @@ def _read(path: Path, needed: tuple[str, ...]) -> pa.Table:
     if lacking:
         raise SequenceFileError(f"{path}: no column {', '.join(lacking)}; it has {', '.join(table.column_names)}")
     return table
+
+
+class Report(NamedTuple):
+    """Every contender on the test items, and what the blend is made of."""
+
+    judged: list[Judged]
+    blend: dict[str, Any] | None
+    users: int
+    items: int
+
+
+def report(path: Path, items: Path | None, settings: Settings, *, seed: int, tell: Callable[[str], None]) -> Report:
+    """Every source, the encoder and the blend on the file's test items. Nothing is chosen by them.
+
+    Raises SequenceFileError where a file cannot be used.
+    """
+    from shift_assets.models.encoder import ItemAttributes
+    from shift_assets.models.examples import Validation
+    from shift_assets.models.training import fit
+    from shift_assets.recommend.content import Content, TextSpace
+
+    sequences, vocabulary = read_sequences(path)
+    attributes = read_attributes(items, vocabulary) if items else None
+    parts = split(sequences, vocabulary)
+    content = known = None
+    if attributes is not None:
+        known = ItemAttributes.of_codes(attributes.offsets, attributes.codes)
+        space = TextSpace.of(attributes.documents, seed)
+        vectors = space.vectors(attributes.documents)
+        content = Content(vectors, vectors, space)
+    validation = parts.validation
+    tell("training the encoder")
+    with measured() as training:
+        fitted = fit(
+            parts.learnable.sequences,
+            vocabulary,
+            Validation(validation.window.sequences, validation.owners, validation.items + 1, masked=True),
+            settings.model.model_copy(update=ENCODER),
+            seed=seed,
+            attributes=known,
+        )
+    wanted = settings.recommendations.model_copy(
+        update={"popularity_days": EVER, "catalogue_days": EVER, "exclude_bought_days": EVER}
+    )
+    inputs = Inputs(parts.learnable, wanted, fitted.model, content=content, seed=seed)
+    tell("fitting the blend to the validation items")
+    with measured() as blending:
+        taken = sparse.csr_matrix(
+            (np.ones(len(validation.owners), np.float32), (parts.learnable.listed, validation.items)),
+            shape=(len(parts.learnable.sequences.users), len(vocabulary.items)),
+        )
+        relevant = np.asarray(taken.sum(axis=1), dtype=np.int64).ravel()
+        blend = fit_blend([Cut(inputs, taken, relevant)], wanted, seed)
+    found = contenders(inputs, blend, encoder=training, blending=blending, tell=tell)
+    samples = settings.outcomes.bootstrap_samples
+    judged = judge(found, {"test": parts.test}, samples=samples, seed=seed, tell=tell)
+    return Report(judged, described(blend), len(parts.test.users), len(vocabulary.items))

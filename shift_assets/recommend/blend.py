@@ -1,7 +1,7 @@
-"""How the scores of several sources become one.
+"""Scores on one scale, and the pull of a user's list towards what rises.
 
-Rule. Each source's scores of a user are divided by the user's best, so that they lie in 0..1; weighted by
-settings; added; and divided by the sum of the weights. For a user with an open alarm, with r = rising_weight:
+A source's scores of a user are divided by the user's best, so that they lie in 0..1; so are those of a blend. For a
+user with an open alarm, with r = rising_weight:
 
     score = (1 - r) · blend + r · gain(category) · blend / best blend among the rising categories
 
@@ -11,14 +11,9 @@ most is pulled by r, and no item outside the rising categories overtakes one ins
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 
-from shift_assets.models.sequences import Integers
-from shift_assets.recommend.source import Fitted, Scorer
-from shift_assets.recommend.window import Floats, Window
-from shift_assets.settings import SourceName
+from shift_assets.recommend.window import Floats
 
 
 def normalised(scores: Floats) -> Floats:
@@ -27,32 +22,11 @@ def normalised(scores: Floats) -> Floats:
     return np.asarray(scores / np.where(best > 0, best, 1), dtype=np.float32)
 
 
-def blend(shares: Sequence[Floats]) -> Floats:
-    """Sum of the sources' weighted shares [user, item]."""
-    total = np.zeros_like(shares[0])
-    for share in shares:
-        total += share
-    return total
+def pull_to_rising(blended: Floats, gains: Floats, rising_weight: float | Floats) -> Floats:
+    """`blended[user, item]` pulled towards items with `gains[user, item]` in 0..1; rows without gain stay.
 
-
-def fixed_blend(fitted: Mapping[SourceName, Fitted], weights: Mapping[SourceName, float]) -> Fitted:
-    """All `fitted` sources that have a weight as one, which scores in 0..1."""
-    used = {name: weight for name, weight in weights.items() if weight > 0 and name in fitted}
-    total = sum(used.values())
-
-    def scorer_on(window: Window) -> Scorer:
-        scorers = {name: fitted[name](window) for name in used}
-
-        def scores(users: Integers) -> Floats:
-            return blend([used[name] / total * normalised(scorer(users)) for name, scorer in scorers.items()])
-
-        return scores
-
-    return scorer_on
-
-
-def pull_to_rising(blended: Floats, gains: Floats, rising_weight: float) -> Floats:
-    """`blended[user, item]` pulled towards items with `gains[user, item]` in 0..1; rows without gain stay."""
+    `rising_weight` is one for all or [user, 1].
+    """
     rising = np.where(gains > 0, blended, 0)
     best = rising.max(axis=1, keepdims=True, initial=0)
     pulled = (1 - rising_weight) * blended + rising_weight * gains * rising / np.where(best > 0, best, 1)

@@ -43,17 +43,24 @@ TAUGHT_DAYS = 14
 TAUGHT_EVENTS = 30
 TAUGHT_PAIRS = 300
 LEAST_PAIRS = 10
+FOLDS = 4
 MINIMUM_DAYS = 3
 """Active days before the border of a history that teaches."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What was learnt: mixture weights (item, category, anybody), and the logistic regression over the features."""
+    """What was learnt: mixture weights (item, category, anybody), and the logistic regression over the features.
+
+    `auc` is the area under the curve over the looks of the `users` that taught it, each judged by a regression that
+    other users taught.
+    """
 
     mixture: tuple[float, float, float]
     coefficients: tuple[float, ...]
     intercept: float
+    auc: float
+    users: int
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))
@@ -61,7 +68,7 @@ class Gate:
     @classmethod
     def from_json(cls, text: str) -> Gate:
         found = json.loads(text)
-        return cls(tuple(found["mixture"]), tuple(found["coefficients"]), found["intercept"])
+        return cls(**{**found, "mixture": tuple(found["mixture"]), "coefficients": tuple(found["coefficients"])})
 
     def log_odds(self, window: Window, log: Shares) -> tuple[Floats, Integers]:
         """Log odds [user] that the newest events are another interest, -inf where nothing can be told, and the day
@@ -94,6 +101,9 @@ def fit_gate(events: pa.Table, window: Window, settings: RecommendationSettings,
     `events` are the window's clean_events. None where fewer than LEAST_PAIRS users can teach.
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     days = min(TAUGHT_DAYS, len(np.unique(window.sequences.days)) // 4)
@@ -110,11 +120,20 @@ def fit_gate(events: pa.Table, window: Window, settings: RecommendationSettings,
     labels = cases.shifted[users][known]
     if len(np.unique(labels)) < 2:
         return None
-    scaler = StandardScaler().fit(features[known])
-    fitted = LogisticRegression(max_iter=1_000).fit(scaler.transform(features[known]), labels)
+    features, whose = features[known], cases.pair[users][known]
+    judged = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
+    odds = cross_val_predict(judged, features, labels, groups=whose, cv=folds, method="decision_function")
+    scaler = StandardScaler().fit(features)
+    fitted = LogisticRegression(max_iter=1_000).fit(scaler.transform(features), labels)
     coefficients = fitted.coef_[0] / scaler.scale_
-    intercept = float(fitted.intercept_[0] - coefficients @ scaler.mean_)
-    return Gate((float(mixture[0]), float(mixture[1]), float(mixture[2])), tuple(coefficients.tolist()), intercept)
+    return Gate(
+        (float(mixture[0]), float(mixture[1]), float(mixture[2])),
+        tuple(coefficients.tolist()),
+        float(fitted.intercept_[0] - coefficients @ scaler.mean_),
+        auc=float(roc_auc_score(labels, odds)),
+        users=len(np.unique(whose)),
+    )
 
 
 def _mixture(window: Window, log: Shares) -> Floats:

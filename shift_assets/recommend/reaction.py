@@ -19,8 +19,6 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from shift_assets.models.sequences import Integers
-from shift_assets.recommend.blend import normalised
-from shift_assets.recommend.source import Fitted, Scorer
 from shift_assets.recommend.window import Floats, Window
 from shift_assets.settings import ReactionSettings
 
@@ -44,20 +42,21 @@ class Reaction(NamedTuple):
         weight = settings.short_term_weight * probability * np.exp2(-age / settings.half_life_days)
         return cls(np.where(weight >= LEAST_WEIGHT, weight, 0).astype(np.float32), since)
 
+    @classmethod
+    def to_newest(cls, window: Window, events: int) -> Reaction:
+        """Nothing but the short term: from the day of each user's newest but `events` event on, whatever happened."""
+        sequences = window.sequences
+        some = sequences.lengths > 0
+        since = window.today.copy()
+        first = np.maximum(sequences.offsets[1:] - events, sequences.offsets[:-1])
+        since[some] = sequences.days[first[some]]
+        return cls(some.astype(np.float32), since)
 
-def leaning(scorer_on: Fitted, window: Window, reaction: Reaction) -> Scorer:
-    """The scores of `scorer_on`, each 0..1 of the user's best, leaning as the `reaction` of the window's users says."""
-    long = scorer_on(window)
-    moved = reaction.weight > 0
-    short = scorer_on(window.since(np.where(moved, reaction.since, window.today + 1)))
+    def or_stronger(self, other: Reaction) -> Reaction:
+        """Of this and the `other` reaction to the same users, for each user the one of larger weight."""
+        mine = self.weight >= other.weight
+        return Reaction(np.where(mine, self.weight, other.weight), np.where(mine, self.since, other.since))
 
-    def scores(users: Integers) -> Floats:
-        mixed = normalised(long(users))
-        leaning_users = np.flatnonzero(moved[users])
-        if len(leaning_users):
-            weight = reaction.weight[users[leaning_users], None]
-            recent = normalised(short(users[leaning_users]))
-            mixed[leaning_users] = (1 - weight) * mixed[leaning_users] + weight * recent
-        return mixed
-
-    return scores
+    def only(self, users: npt.NDArray[np.bool_]) -> Reaction:
+        """Of the other users, none."""
+        return Reaction(np.where(users, self.weight, 0).astype(np.float32), self.since)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from shift_assets.recommend.changes import Change
+
 Language = Literal["en", "zh"]
 
 _REASONS: dict[Language, dict[str, str]] = {
@@ -19,6 +21,7 @@ _REASONS: dict[Language, dict[str, str]] = {
         "content": "Similar to items taken before",
         "reviews": "Fits reviews and other signs of interest",
         "popularity": "Popular in the last days",
+        "exploration": "Something new to look at",
     },
     "zh": {
         "interest_model": "符合近期行为走势",
@@ -32,12 +35,41 @@ _REASONS: dict[Language, dict[str, str]] = {
         "content": "与曾经选购的商品相似",
         "reviews": "符合评价及其他兴趣表现",
         "popularity": "近日热门",
+        "exploration": "不妨看看新的方向",
     },
 }
 _RISING: dict[Language, str] = {"en": "{reason}; rising interest: {category}", "zh": "{reason}；兴趣上升：{category}"}
+_SINCE: dict[Language, str] = {
+    "en": "{reason}; since {day} mostly {risen}, before that {fallen}",
+    "zh": "{reason}；自{day}起主要关注{risen}，此前关注{fallen}",
+}
+_DAYS_BY_NAME = 6
+"""Days back for which the day of the week is clear."""
+_WEEKDAYS: dict[Language, tuple[str, ...]] = {
+    "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "zh": ("周一", "周二", "周三", "周四", "周五", "周六", "周日"),
+}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def reason(source: str, rising_category: str | None, language: Language) -> str:
-    """The phrase for an item of candidate source `source`, of a rising category of an alerted user or of none."""
+def reason(source: str, category: str | None, *, is_rising: bool, change: Change | None, language: Language) -> str:
+    """The phrase for an item of `category` from candidate source `source`.
+
+    `change`: what the user's list leans towards; told where the item is of the category that rose. `is_rising`: the
+    category rose in the user's open alarm.
+    """
     phrase = _REASONS[language][source]
-    return phrase if rising_category is None else _RISING[language].format(reason=phrase, category=rising_category)
+    if change is not None and category == change.risen:
+        return _SINCE[language].format(
+            reason=phrase, day=_day(change, language), risen=change.risen, fallen=change.fallen
+        )
+    if is_rising and category is not None:
+        return _RISING[language].format(reason=phrase, category=category)
+    return phrase
+
+
+def _day(change: Change, language: Language) -> str:
+    since = change.since
+    if (change.today - since).days <= _DAYS_BY_NAME:
+        return _WEEKDAYS[language][since.weekday()]
+    return f"{since.day} {_MONTHS[since.month - 1]}" if language == "en" else f"{since.month}月{since.day}日"

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 
@@ -168,6 +168,12 @@ def kind_of_change(rings: Rings, users: Ints, is_after: Flags, n_categories: int
 def alert_id(user_id: str, opened: date) -> str:
     """Name of the alarm that a user's episode has from its first day to its last, 32 hex digits."""
     return hashlib.blake2b(f"{user_id}|{opened.isoformat()}".encode(), digest_size=16).hexdigest()
+
+
+def opened_day(user_id: str, name: str, first: date, last: date) -> date | None:
+    """The day, `first` to `last`, on which the user's alarm of that name opened; None where it was on none of them."""
+    days = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    return next((day for day in days if alert_id(user_id, day) == name), None)
 
 
 def is_return(

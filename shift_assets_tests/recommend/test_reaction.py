@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 from shift_assets.days import day_number
 from shift_assets.recommend.gate import TAUGHT_EVENTS, Gate, Shares, fit_gate
 from shift_assets.recommend.joined import Cases, join
-from shift_assets.recommend.reaction import Reaction, leaning
+from shift_assets.recommend.mixing import Mixer, leaning
+from shift_assets.recommend.reaction import Reaction
 from shift_assets.recommend.repeats import REPEATS
 from shift_assets.recommend.source import Inputs
 from shift_assets.recommend.window import Window
@@ -131,7 +132,9 @@ def test_a_list_leans_between_the_whole_history_and_its_newest_part(weight: floa
     users = np.arange(len(window.sequences.users))
     since = np.full(len(users), day_number(day(first)))
     weights = np.where(users % 2 == 0, weight, 0).astype(np.float32)
-    found = leaning(scorer_on, window, Reaction(weights, since))(users)
+    chosen = CHOSEN.model_copy(update={"weights": {"repeats": 1.0}})
+    mixer = Mixer({"repeats": scorer_on}, None, chosen, window, np.arange(window.item_count))
+    found = leaning(mixer.on, window, Reaction(weights, since))(users).scores
 
     def of_best(scores: np.ndarray) -> np.ndarray:
         best = scores.max(axis=1, keepdims=True)

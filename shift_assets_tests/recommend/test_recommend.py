@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,11 +16,16 @@ from shift_assets import contracts
 from shift_assets.models.scoring import InterestModel
 from shift_assets.models.training import train
 from shift_assets.recommend.blend import pull_to_rising
-from shift_assets.recommend.recommend import SHIFT_ADJUSTED, UNADJUSTED, recommend
-from shift_assets.settings import ModelSettings, RecommendationSettings
+from shift_assets.recommend.gate import Gate, fit_gate
+from shift_assets.recommend.known import Known
+from shift_assets.recommend.recommend import recommend
+from shift_assets.recommend.window import Window
+from shift_assets.settings import AlertSettings, ExperimentSettings, ModelSettings, RecommendationSettings, Settings
 from shift_assets_tests.models.events import clean_events, day, random_log, shuffled, user_id
+from shift_assets_tests.recommend.test_reaction import LAST, tastes_log
 
 TODAY = day(19)
+ADJUSTED = {"shift_adjusted": 1.0}
 NO_ALERTS = contracts.SHIFT_ALERTS.empty()
 SHORT = RecommendationSettings(k=6)
 
@@ -27,17 +35,18 @@ def lists(
     alerts: pa.Table = NO_ALERTS,
     model: InterestModel | None = None,
     chosen: RecommendationSettings = SHORT,
+    *,
+    arms: Mapping[str, float] = ADJUSTED,
     language: str = "en",
+    gate: Gate | None = None,
 ) -> pa.Table:
-    return recommend(
-        events,
-        TODAY,
-        "all",
-        model=model,
-        alerts_of_day=alerts,
-        settings=chosen,
-        language="zh" if language == "zh" else "en",
+    used = Settings(
+        home=Path("nowhere"),
+        recommendations=chosen,
+        experiments=ExperimentSettings(shares=dict(arms), maximum_exploring_share=1.0),
+        alerts=AlertSettings(language="zh" if language == "zh" else "en"),
     )
+    return recommend(Known(events, alerts=alerts, model=model, gate=gate), TODAY, "all", used)
 
 
 def alert(user: str, rising: dict[str, tuple[float, float]], status: str = "opened") -> pa.Table:
@@ -130,15 +139,13 @@ def test_an_alerted_user_gets_more_of_what_rises(model: InterestModel) -> None:
     plain = lists(events, model=model)
     moved = lists(events, alert(user, {"c4": (0.0, 0.7), "c3": (0.1, 0.2)}), model)
 
-    def rising(rows: pa.Table) -> int:
-        own = rows.filter(pc.field("user_id") == user_id(user))["item_id"].to_pylist()
-        return sum(item.startswith("c4") for item in own)
+    def rising(rows: pa.Table) -> float:
+        own = rows.filter(pc.field("user_id") == user_id(user)).select(["rank", "item_id"]).to_pylist()
+        return sum(1 / row["rank"] for row in own if row["item_id"].startswith("c4"))
 
     assert rising(moved) > rising(plain)
     own, others = (moved.filter(expression) for expression in _split(user))
     assert others.equals(plain.filter(_split(user)[1]))
-    assert set(own["policy"].to_pylist()) == {SHIFT_ADJUSTED}
-    assert set(others["policy"].to_pylist()) == {UNADJUSTED}
     for row in own.to_pylist():
         caused = row["item_id"][:2] in ("c3", "c4")
         assert (row["alert_id"] == user_id(f"alert of {user}")) == caused
@@ -185,9 +192,48 @@ def test_reasons_speak_the_set_language() -> None:
     assert "曾经选购，适合再次选购" in reasons
 
 
-def test_propensities_are_those_of_a_deterministic_policy() -> None:
-    """What stands in a list was shown there with certainty."""
-    assert set(lists(random_log(1))["propensity"].to_pylist()) == {1.0}
+def test_propensities_are_those_of_the_arms_and_of_the_lots() -> None:
+    """Without lots a policy shows its list with certainty; the arm's own share is told beside it."""
+    rows = lists(random_log(1), arms={"unadjusted": 0.25, "shift_adjusted": 0.75})
+    assert set(rows["propensity"].to_pylist()) == {1.0}
+    for policy, share in (("unadjusted", 0.25), ("shift_adjusted", 0.75)):
+        own = rows.filter(pc.field("policy") == policy)
+        assert own.num_rows
+        assert set(own["policy_propensity"].to_pylist()) == {share}
+
+
+def test_only_the_policies_that_react_follow_an_alarm() -> None:
+    """An unadjusted user's list is the same with and without an alarm, and nothing in it is put down to one."""
+    alerts, plain = alert("user 1", {"c4": (0.0, 0.7)}), {"unadjusted": 1.0}
+    assert lists(random_log(1), alerts, arms=plain).equals(lists(random_log(1), arms=plain))
+    assert not lists(random_log(1), alerts).equals(lists(random_log(1)))
+
+
+def test_an_exploring_list_draws_its_last_places_by_lot() -> None:
+    """Rising categories get a place at the end, with odds below 1; the first places stay as they were."""
+    alerts = pa.concat_tables([alert(f"user {n}", {"c4": (0.0, 0.7), "c3": (0.0, 0.4)}) for n in range(30)])
+    explored, kept = (lists(random_log(1), alerts, arms={arm: 1.0}) for arm in ("exploring", "shift_adjusted"))
+    drawn = explored.filter(pc.field("source") == "exploration")
+    assert drawn.num_rows
+    assert max(drawn["propensity"].to_pylist()) < 1
+    first = pc.field("rank") <= 2
+    columns = ["user_id", "rank", "item_id"]
+    assert explored.filter(first).select(columns).equals(kept.filter(first).select(columns))
+
+
+def test_a_list_that_leans_tells_since_when_and_from_what() -> None:
+    """A user who turned to another category gets a reason that names the day, the new interest and the old one."""
+    events = tastes_log(1)
+    turned = clean_events([(n, "user 0", f"c1-{n % 5:02d}", "purchase") for n in range(16, 20) for _ in range(6)])
+    events = pa.concat_tables([events.filter(pc.field("day") <= TODAY), turned])
+    gate = fit_gate(tastes_log(1), Window.of(tastes_log(1), day(LAST), SHORT), SHORT, seed=1)
+    assert gate is not None
+    own = lists(events, gate=gate).filter(pc.field("user_id") == user_id("user 0"))
+    told = [reason for reason in own["reason"].to_pylist() if "since " in reason]
+    assert told
+    assert all(reason.endswith("mostly c1, before that c0") for reason in told)
+    unadjusted = lists(events, gate=gate, arms={"unadjusted": 1.0})
+    assert not any("since " in reason for reason in unadjusted["reason"].to_pylist())
 
 
 def test_without_a_model_the_other_sources_make_the_lists(model: InterestModel) -> None:

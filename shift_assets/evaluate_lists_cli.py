@@ -1,0 +1,231 @@
+"""The commands under `shift-assets evaluate` that judge lists: sources, model and blend, on past days or sequences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pyarrow.compute as pc
+import typer
+from rich.table import Table as RichTable
+
+from shift_assets.configfile import ConfigError
+from shift_assets.console import HomeOption, JsonOption, home_of, out, print_json, print_line, progress
+from shift_assets.evaluate_cli import nested
+
+if TYPE_CHECKING:
+    from shift_assets.evaluate.after_shift import Worth
+    from shift_assets.evaluate.contenders import Judged
+
+LEAVE_ONE_OUT = "leave-one-out"
+
+
+def recommendations(
+    context: typer.Context,
+    home: HomeOption = None,
+    segment: Annotated[list[str] | None, typer.Option(help="Only this segment; may be given again.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Would the lists have held what users took next? Every source, the model and the blend, split by day.
+
+    The newest days of the log are the test, as many before them choose, all before teaches. Every list ranks all
+    items. `window`: what was taken in the test days, from the evening before; `window_new`: of that, items new to
+    the user; `next_item`: each event from all events before it.
+
+    Example: `shift-assets evaluate recommendations --home my_shop --json`
+    """
+    from shift_assets import home as homes
+    from shift_assets.evaluate.day_border import NothingToJudge, report
+    from shift_assets.landed import events_of
+    from shift_assets.recommend.known import known_of
+
+    platform = homes.open_platform(home_of(home or context.obj))
+    found: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    with progress("reading the events", quiet=as_json) as tell:
+        events = events_of(platform)
+        for key in segment or platform.source.segment_keys:
+            try:
+                known = known_of(
+                    events.filter(pc.field("segment") == key), platform.settings, platform.parse_context.items
+                )
+                found[key] = report(known, platform.settings, seed=platform.settings.seed, tell=tell)
+            except NothingToJudge as reason:
+                skipped[key] = str(reason)
+    if not found:
+        raise ConfigError("; ".join(f"segment {key}: {why}" for key, why in skipped.items()) or "nothing is landed yet")
+    if as_json:
+        segments = {
+            key: {
+                "borders": asdict(one.borders),
+                "tasks": one.tasks,
+                "blend": one.blend,
+                "contenders": _as_json(one.judged),
+            }
+            for key, one in found.items()
+        }
+        print_json({"protocol": "day border", "segments": segments, "skipped": skipped})
+        return
+    for key, one in found.items():
+        borders = one.borders
+        _print_judged(f"{key}: test days {borders.test} to before {borders.end}", one.judged)
+        for name, task in one.tasks.items():
+            missed = f"{task['unreachable_share']:.0%} of what came could be in no list"
+            print_line(f"{name}: {task['users']:,} users; {missed}")
+    for key, why in skipped.items():
+        print_line(f"segment {key} was left out: {why}")
+
+
+def sequences(  # noqa: PLR0917 - options
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Parquet: user_id, item_id and pos, the event's place in its user's.")],
+    home: HomeOption = None,
+    items: Annotated[Path | None, typer.Option(help="Parquet: item_id and any columns of attributes.")] = None,
+    protocol: Annotated[str, typer.Option(help=f"What is held back: {LEAVE_ONE_OUT}.")] = LEAVE_ONE_OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Sources, encoder and blend on a file of sequences, as the published tables have it.
+
+    A user's last item is the test, the last but one chooses, the rest teaches; all items are ranked, the user's own
+    are left out.
+
+    Example: `shift-assets evaluate sequences sequences.parquet --items items.parquet --json`
+    """
+    from shift_assets.evaluate.leave_one_out import SequenceFileError, report
+    from shift_assets.settings import load_settings
+
+    if protocol != LEAVE_ONE_OUT:
+        raise ConfigError(f"--protocol {protocol}: expected {LEAVE_ONE_OUT}")
+    settings = load_settings(home_of(home or context.obj))
+    with progress(f"reading {file}", quiet=as_json) as tell:
+        try:
+            found = report(file, items, settings, seed=settings.seed, tell=tell)
+        except SequenceFileError as error:
+            raise ConfigError(str(error)) from error
+    if as_json:
+        print_json(
+            {
+                "protocol": protocol,
+                "file": file,
+                "items_file": items,
+                "users": found.users,
+                "items": found.items,
+                "blend": found.blend,
+                "contenders": _as_json(found.judged),
+            }
+        )
+        return
+    _print_judged(f"{file.name}: {found.users:,} users, {found.items:,} items, {protocol}", found.judged)
+
+
+def reactions(
+    context: typer.Context,
+    home: HomeOption = None,
+    segment: Annotated[list[str] | None, typer.Option(help="Only this segment; may be given again.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What are lists worth just after a shift, with reaction and without? Users go on as others, or as themselves.
+
+    Example: `shift-assets evaluate reactions --home my_shop --json`
+    """
+    from shift_assets import home as homes
+    from shift_assets.evaluate.after_shift import report
+    from shift_assets.evaluate.day_border import NothingToJudge
+    from shift_assets.landed import events_of
+
+    platform = homes.open_platform(home_of(home or context.obj))
+    found: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    with progress("reading the events", quiet=as_json) as tell:
+        events = events_of(platform)
+        for key in segment or platform.source.segment_keys:
+            own = events.filter(pc.field("segment") == key)
+            try:
+                found[key] = report(own, platform.settings, seed=platform.settings.seed, tell=tell)
+            except NothingToJudge as reason:
+                skipped[key] = str(reason)
+    if not found:
+        raise ConfigError("; ".join(f"segment {key}: {why}" for key, why in skipped.items()) or "nothing is landed yet")
+    if as_json:
+        segments = {
+            key: {
+                "borders": one.borders,
+                "pairs": one.pairs,
+                "events_to_recover": one.events_to_recover,
+                "rows": [nested(row) for row in one.rows],
+            }
+            for key, one in found.items()
+        }
+        print_json({"segments": segments, "skipped": skipped})
+        return
+    for key, one in found.items():
+        _print_worth(f"{key}: {one.pairs:,} pairs of users from {len(one.borders)} days on", one.rows)
+        for policy, events_needed in one.events_to_recover.items():
+            told = "more than were seen" if events_needed is None else f"{events_needed:.0f}"
+            print_line(f"Events until lists are worth 90 % of the user's own level, median, {policy}: {told}")
+    for key, why in skipped.items():
+        print_line(f"segment {key} was left out: {why}")
+
+
+def _as_json(rows: Sequence[Judged]) -> list[dict[str, Any]]:
+    return [
+        {
+            "contender": row.contender,
+            "task": row.task,
+            **nested(row.quality),
+            "training_cpu_seconds": row.training.cpu_seconds,
+            "training_peak_memory_mib": row.training.peak_memory_mib,
+            "scoring_cpu_seconds": row.scoring.cpu_seconds,
+            "scoring_peak_memory_mib": row.scoring.peak_memory_mib,
+        }
+        for row in rows
+    ]
+
+
+def _print_judged(title: str, rows: Sequence[Judged]) -> None:
+    table = RichTable(title=title, title_justify="left")
+    table.add_column("task", no_wrap=True)
+    table.add_column("list from", no_wrap=True)
+    for name in ("NDCG@10", "recall@20", "coverage", "fit s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    task = None
+    for row in rows:
+        if task not in (None, row.task):
+            table.add_section()
+        task, found = row.task, row.quality
+        table.add_row(
+            row.task,
+            row.contender,
+            f"{found.ndcg_at_10.value:.4f}",
+            _with_margin(found.recall_at_20),
+            f"{found.coverage_at_20:.0%}",
+            f"{row.training.cpu_seconds:.1f}",
+        )
+    out.print(table)
+
+
+def _print_worth(title: str, rows: Sequence[Worth]) -> None:
+    table = RichTable(title=title, title_justify="left")
+    for name in ("served", "policy", "since the shift"):
+        table.add_column(name, no_wrap=True)
+    for name in ("looks", "recall@20", "gain"):
+        table.add_column(name, justify="right", no_wrap=True)
+    served = None
+    for row in rows:
+        if served not in (None, (row.serving, row.policy)):
+            table.add_section()
+        served = (row.serving, row.policy)
+        gain = "" if row.recall_gain is None else f"{row.recall_gain.value:+.0%}"
+        table.add_row(
+            *(row.serving, row.policy, f"{row.unit} {row.first}–{row.last}" if row.users == "shifted" else "no shift"),
+            *(f"{row.looks:,}", f"{row.recall_at_20:.3f}", gain),
+        )
+    out.print(table)
+
+
+def _with_margin(estimate: Any) -> str:
+    margin = (estimate.high - estimate.low) / 2
+    return f"{estimate.value:.3f} ±{margin:.3f}" if math.isfinite(margin) else f"{estimate.value:.3f}"
