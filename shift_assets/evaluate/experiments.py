@@ -2,8 +2,10 @@
 
 Users were dealt to policies by lot (`policies.assignment`) and stay, so the user is the unit: a user's days are summed
 first, and the rate of a policy is a ratio of sums over its users, its variance by linearisation (the delta method).
-Who came to the shop may depend on what was shown, so clicks and purchases are over all users with a list; recall is
-over the days on which there was something to find.
+Where shares are learnt, users of one kind of shift are dealt to a policy more often than others: each list weighs 1 /
+the probability with which its user was dealt the policy, so that every policy speaks for all users (Hájek 1971). Who
+came to the shop may depend on what was shown, so clicks and purchases are over all users with a list; recall is over
+the days on which there was something to find.
 
 Two intervals stand beside each difference. The plain one (95 %) holds on a day fixed beforehand. The sequential one
 holds on all days at once, so the experiment may be stopped the day it excludes 0: the confidence sequence of a normal
@@ -49,6 +51,7 @@ USER_OUTCOMES = pa.schema(
         pa.field("day", pa.date32(), nullable=False),  # of the list
         pa.field("user_id", pa.string(), nullable=False),
         pa.field("policy", pa.string(), nullable=False),
+        pa.field("propensity", pa.float64(), nullable=False),  # with which the user was dealt the policy
         pa.field("clicked", pa.bool_(), nullable=False),
         pa.field("purchased", pa.bool_(), nullable=False),
         pa.field("recall_at_k", pa.float64()),  # null: the user met nothing in the horizon
@@ -216,13 +219,13 @@ class _Side(NamedTuple):
 
 
 def _measured(outcomes: pa.Table) -> dict[str, tuple[Floats, Floats]]:
-    """Reward and exposure [list] of every metric."""
+    """Reward and exposure [list] of every metric, weighed by the odds of being dealt the policy."""
     recall = outcomes["recall_at_k"].to_numpy()
-    every = np.ones(len(recall))
+    weight = 1 / outcomes["propensity"].to_numpy()
     return {
-        "click_rate": (outcomes["clicked"].cast(pa.float64()).to_numpy(), every),
-        "purchase_rate": (outcomes["purchased"].cast(pa.float64()).to_numpy(), every),
-        "recall_at_k": (np.nan_to_num(recall), (~np.isnan(recall)).astype(np.float64)),
+        "click_rate": (weight * outcomes["clicked"].cast(pa.float64()).to_numpy(), weight),
+        "purchase_rate": (weight * outcomes["purchased"].cast(pa.float64()).to_numpy(), weight),
+        "recall_at_k": (weight * np.nan_to_num(recall), weight * ~np.isnan(recall)),
     }
 
 

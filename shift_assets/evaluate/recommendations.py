@@ -145,12 +145,17 @@ def user_outcomes(recommendations: pa.Table, events_after: pa.Table, horizon_day
         codes = _Codes(_distinct(of_day["user_id"]), _distinct(of_day["item_id"], after["item_id"]))
         bought = after.filter(pc.field("behavior") == "purchase")
         for policy in sorted(pc.unique(of_day["policy"]).to_pylist()):
-            lists = _lists_of(of_day.filter(pc.field("policy") == policy), codes)
+            of_policy = of_day.filter(pc.field("policy") == policy)
+            lists = _lists_of(of_policy, codes)
             met, relevant = _met(lists, after, codes)
+            dealt = pc.index_in(
+                codes.users.take(pa.array(lists.users)), value_set=of_policy["user_id"].combine_chunks()
+            )
             columns = {
                 "day": pa.repeat(pa.scalar(day, pa.date32()), len(lists.users)),
                 "user_id": codes.users.take(pa.array(lists.users)),
                 "policy": pa.repeat(policy, len(lists.users)),
+                "propensity": of_policy["policy_propensity"].take(dealt),
                 "clicked": pa.array(met.any(axis=1)),
                 "purchased": pa.array(_met(lists, bought, codes)[0].any(axis=1)),
                 "recall_at_k": pa.array(recall_at_k(met, relevant), mask=relevant == 0),

@@ -132,6 +132,7 @@ def outcomes(effect: float, users: int = 400, days: int = 10, first: date = FIRS
             "day": first + timedelta(days=ago),
             "user_id": f"{user:032x}",
             "policy": policy[user],
+            "propensity": 0.5,
             "clicked": bool(random.random() < rate[user]),
             "purchased": bool(random.random() < 0.05),
             "recall_at_k": float(random.random() < rate[user]) if random.random() < 0.5 else None,
@@ -171,6 +172,36 @@ def test_the_report_knows_its_period_and_no_order_of_rows() -> None:
     shuffled = mixed.take(pa.array(np.random.default_rng(0).permutation(len(mixed))))
     expected = experiment_report(own, TODAY, "uk", LAST_LIST, EXPERIMENT)
     assert experiment_report(shuffled, TODAY, "uk", LAST_LIST, EXPERIMENT).equals(expected)
+
+
+def test_learnt_shares_do_not_mix_up_who_was_dealt_what_with_what_it_did() -> None:
+    """Eager users are dealt to one arm nine times out of ten, calm ones to the other; no arm does anything.
+
+    Plain rates would praise the arm of the eager ones; weighed by the odds there is no difference.
+    """
+    random = np.random.default_rng(3)
+    rows = []
+    for number in range(4_000):
+        eager = number % 2 == 0
+        odds = 0.9 if eager else 0.1
+        adjusted = random.random() < odds
+        rows.append(
+            {
+                "day": FIRST,
+                "user_id": f"{number:032x}",
+                "policy": "shift_adjusted" if adjusted else "unadjusted",
+                "propensity": odds if adjusted else 1 - odds,
+                "clicked": bool(random.random() < (0.7 if eager else 0.2)),
+                "purchased": False,
+                "recall_at_k": None,
+            }
+        )
+    learning = EXPERIMENT.model_copy(update={"learning": "thompson"})
+    table = pa.Table.from_pylist(rows, schema=USER_OUTCOMES)
+    found = {row["metric"]: row for row in experiment_report(table, TODAY, "uk", LAST_LIST, learning).to_pylist()}
+    assert found["click_rate"]["difference_low"] < 0 < found["click_rate"]["difference_high"]
+    assert abs(found["click_rate"]["difference"]) < 0.06
+    assert found["recall_at_k"]["difference"] is None
 
 
 def test_few_users_get_a_sentence_and_no_lists_no_rows() -> None:

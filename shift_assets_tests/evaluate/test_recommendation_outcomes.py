@@ -29,6 +29,7 @@ def lists(rows: dict[str, list[str]], policy: str = "unadjusted", propensity: fl
                 "reason": "because",
                 "policy": policy,
                 "propensity": propensity,
+                "policy_propensity": 0.4,
             }
             for user, items in rows.items()
             for rank, item in enumerate(items, start=1)
@@ -221,5 +222,6 @@ def test_what_came_of_each_list() -> None:
     assert (first["clicked"], first["purchased"], first["recall_at_k"]) == (True, True, 0.5)
     assert (other["clicked"], other["purchased"], other["recall_at_k"]) == (True, False, 1.0)
     assert (first["policy"], other["policy"]) == ("unadjusted", "exploring")
+    assert {row["propensity"] for row in rows} == {0.4}
     idle = found[DAY, user_id("b")]
     assert (idle["clicked"], idle["purchased"], idle["recall_at_k"]) == (False, False, None)
