@@ -775,14 +775,14 @@ MODEL_REGISTRY = Table(
         Column(
             "promoted",
             pa.bool_(),
-            "It is served from `served_from` on, until a later one is; false: the one served before was no worse; null: "
-            "served, from before there was a choice",
+            "It is served from `served_from` on, until a later one is; false: the one served before was no worse; "
+            "null: served, from before there was a choice",
             nullable=True,
         ),
         Column("judged_against", _STRING, "Version served before, on the same validation days", nullable=True),
         Column("started_from", _STRING, "Version whose weights it continued; null: random weights", nullable=True),
         Column(
-            "revision", _STRING, "Git revision of the code, + with changes; its version without a checkout", nullable=True
+            "revision", _STRING, "Git revision of the code, + with changes; its version where it is none", nullable=True
         ),
         count("parameters", "Numbers in the weights of the encoder", nullable=True),
         Column("size_bytes", _INT, "Size of the weights file", unit="bytes", nullable=True, minimum=0),

@@ -100,5 +100,5 @@ def registered(platform: Platform, segment: str, last_day: date) -> pa.Table:
 
 def newest_of(registry: pa.Table, segment: str) -> dict[str, Any] | None:
     """The registry row of the newest promoted model of `segment`; None where there is none."""
-    rows = [row for row in registry.to_pylist() if row["segment"] == segment and row["promoted"]]
+    rows = [row for row in registry.to_pylist() if row["segment"] == segment and row["promoted"] is not False]
     return max(rows, key=lambda row: row["served_from"], default=None)

@@ -29,7 +29,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from shift_assets.contracts import Partition
 from shift_assets.resources.fence import Claim, Fence
-from shift_assets.tables import Table
+from shift_assets.tables import ContractError, Table
 
 PARTITION_BY = ["day", "segment"]
 
@@ -99,15 +99,27 @@ class Lake:
         segments: Collection[str] | None = None,
         columns: list[str] | None = None,
     ) -> pa.Table:
-        """Rows of the partitions in the closed range of days and the segments; all of them where none is named."""
+        """Rows of the partitions in the closed range of days and the segments; all of them where none is named.
+
+        A column that a partition was written without is null in it. Raises ContractError where it may not be null.
+        """
         names = columns or table.schema.names
         paths = self.files(table, first_day=first_day, last_day=last_day, segments=segments)
         schema = pa.schema([table.schema.field(name) for name in names])
         pieces = []
         for partition, path in paths.items():
-            stored = [name for name in names if name not in PARTITION_BY]
-            part = pq.ParquetFile(path).read(columns=stored)
-            arrays = {name: part[name] for name in stored}
+            file = pq.ParquetFile(path)
+            written = set(file.schema_arrow.names)
+            later = [name for name in names if name not in PARTITION_BY and name not in written]
+            for column in map(table.column, later):
+                if not column.nullable:
+                    raise ContractError(
+                        f"table {table.name}: {partition.day}|{partition.segment} was written before the table had a "
+                        f"column {column.name}; materialise it again"
+                    )
+            part = file.read(columns=[name for name in names if name in written])
+            arrays = {name: part[name] for name in part.column_names}
+            arrays |= {name: pa.nulls(part.num_rows, table.column(name).type) for name in later}
             arrays["day"] = pa.repeat(pa.scalar(partition.day, pa.date32()), part.num_rows)
             arrays["segment"] = pa.repeat(pa.scalar(partition.segment, pa.string()), part.num_rows)
             pieces.append(pa.table([arrays[name] for name in names], schema=schema))

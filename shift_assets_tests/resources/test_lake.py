@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from shift_assets.contracts import INTEREST_SERIES, SHIFT_ALERTS, TABLES, Partition
 from shift_assets.resources.fence import FencedOut
 from shift_assets.resources.lake import EMPTY_DIGEST, MissingPartition, content_digests
-from shift_assets.tables import ContractError
+from shift_assets.tables import Column, ContractError, Table
 from shift_assets_tests.lakes import FIRST_DAY, fill, new_lake, partitions, rows_of
 
 ROOT = Path(__file__).parents[2]
@@ -157,3 +157,20 @@ def test_a_digest_knows_every_row(place: int, change: str) -> None:
     others = [n for n in range(rows.num_rows) if n != place]
     changed = rows.take(others if change == "drop" else [*range(rows.num_rows), place])
     assert content_digests(changed) != content_digests(rows)
+
+
+def test_a_column_added_later_is_null_in_older_partitions(tmp_path: Path) -> None:
+    """What was written before a table had a column is still read; a column that may not be null is asked for anew."""
+    lake = new_lake(tmp_path)
+    name = Column("name", pa.string(), "A name")
+    before = Table("grown", "one name", ("name",), "tests", (name,))
+    after = Table("grown", "one name", ("name",), "tests", (name, Column("n", pa.int64(), "A number", nullable=True)))
+    for number, table in enumerate((before, after), start=1):
+        partition = Partition(date(2024, 1, number), "all")
+        row = {"day": partition.day, "segment": "all", "name": "a", "n": 3}
+        rows = pa.Table.from_pylist([row], schema=table.schema)
+        lake.publish(table, rows, lake.claim(table, [partition], "test"))
+    assert lake.read(after)["n"].to_pylist() == [None, 3]
+    required = Table("grown", "one name", ("name",), "tests", (name, Column("n", pa.int64(), "A number")))
+    with pytest.raises(ContractError, match=r"2024-01-01\|all .* column n; materialise it again"):
+        lake.read(required)
