@@ -750,8 +750,8 @@ EXPERIMENT_REPORT = Table(
         ),
         share(
             "sample_ratio_p_value",
-            "p-value that users came to the policies by their shares; far below 0.001 no difference can be trusted; "
-            "null where the shares changed",
+            "p-value that users came to the policies by their shares; below 0.001 no difference is told; null with "
+            "one policy only",
             nullable=True,
         ),
         Column("note", _STRING, "Why nothing is compared, where it is not", nullable=True),

@@ -148,6 +148,24 @@ def sample_ratio_p_value(users: Mapping[str, int], shares: Mapping[str, float]) 
     return float(chi2.sf(((observed - expected) ** 2 / expected).sum(), len(shares) - 1))
 
 
+def learnt_ratio_p_value(policy: npt.NDArray[np.int64], propensity: Floats) -> float | None:
+    """The same where each user was dealt to `policy[user]` with a probability of its own; None with one policy only.
+
+    Under a fair lot the users of a policy, each counted 1 / `propensity[user]` times, are everybody: the policy that
+    is furthest from it decides, its p-value times the number of policies (Bonferroni).
+    """
+    names = np.unique(policy)
+    if len(names) < 2:
+        return None
+    smallest = 1.0
+    for name in names:
+        weight = 1 / propensity[policy == name]
+        spread = float(np.sqrt((weight * (weight - 1)).sum()))
+        if spread > 0:
+            smallest = min(smallest, float(2 * norm.sf(abs(weight.sum() - len(policy)) / spread)))
+    return min(1.0, len(names) * smallest)
+
+
 def period_start(day: date, period_days: int) -> date:
     """First day of the period of `period_days` days that holds `day`; periods are counted from 1970-01-01."""
     return date_of(day_number(day) // period_days * period_days)
@@ -177,7 +195,11 @@ def experiment_report(
     days = known["day"].cast(pa.int32()).to_numpy()
     measured = _measured(known)
     sizes = {name: len(np.unique(user[policy == at])) for at, name in enumerate(policies)}
-    ratio = sample_ratio_p_value(sizes, settings.shares) if settings.learning == "fixed" else None
+    if settings.learning == "fixed":
+        ratio = sample_ratio_p_value(sizes, settings.shares)
+    else:
+        _, first = np.unique(user, return_index=True)
+        ratio = learnt_ratio_p_value(policy[first], known["propensity"].to_numpy()[first])
     looks = np.unique(days).tolist()
     rows = []
     for one, name in enumerate(policies):

@@ -17,6 +17,7 @@ from shift_assets.evaluate.experiments import (
     Difference,
     difference,
     experiment_report,
+    learnt_ratio_p_value,
     log_likelihood_ratio,
     period_start,
     plain_interval,
@@ -220,10 +221,21 @@ def test_unfair_lots_leave_no_difference_to_be_told() -> None:
         assert row["note"] == "users did not come to the policies by their shares; no difference can be trusted"
 
 
-def test_learnt_shares_have_no_ratio_to_be_held_to() -> None:
+def test_unfair_lots_are_seen_where_shares_are_learnt() -> None:
+    """Fair lots give small p-values as rarely as they should; odds that were not kept give them at once."""
+    random = np.random.default_rng(6)
+    odds = random.choice([0.1, 0.5, 0.9], 3_000)
+    found = []
+    for _ in range(200):
+        policy = (random.random(3_000) < odds).astype(np.int64)
+        found.append(learnt_ratio_p_value(policy, np.where(policy == 1, odds, 1 - odds)))
+    assert 0.005 <= np.mean(np.array(found) < 0.05) <= 0.1
+    unfair = (random.random(3_000) < 0.8 * odds).astype(np.int64)
+    assert (learnt_ratio_p_value(unfair, np.where(unfair == 1, odds, 1 - odds)) or 1) < 0.001
+    assert learnt_ratio_p_value(np.zeros(5, np.int64), np.ones(5)) is None
     learning = EXPERIMENT.model_copy(update={"learning": "thompson"})
-    rows = experiment_report(outcomes(0.1), TODAY, "uk", LAST_LIST, learning).to_pylist()
-    assert {row["sample_ratio_p_value"] for row in rows} == {None}
+    for row in experiment_report(outcomes(0.1), TODAY, "uk", LAST_LIST, learning).to_pylist():
+        assert row["sample_ratio_p_value"] == pytest.approx(1.0)
 
 
 def test_periods_follow_each_other() -> None:
