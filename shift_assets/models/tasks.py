@@ -42,6 +42,8 @@ FINISH_CHUNKS = 512
 """Chunks whose looks the heads learn from when the encoder stands."""
 HEADS_DECAY = 0.01
 CALIBRATED_WEEKS = 4
+LEAST_LOOKS = 30
+"""Looks after which a week has to lie within the log, for its return to be told: stray early events are in many."""
 HELD_OUT = 4
 """One user in so many is kept from the splices that teach, and judges the shift head."""
 CHUNKS_PER_SHIFT_PAIR = 4
@@ -159,8 +161,8 @@ class TaskTraining:
         timeline = Timeline(learnable)
         self._looks = Looks(timeline, timeline.looks(last_day, seed))
         self._labels = labels(timeline, self._looks.moments, last_day, settings.horizon_days, points)
-        seen_days = last_day - int(self._looks.moments.days.min()) if len(self._looks.moments) else 0
-        self.churn_weeks = min(seen_days // 7, CHURN_WEEKS)
+        week_ends = self._looks.moments.days[:, None] + 7 * np.arange(1, CHURN_WEEKS + 1)
+        self.churn_weeks = int(((week_ends <= last_day).sum(axis=0) >= LEAST_LOOKS).sum())
         self._pieces = chunks(learnable, length)
         self.shifts = shifts(learnable, last_day, settings, seed, length, held_out=False)
         self.priors = Priors.of(self._labels, len(vocabulary.categories), spliced=bool(self.shifts.shifted.any()))

@@ -106,7 +106,7 @@ def train(
     start at the mean of their category. On every `retrain_days`-th day it starts anew. Where no model is served so
     far, and on those days, it starts from `base`, the folder of a model of all segments, or from random weights.
     The card says whether the new model is promoted: only where it beats the served one on the validation days, or
-    none is served, or nobody can be judged.
+    equals it and knows more items, or none is served, or nobody can be judged.
 
     `tasks`: what else is learned, None for the next item alone; `weights` of behaviours are those of `interest` (its
     defaults where None), for shares of categories. Where nothing can be learned the earlier model is carried over,
@@ -156,7 +156,9 @@ def train(
     if before is not None:
         served, _ = _judge(before, validation.recoded(vocabulary, before.vocabulary))
         if served is not None and fitted.best.ndcg is not None:
-            card |= {"judged_against": before.version, "promoted": fitted.best.ndcg > served}
+            knows_more = not set(vocabulary.items) <= set(before.vocabulary.items)
+            better = fitted.best.ndcg > served or (fitted.best.ndcg == served and knows_more)
+            card |= {"judged_against": before.version, "promoted": better}
             metrics[f"served_{NDCG}"] = served
     from_other = "Fine-tuned from the model of all segments" if anew else "Continued from the model before"
     outcome = from_other if fitted.warm else "Trained from random weights"

@@ -145,6 +145,8 @@ def test_what_could_not_be_learned_is_not_told(tmp_path: Path) -> None:
         for user in range(20)
         if (user + number) % 3
     )
+    stray = [(-60, f"user {user}", "c0-0", "view") for user in range(5)]
+    events = pa.concat_tables([clean_events(stray), events])
     trained = train(events, day(12), QUICK, seed=1, tasks=TAUGHT)
     folder = tmp_path / save(model_of(trained), trained.card, tmp_path, "all")["path"][0].as_py()
     for model in (model_of(trained), load(folder)):

@@ -281,6 +281,10 @@ def test_a_model_is_promoted_only_where_it_beats_the_served_one(tmp_path: Path) 
     assert better.card.metrics["served_validation_ndcg_at_20"] < better.card.metrics["validation_ndcg_at_20"]
     worse = train(events, day(12), anew.model_copy(update={"maximum_steps": 1}), seed=1, warm_start=well)
     assert not worse.card.promoted
+    more = pa.concat_tables([events, clean_events([(0, "user 0", "c0-new", "view")])])
+    knowing = train(more, day(12), good.model_copy(update={"retrain_days": 10**6}), seed=1, warm_start=well)
+    judgement = knowing.card.metrics
+    assert knowing.card.promoted == (judgement["validation_ndcg_at_20"] >= judgement["served_validation_ndcg_at_20"])
     row = save(worse.model, worse.card, tmp_path, "all").to_pylist()[0] if worse.model else {}
     assert (row["promoted"], row["judged_against"]) == (False, load(well).version)
 
