@@ -10,9 +10,7 @@ from shift_assets.recommend.source import Inputs
 from shift_assets.recommend.window import Window
 from shift_assets.settings import RecommendationSettings
 
-ITEMS = pa.schema(
-    [("item_id", pa.string()), ("category", pa.string()), ("price", pa.float64()), ("text", pa.string())]
-)
+ITEMS = pa.schema([("item_id", pa.string()), ("category", pa.string()), ("price", pa.float64()), ("text", pa.string())])
 
 
 def inputs_of(events: pa.Table, window: Window, settings: RecommendationSettings) -> Inputs:
