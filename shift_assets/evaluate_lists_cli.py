@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import typer
 from rich.table import Table as RichTable
@@ -19,7 +20,9 @@ from shift_assets.evaluate_cli import nested
 if TYPE_CHECKING:
     from shift_assets.evaluate.after_shift import Worth
     from shift_assets.evaluate.contenders import Judged
+    from shift_assets.resources.platform import Platform
 
+Tell = Callable[[str], None]
 LEAVE_ONE_OUT = "leave-one-out"
 
 
@@ -37,26 +40,14 @@ def recommendations(
 
     Example: `shift-assets evaluate recommendations --home my_shop --json`
     """
-    from shift_assets import home as homes
-    from shift_assets.evaluate.day_border import NothingToJudge, report
-    from shift_assets.landed import events_of
+    from shift_assets.evaluate.day_border import report
     from shift_assets.recommend.known import known_of
 
-    platform = homes.open_platform(home_of(home or context.obj))
-    found: dict[str, Any] = {}
-    skipped: dict[str, str] = {}
-    with progress("reading the events", quiet=as_json) as tell:
-        events = events_of(platform)
-        for key in segment or platform.source.segment_keys:
-            try:
-                known = known_of(
-                    events.filter(pc.field("segment") == key), platform.settings, platform.parse_context.items
-                )
-                found[key] = report(known, platform.settings, seed=platform.settings.seed, tell=tell)
-            except NothingToJudge as reason:
-                skipped[key] = str(reason)
-    if not found:
-        raise ConfigError("; ".join(f"segment {key}: {why}" for key, why in skipped.items()) or "nothing is landed yet")
+    def judged(platform: Platform, events: pa.Table, tell: Tell) -> Any:
+        known = known_of(events, platform.settings, platform.parse_context.items)
+        return report(known, platform.settings, seed=platform.settings.seed, tell=tell)
+
+    found, skipped = _each_segment(home or context.obj, segment, judged, quiet=as_json)
     if as_json:
         segments = {
             key: {
@@ -131,24 +122,12 @@ def reactions(
 
     Example: `shift-assets evaluate reactions --home my_shop --json`
     """
-    from shift_assets import home as homes
     from shift_assets.evaluate.after_shift import report
-    from shift_assets.evaluate.day_border import NothingToJudge
-    from shift_assets.landed import events_of
 
-    platform = homes.open_platform(home_of(home or context.obj))
-    found: dict[str, Any] = {}
-    skipped: dict[str, str] = {}
-    with progress("reading the events", quiet=as_json) as tell:
-        events = events_of(platform)
-        for key in segment or platform.source.segment_keys:
-            own = events.filter(pc.field("segment") == key)
-            try:
-                found[key] = report(own, platform.settings, seed=platform.settings.seed, tell=tell)
-            except NothingToJudge as reason:
-                skipped[key] = str(reason)
-    if not found:
-        raise ConfigError("; ".join(f"segment {key}: {why}" for key, why in skipped.items()) or "nothing is landed yet")
+    def judged(platform: Platform, events: pa.Table, tell: Tell) -> Any:
+        return report(events, platform.settings, seed=platform.settings.seed, tell=tell)
+
+    found, skipped = _each_segment(home or context.obj, segment, judged, quiet=as_json)
     if as_json:
         segments = {
             key: {
@@ -168,6 +147,37 @@ def reactions(
             print_line(f"Events until lists are worth 90 % of the user's own level, median, {policy}: {told}")
     for key, why in skipped.items():
         print_line(f"segment {key} was left out: {why}")
+
+
+def _each_segment(
+    home: Path | None, wanted: list[str] | None, judged: Callable[[Platform, pa.Table, Tell], Any], *, quiet: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What `judged` finds in the events of every segment, and why segments were left out.
+
+    Raises ConfigError where none could be judged.
+    """
+    from shift_assets import home as homes
+    from shift_assets.evaluate.day_border import NothingToJudge
+    from shift_assets.landed import events_of
+
+    platform = homes.open_platform(home_of(home))
+    unknown = sorted(set(wanted or ()) - set(platform.source.segment_keys))
+    if unknown:
+        raise ConfigError(f"--segment {unknown[0]}: unknown; known: {', '.join(platform.source.segment_keys)}")
+    found: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    with progress("reading the events", quiet=quiet) as tell:
+        events = events_of(platform)
+        if events.num_rows == 0:
+            raise ConfigError("nothing is landed yet: shift-assets land FILE")
+        for key in wanted or platform.source.segment_keys:
+            try:
+                found[key] = judged(platform, events.filter(pc.field("segment") == key), tell)
+            except NothingToJudge as reason:
+                skipped[key] = str(reason)
+    if not found:
+        raise ConfigError("; ".join(f"segment {key}: {why}" for key, why in skipped.items()))
+    return found, skipped
 
 
 def _as_json(rows: Sequence[Judged]) -> list[dict[str, Any]]:
