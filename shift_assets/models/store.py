@@ -80,6 +80,10 @@ class ModelCard:
     judged_against: str | None = None
     revision: str = field(default_factory=code_revision)
 
+    def _foretold(self) -> str:
+        tasks = (self.settings.get("tasks") or {}).get("weights", {})
+        return "; also foretells: " + ", ".join(tasks) if tasks else ""
+
     def _served(self) -> str:
         if not self.promoted:
             return f"no, {self.judged_against} is better on the validation days"
@@ -95,7 +99,7 @@ class ModelCard:
         metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(self.metrics.items()))
         return (
             f"# Next-item model of {self.day}\n\n"
-            f"Causal transformer that ranks a segment's items by what a user takes next. {self.outcome}.\n\n"
+            f"Ranks a segment's items by what a user takes next{self._foretold()}. {self.outcome}.\n\n"
             f"- Data: {self.events} events of {self.users} users on {self.items} items, "
             f"{self.window_start} to {self.window_end}\n"
             f"- Training: {self.steps} steps, seed {self.seed}, started from {self.warm_start or 'random weights'}, "

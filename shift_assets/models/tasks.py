@@ -218,6 +218,8 @@ class TaskTraining:
                 foretold = self.heads(*shift_seen.take(torch.from_numpy(rows).to(network.device)))
                 losses |= shift_loss(foretold, self.shifts.shifted[shift_which[rows]])
             loss = combined(losses, self.priors, weights, None)
+            if not loss.requires_grad:
+                continue  # of the tasks asked for, none has a label among these looks
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

@@ -134,7 +134,7 @@ def train(
         "items": len(vocabulary.items),
         "seed": seed,
         "warm_start": start.version if start else None,
-        "settings": settings.model_dump(),
+        "settings": settings.model_dump() | {"tasks": tasks.model_dump() if tasks is not None else None},
     }
     # Its start moves on by a day or waits, never back: yesterday's weights saw none of today's validation days.
     validation_days = min(settings.validation_days, pc.count_distinct(events["day"]).as_py() // 3)

@@ -200,7 +200,8 @@ def test_a_detached_task_teaches_the_encoder_nothing(task: Task) -> None:
     network = fitted_network(events)
     vocabulary = Vocabulary.of(events)
     sequences = pack(events, vocabulary)
-    plan = TaskPlan(TAUGHT.model_copy(update={"weights": {task: 1.0}}), POINTS, int(sequences.days.max()))
+    teaching = TAUGHT.model_copy(update={"weights": {task: 1.0}, "stop_gradient": ()})
+    plan = TaskPlan(teaching, POINTS, int(sequences.days.max()))
     tasks = TaskTraining(sequences, vocabulary, plan, network=network, seed=1)
     for weight in tasks.heads.parameters():
         torch.nn.init.normal_(weight, std=0.1)
@@ -303,6 +304,17 @@ def test_training_with_tasks_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     ]
     assert rows[0] == rows[1]
     assert day(0) == FIRST_DAY
+
+
+def test_a_task_without_labels_learns_nothing() -> None:
+    """Where nobody can be spliced, a training for shifts alone leaves the heads as they were, and tells none."""
+    events = random_log(5, users=60, days=8, per_day=10)
+    settings = TAUGHT.model_copy(update={"weights": {"shift": 1.0}, "shift_active_days": 6})
+    trained = train(events, day(8), QUICK, seed=1, tasks=settings)
+    foretelling = model_of(trained).foretelling
+    assert foretelling is not None
+    assert "shift" not in foretelling.calibrations
+    assert not foretelling.heads.category.any()
 
 
 def test_some_looks_of_what_was_read_are_read_as_if_alone() -> None:
