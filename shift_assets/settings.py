@@ -251,7 +251,7 @@ class ModelSettings(_Section):
     )
     repeats: bool = Field(True, description="Raise items that the user took before, as far as the model learns to")
     item_start: Literal["random", "transitions"] = Field(
-        "random", description="Item vectors before training: drawn, or factorised from what follows what in the log"
+        "transitions", description="Item vectors before training: drawn, or factorised from what follows what"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Numbers in the large products of training; auto: bfloat16 where the processor has it"
@@ -264,7 +264,7 @@ class ModelSettings(_Section):
     heads: int = Field(2, ge=1)
     dropout: float = Field(0.3, ge=0, lt=1)
     maximum_length: int = Field(50, ge=2, description="Newest events of a user that the model sees")
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
     batch_size: int = Field(128, ge=1)
     loss: Literal["auto", "full", "chunked", "sampled", "gbce"] = Field(
         "auto",
