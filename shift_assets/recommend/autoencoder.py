@@ -3,7 +3,7 @@
 EASE (Steck, WWW 2019, arXiv 1905.03375): the item × item weights B with a zero diagonal that minimise
 |X - XB|² + λ|B|², in closed form from the inverse of XᵀX + λI. Unlike cosine neighbours, which look at pairs, it
 knows that an item is explained already by another one. The inverse is dense, so it is made for the items of most
-users up to `ease_items`: 8,000 hold 256 MiB.
+users up to `ease_items`: 8,000 hold 256 MiB, three times that while they are fitted, which takes 9 CPU-seconds.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ def item_weights(taken: sparse.csr_matrix, regularisation: float) -> Floats:
     gram[np.diag_indices_from(gram)] += regularisation
     with threadpool_limits(limits=1, user_api="blas"):
         # Inverse of a positive definite matrix in place: half the memory and a third of the time of a general one.
-        inverse, _ = lapack.spotri(cholesky(gram, lower=True, overwrite_a=True, check_finite=False), lower=1)
-    inverse = np.tril(inverse)
-    inverse += np.tril(inverse, -1).T
-    weights = -inverse / np.diag(inverse)
-    np.fill_diagonal(weights, 0)
-    return np.asarray(weights, dtype=np.float32)
+        factor = cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
+        inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)
+    # Only the lower half is filled; with its mirror the diagonal is there twice.
+    inverse += inverse.T
+    inverse /= -np.diag(inverse).copy() / 2
+    np.fill_diagonal(inverse, 0)
+    return np.ascontiguousarray(inverse, dtype=np.float32)
 
 
 def _fit(inputs: Inputs) -> Fitted:
