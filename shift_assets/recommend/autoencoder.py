@@ -25,7 +25,7 @@ def item_weights(taken: sparse.csr_matrix, regularisation: float) -> Floats:
     from scipy.linalg import cholesky, lapack
     from threadpoolctl import threadpool_limits
 
-    gram = (taken.T @ taken).toarray().astype(np.float32)
+    gram: Floats = (taken.T @ taken).toarray().astype(np.float32)
     if not gram.size:
         return gram
     gram[np.diag_indices_from(gram)] += regularisation

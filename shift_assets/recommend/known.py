@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shift_assets.contracts import RECOMMENDATION_OUTCOMES, SEGMENT_SHIFTS, SHIFT_ALERTS
 from shift_assets.recommend.content import Content, read_item_vectors
@@ -73,8 +74,9 @@ def inputs_of(known: Known, window: Window, settings: Settings, sources: Sequenc
     needs = {need for name in sources for need in SOURCES[name].needs}
     content = signals = None
     if needs or wanted.diversity > 0:
+        past = known.events.filter(pc.less_equal(known.events["day"], window.day))
         content = Content.of(
-            known.events, window.vocabulary, items=known.items, delivered=known.item_vectors, seed=settings.seed
+            past, window.vocabulary, items=known.items, delivered=known.item_vectors, seed=settings.seed
         )
     if "signals" in needs:
         signals = Signals.of(known.events, known.signals)

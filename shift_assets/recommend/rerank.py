@@ -16,7 +16,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from shift_assets.models.ranking import best_columns
 from shift_assets.models.sequences import Integers
 from shift_assets.recommend.window import Flags, Floats, Window
 from shift_assets.settings import RecommendationSettings
@@ -33,32 +32,6 @@ def fresh_items(window: Window, fresh_days: int) -> Flags:
     first = np.full(window.item_count, -1)
     np.maximum.at(first, window.items[known], window.ages[known])
     return np.asarray(first < fresh_days)
-
-
-def arranged(
-    scores: Floats,
-    items: Integers,
-    *,
-    vectors: Floats,
-    categories: Integers,
-    mix: Floats,
-    fresh: Flags,
-    settings: RecommendationSettings,
-) -> Integers:
-    """Columns of `scores` [user, column] in the order of the list, [user, place]; -1: no item is left.
-
-    `items` [column] are the items scored, those of score 0 in no list; the rest is as for `reranked`.
-    """
-    best, values = best_columns(scores, CONSIDERED)
-    chosen = reranked(
-        np.where(values > 0, items[best], -1),
-        vectors=vectors,
-        categories=categories,
-        mix=mix,
-        fresh=fresh,
-        settings=settings,
-    )
-    return np.where(chosen >= 0, np.take_along_axis(best, np.maximum(chosen, 0), axis=1), -1)
 
 
 def reranked(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shift_assets.configfile import ConfigError
 from shift_assets.models.sequences import Integers
-from shift_assets.recommend.rerank import SMOOTHING, arranged, fresh_items, reranked
+from shift_assets.recommend.rerank import SMOOTHING, fresh_items, reranked
 from shift_assets.recommend.window import Flags, Floats, Window
 from shift_assets.settings import RecommendationSettings, load_settings
 from shift_assets_tests.models.events import clean_events, day
@@ -134,22 +134,6 @@ def test_places_are_kept_for_the_new(seed: int) -> None:
         there = shop.items[user][shop.items[user] >= 0]
         assert shop.fresh[found[user]].sum() >= min(2, shop.fresh[there].sum())
         assert found[user, 0] == plain[user, 0]
-
-
-def test_what_has_no_score_has_no_place() -> None:
-    """An item of score 0 is in no list, however diverse it would make it."""
-    scores = np.array([[0.5, 0.0, 1.0, 0.0]], dtype=np.float32)
-    shop = Shop(1)
-    found = arranged(
-        scores,
-        np.array([3, 4, 5, 6]),
-        vectors=shop.vectors,
-        categories=shop.categories,
-        mix=shop.mix[:1],
-        fresh=shop.fresh,
-        settings=SHORT,
-    )
-    assert found.tolist() == [[2, 0, -1, -1]]
 
 
 def test_new_is_what_nobody_met_before() -> None:
