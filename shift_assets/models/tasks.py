@@ -36,9 +36,9 @@ from shift_assets.models.sequences import Chunks, Integers, Sequences, Vocabular
 from shift_assets.settings import TaskSettings
 
 LOOKS_PER_BLOCK = 512
-VALIDATION_USERS = 2_048
-SPLICED_USERS = 512
-FINISH_CHUNKS = 512
+VALIDATION_USERS = 512
+SPLICED_USERS = 256
+FINISH_CHUNKS = 256
 """Chunks whose looks the heads learn from when the encoder stands."""
 HEADS_DECAY = 0.01
 CALIBRATED_WEEKS = 4
@@ -275,6 +275,7 @@ def judged(
     metrics["churn_auc"] = auc(-churn[first_week, 0], ~found.returned[first_week, 0])
     # A week of validation days says nothing of the weeks after it; looks four weeks before its end say it of all four.
     earlier = timeline.last_looks(last_day - 7 * CALIBRATED_WEEKS)
+    earlier = earlier.take(np.arange(min(len(earlier), VALIDATION_USERS)))
     seen = labels(timeline, earlier, last_day, settings.horizon_days, tasks.points)
     churn_earlier = _numbers(logits_at(model, heads, Looks(timeline, earlier)).churn)
     held_out = shifts(sequences, last_day, settings, seed, model.network.shape.maximum_length, held_out=True)
