@@ -277,6 +277,10 @@ class ModelSettings(_Section):
     )
     gbce_calibration: float = Field(0.75, ge=0, le=1, description="gbce: 0 plain, 1 calibrated as the softmax")
     full_softmax_items: int = Field(20_000, ge=0, description="Catalogues up to this size train on all items")
+    cropped_share: float = Field(
+        0.0, ge=0, le=1, description="Share of histories per step that lose a random beginning"
+    )
+    hidden_share: float = Field(0.0, ge=0, lt=1, description="Share of events per step whose item is hidden")
     item_dropout: float = Field(
         0.0, ge=0, lt=1, description="Share of items per step that are known by their attributes alone"
     )
@@ -292,7 +296,6 @@ class ModelSettings(_Section):
     )
     look_every: int = Field(10, ge=1, description="Steps between looks at the validation days")
     threads: int = Field(1, ge=1, description="CPU threads of one training; more than one slows parallel partitions")
-    compile: bool = Field(False, description="Compile the encoder: minutes at first, worth it for hours on a GPU")
     distributed: bool = Field(False, description="Share each step among the processes that torchrun started")
 
     @model_validator(mode="after")

@@ -145,7 +145,19 @@ class Examples:
     def _example(self, rows: Integers, random: np.random.Generator) -> Example:
         points, sequences = self.points, self.points.sequences
         starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
+        if self.settings.cropped_share:
+            cropped = random.random(len(rows)) < self.settings.cropped_share
+            lost = np.where(cropped, random.integers(0, lengths), 0)
+            # A chunk's last point lies somewhere in it: what is lost ends before that point.
+            last_point = points.events[np.searchsorted(points.events, starts + lengths) - 1]
+            lost = np.minimum(lost, last_point - starts)
+            starts, lengths = starts + lost, lengths - lost
+            order = np.argsort(lengths, kind="stable")
+            starts, lengths = starts[order], lengths[order]
         batch, events = batch_of(sequences, starts, lengths)
+        if self.settings.hidden_share:
+            seen = random.random(len(events)) >= self.settings.hidden_share
+            batch = replace(batch, items=batch.items * torch.from_numpy(seen))
         chunk, chosen = flat_ranges(
             np.searchsorted(points.events, starts), np.searchsorted(points.events, starts + lengths)
         )

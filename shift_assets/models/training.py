@@ -276,8 +276,6 @@ class _Loop:
         steps_left = islice(examples.steps(np.random.default_rng(seed)), done, last)
         if ranks.count > 1:
             torch.manual_seed(seed + ranks.rank)
-        if settings.compile:
-            network.compile(dynamic=True)
         for step, example in enumerate(ahead(steps_left, network.device), start=done + 1):
             self._learning.train()
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
