@@ -92,29 +92,29 @@ def replay(frame: Any, users: list[str], epochs: int) -> Any:
 
 
 def work(trainer: str, folder: Path, epochs: int) -> None:
-    """In a peer's environment: the lists of `folder/events.parquet` for the users in `folder/users.json`."""
+    """In a peer's environment: the lists of `folder/events.csv` for the users in `folder/users.json`."""
     import pandas as pd
     import torch
 
     torch.manual_seed(1)
     torch.set_num_threads(1)
-    frame = pd.read_parquet(folder / "events.parquet")
+    frame = pd.read_csv(folder / "events.csv", dtype={"user_id": str, "item_id": str}, parse_dates=["datetime"])
     users = json.loads((folder / "users.json").read_text())
     made = {"rectools": rectools, "replay": replay}[trainer](frame, users, epochs)
-    made.astype({"user_id": str, "item_id": str}).to_parquet(folder / "lists.parquet")
+    made.astype({"user_id": str, "item_id": str}).to_csv(folder / "lists.csv", index=False)
 
 
 def lists_of(trainer: str, peers: Path, task: Any, events: Any, epochs: int) -> tuple[Any, float]:
     """The peer's lists [user, place] for the task's users, as item indices, and its CPU-seconds."""
+    import pandas as pd
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     window = task.window
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         place = pa.array(np.arange(events.num_rows))
         columns = {"user_id": events["user_id"], "item_id": events["item_id"], "datetime": events["event_ts"]}
-        pq.write_table(pa.table({**columns, "place": place}), folder / "events.parquet")
+        pa.table({**columns, "place": place}).to_pandas().to_csv(folder / "events.csv", index=False)
         users = [window.sequences.users[user] for user in task.users]
         (folder / "users.json").write_text(json.dumps(users))
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -127,7 +127,7 @@ def lists_of(trainer: str, peers: Path, task: Any, events: Any, epochs: int) -> 
         after = os.times()
         if done.returncode:
             raise SystemExit(f"{trainer}: {done.stderr.strip()[-2000:]}")
-        made = pq.read_table(folder / "lists.parquet").to_pylist()
+        made = pd.read_csv(folder / "lists.csv", dtype={"user_id": str, "item_id": str}).to_dict("records")
     item = {name: number for number, name in enumerate(window.vocabulary.items)}
     row = {name: number for number, name in enumerate(users)}
     lists = np.full((len(users), PLACES), -1)

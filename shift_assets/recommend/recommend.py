@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from shift_assets import contracts
 from shift_assets.policies.assignment import EXPLORING, Arm, Assignment, uniforms
@@ -36,6 +37,12 @@ def recommend(known: Known, day: date, segment: str, settings: Settings) -> pa.T
     Each user is dealt to an arm of the experiment, whose policy makes the list. Rows keep the contract of
     `recommendations`, sorted by its key; the order of the rows given does not matter.
     """
+    # One thread: sums in another order would be other bytes.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _recommended(known, day, segment, settings)
+
+
+def _recommended(known: Known, day: date, segment: str, settings: Settings) -> pa.Table:
     wanted = settings.recommendations
     window = Window.of(known.events, day, wanted)
     inputs = inputs_of(known, window, settings, sources_of(known, settings))
