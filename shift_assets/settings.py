@@ -395,6 +395,9 @@ class RecommendationSettings(_Section):
         description="Weight of each candidate source in the fixed blend; 0 or absent: not used",
     )
     popularity_days: int = Field(7, ge=1)
+    spark_users: int = Field(
+        200_000, ge=0, description="Users of a segment from which Spark does the large sums, where it is the engine"
+    )
     rising_weight: float = Field(0.5, ge=0, le=1, description="Pull towards the rising interest of an alerted user")
     diversity: float = Field(0.0, ge=0, le=1, description="How much a list avoids items alike; 0: not at all")
     calibration: float = Field(

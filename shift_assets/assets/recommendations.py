@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shift_assets import partitions as keys
 from shift_assets.assets.intake import CLEAN
@@ -95,7 +96,9 @@ def _fits(platform: Platform, partitions: list[Partition]) -> pa.Table:
         if day.weekday() == settings.forecast.refit_weekday:
             events = platform.read_window(CLEAN_EVENTS, [day], [segment], look_back)
             known = known_of(events, settings, platform.parse_context.items)
-            found.append(fitted_rows(known, day, segment, settings, model_of=_model_of(platform, segment)))
+            with platform.spark_from(_users_in(events), wanted.spark_users) as session:
+                as_of = replace(known, session=session)
+                found.append(fitted_rows(as_of, day, segment, settings, model_of=_model_of(platform, segment)))
     return pa.concat_tables(found)
 
 
@@ -119,8 +122,14 @@ def _lists(platform: Platform, partitions: list[Partition]) -> pa.Table:
             blend=newest_blend(fits) if settings.recommendations.blend == "learned" else None,
             gate=newest_gate(fits),
         )
-        lists.append(recommend(known, day, segment, settings))
+        with platform.spark_from(_users_in(known.events), settings.recommendations.spark_users) as session:
+            lists.append(recommend(replace(known, session=session), day, segment, settings))
     return pa.concat_tables(lists)
+
+
+def _users_in(events: pa.Table) -> int:
+    """Distinct users."""
+    return int(pc.count_distinct(events["user_id"]).as_py())
 
 
 def _model_of(platform: Platform, segment: str) -> Callable[[date], InterestModel | None]:

@@ -207,11 +207,10 @@ def _interest_moves(platform: Platform, partitions: list[Partition]) -> pa.Table
     from shift_assets.shift.moves import SparkMiner, interest_moves
 
     alerts, settings = _alarms(platform, partitions), platform.settings
-    if pc.count_distinct(alerts["user_id"]).as_py() < settings.moves.spark_users or platform.engine() != "spark":
-        return interest_moves(alerts, partitions, settings)
-    from shift_assets.ingest.engines.spark import spark_session
-
-    with spark_session(settings.spark_remote) as session:
+    users = pc.count_distinct(alerts["user_id"]).as_py()
+    with platform.spark_from(users, settings.moves.spark_users) as session:
+        if session is None:
+            return interest_moves(alerts, partitions, settings)
         return interest_moves(alerts, partitions, settings, SparkMiner(session))
 
 

@@ -21,6 +21,8 @@ from shift_assets.recommend.window import Window
 from shift_assets.settings import Settings, SourceName
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from shift_assets.models.scoring import InterestModel
 
 
@@ -32,7 +34,7 @@ class Known:
     `segment_shifts` the rows of the day, `outcomes` the recommendation_outcomes of earlier days. What was not learnt
     yet is None: without a model the other sources make the lists, without a blend the fixed weights, and without a
     gate only alarms lean a list. `items` is the delivered items table, `item_vectors` and `signals` what the settings
-    of these names point to; None where there is none.
+    of these names point to; None where there is none. `session`: Spark, where it does the large sums.
     """
 
     events: pa.Table
@@ -45,6 +47,7 @@ class Known:
     items: pa.Table | None = None
     item_vectors: pa.Table | None = None
     signals: pa.Table | None = None
+    session: SparkSession | None = None
 
 
 def known_of(events: pa.Table, settings: Settings, items: pa.Table | None) -> Known:
@@ -80,7 +83,7 @@ def inputs_of(known: Known, window: Window, settings: Settings, sources: Sequenc
         )
     if "signals" in needs:
         signals = Signals.of(known.events, known.signals)
-    return Inputs(window, wanted, known.model, content, signals, seed=settings.seed)
+    return Inputs(window, wanted, known.model, content, signals, known.session, settings.seed)
 
 
 def fit_blend_as_of(

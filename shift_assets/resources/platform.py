@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -26,6 +27,8 @@ from shift_assets.settings import Settings
 from shift_assets.tables import Table
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from shift_assets.ingest.categories import CategoryModel
     from shift_assets.resources.warehouse import Warehouse
 
@@ -127,6 +130,17 @@ class Platform:
             verdicts = self.lake.read(QUALITY_VERDICTS, first_day=days[0], last_day=days[-1], segments=segments)
             require_passed(verdicts, table, digests)
             self._passed.update((table.name, partition, digest) for partition, digest in digests.items())
+
+    @contextmanager
+    def spark_from(self, size: int, threshold: int) -> Iterator[SparkSession | None]:
+        """A session for work of that `size`, where Spark is the engine and the size reaches the `threshold`."""
+        if size < threshold or self.engine() != "spark":
+            yield None
+            return
+        from shift_assets.ingest.engines.spark import spark_session
+
+        with spark_session(self.settings.spark_remote) as session:
+            yield session
 
     @cached_property
     def _passed(self) -> set[tuple[str, Partition, str]]:
