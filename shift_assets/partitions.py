@@ -121,6 +121,11 @@ def days_ago(days: int) -> dg.MultiPartitionMapping:
     )
 
 
+def same_day() -> dg.PartitionMapping:
+    """The same day, between an asset of days and one of days and segments."""
+    return dg.MultiToSingleDimensionPartitionMapping(DAY)
+
+
 def first_day_only(settings: Settings) -> dg.PartitionMapping:
     """Every day and segment depends on the first day's partition of a day-only asset, which is frozen there."""
     return dg.SpecificPartitionsPartitionMapping([first_day(settings).isoformat()])

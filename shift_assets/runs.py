@@ -13,7 +13,8 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry
 from filelock import FileLock, Timeout
 
-from shift_assets.automation.jobs import CATEGORIES, DAILY, HISTORY
+from shift_assets.assets import BASE_MODEL
+from shift_assets.automation.jobs import BASE, CATEGORIES, DAILY, HISTORY
 from shift_assets.contracts import Partition
 from shift_assets.definitions import build_definitions
 from shift_assets.home import write_instance_file
@@ -22,6 +23,7 @@ from shift_assets.resources.platform import Platform
 
 Progress = Callable[[str], None]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+BASE_MODEL_DAYS = 7
 BY_COMMAND = {"shift/started_by": "command"}
 """Tag of the runs that a command executes in its own process."""
 
@@ -53,7 +55,8 @@ def run_range(
     """Materialises every stage for the closed range of days, and before it the history that the range needs.
 
     History is every earlier calendar day whose base assets were never materialised. The category model is fitted
-    where it never was. One run each, in this process.
+    where it never was, and the model of all segments where none is from the last BASE_MODEL_DAYS. One run each, in this
+    process.
     """
     definitions = build_definitions(platform)
     report = RunReport(first, last)
@@ -71,6 +74,8 @@ def run_range(
             progress(f"history {min(missing)} … {max(missing)}: cleaning, interest series, state")
             tags = range_tags(span, platform.source.segment_keys)
             _execute(definitions, HISTORY, instance, report, progress, tags=tags)
+        if report.success and not _has_base(instance, first):
+            _execute(definitions, BASE, instance, report, progress, partition_key=first.isoformat())
         if report.success:
             span = [Partition(day, segment) for day in (first, last) for segment in segments]
             progress(f"all stages {first} … {last}")
@@ -103,6 +108,14 @@ def _alive(dagster_home: Path, run_id: str) -> Iterator[None]:
     with FileLock(path, timeout=0):
         yield
         path.unlink(missing_ok=True)
+
+
+def _has_base(instance: dg.DagsterInstance, day: date) -> bool:
+    """Whether a model of all segments stands from `day` or the BASE_MODEL_DAYS before."""
+    oldest = (day - timedelta(days=BASE_MODEL_DAYS)).isoformat()
+    return any(
+        oldest <= key <= day.isoformat() for key in instance.get_materialized_partitions(dg.AssetKey(BASE_MODEL))
+    )
 
 
 def _missing_history(instance: dg.DagsterInstance, start: date, first: date, segments: Sequence[str]) -> list[date]:

@@ -72,6 +72,8 @@ def mapped(mapping: dg.PartitionMapping | None) -> str:
         days = mapping.downstream_mappings_by_upstream_dimension["day"].partition_mapping
         assert isinstance(days, dg.TimeWindowPartitionMapping)
         return f"days {days.start_offset} to {days.end_offset}"
+    if isinstance(mapping, dg.MultiToSingleDimensionPartitionMapping):
+        return "the same day"
     return "the same" if mapping is None else "the first day"
 
 
@@ -131,8 +133,8 @@ def test_every_table_shows_its_columns(definitions: dg.Definitions) -> None:
         assert all(column.description for column in schema.columns)
 
 
-def test_everything_is_day_by_segment_but_the_pooled_category_model(definitions: dg.Definitions) -> None:
-    """One asset is pooled over the segments; all others have both dimensions, time first."""
+def test_everything_is_day_by_segment_but_the_pooled_models(definitions: dg.Definitions) -> None:
+    """Two assets are pooled over the segments; all others have both dimensions, time first."""
     by_day_only = []
     for spec in specs(definitions):
         if isinstance(spec.partitions_def, dg.MultiPartitionsDefinition):
@@ -141,13 +143,13 @@ def test_everything_is_day_by_segment_but_the_pooled_category_model(definitions:
         else:
             assert isinstance(spec.partitions_def, dg.DailyPartitionsDefinition)
             by_day_only.append(spec.key.to_user_string())
-    assert by_day_only == ["category_model"]
+    assert sorted(by_day_only) == ["base_model", "category_model"]
 
 
 def test_training_is_one_partition_per_run_and_the_rest_one_run(definitions: dg.Definitions) -> None:
     """A backfill of models goes partition by partition; every other asset takes all days in one run."""
     per_partition = {key for key, asset in graph(definitions).items() if "single_run" not in asset["backfill_policy"]}
-    assert per_partition == {"category_model", "interest_model"}
+    assert per_partition == {"base_model", "category_model", "interest_model"}
 
 
 def test_every_check_is_partitioned_but_the_freshness_of_the_whole(definitions: dg.Definitions) -> None:

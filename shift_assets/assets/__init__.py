@@ -9,7 +9,7 @@ from shift_assets.assets.churn import churn_assets
 from shift_assets.assets.forecasts import forecast_assets
 from shift_assets.assets.intake import CATEGORY_MODEL, CLEAN, REJECTED, intake_assets
 from shift_assets.assets.interest import SERIES, STATE, interest_assets
-from shift_assets.assets.models import model_assets
+from shift_assets.assets.models import BASE_MODEL, model_assets
 from shift_assets.assets.outcomes import outcome_assets
 from shift_assets.assets.recommendations import recommendation_assets
 from shift_assets.assets.self_check import self_check_assets
@@ -21,7 +21,7 @@ BASE_ASSETS = (CLEAN, REJECTED, SERIES, STATE)
 """What later days cannot do without of earlier ones. Self-checks and forecasts of a long history would cost more than
 all the rest: without them the evidence has the windows of the settings, and the first week no `forecast_error`."""
 
-__all__ = ["BASE_ASSETS", "CATEGORY_MODEL", "all_assets"]
+__all__ = ["BASE_ASSETS", "BASE_MODEL", "CATEGORY_MODEL", "all_assets"]
 
 
 def all_assets(platform: Platform) -> list[dg.AssetsDefinition]:

@@ -1,7 +1,5 @@
 """The interest model of a day and segment, and what it foretells of users."""
 
-from __future__ import annotations
-
 from datetime import date, timedelta
 from typing import Any
 
@@ -9,12 +7,14 @@ import dagster as dg
 import pyarrow as pa
 
 from shift_assets import partitions as keys
+from shift_assets.assets.failures import final_unless_transient
 from shift_assets.assets.intake import CLEAN
-from shift_assets.assets.publishing import TableAsset, build
+from shift_assets.assets.publishing import OWNER, TRANSIENT_RETRY, TableAsset, build, code_version
 from shift_assets.contracts import CLEAN_EVENTS, MODEL_PREDICTIONS, MODEL_REGISTRY, Partition
 from shift_assets.resources.platform import Platform, days_of, segments_of
 
 MODEL = "interest_model"
+BASE_MODEL = "base_model"
 CHUNK_DAYS = 7
 """A week of trained models is registered together: what a killed run loses is a few minutes."""
 
@@ -26,7 +26,10 @@ def model_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         name=MODEL,
         group="models",
         kinds=frozenset({"torch"}),
-        deps=[dg.AssetDep(CLEAN, partition_mapping=keys.window_before(settings.model.window_days))],
+        deps=[
+            dg.AssetDep(CLEAN, partition_mapping=keys.window_before(settings.model.window_days)),
+            dg.AssetDep(BASE_MODEL, partition_mapping=keys.same_day()),
+        ],
         compute=_trained,
         code=["shift_assets.models"],
         sections=["model", "tasks", "interest", "seed"],
@@ -47,7 +50,47 @@ def model_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         chunk_days=CHUNK_DAYS,
     )
     partitions = keys.day_segment_partitions(settings, platform.source)
-    return [build(each, partitions, settings) for each in (asset, foretold)]
+    return [_base_model(platform), *(build(each, partitions, settings) for each in (asset, foretold))]
+
+
+def _base_model(platform: Platform) -> dg.AssetsDefinition:
+    settings, source = platform.settings, platform.source
+
+    @dg.asset(
+        name=BASE_MODEL,
+        partitions_def=keys.day_partitions(settings, source),
+        deps=[dg.AssetDep(CLEAN, partition_mapping=keys.same_day())],
+        group_name="models",
+        kinds={"torch"},
+        owners=[OWNER],
+        code_version=code_version(["shift_assets.models"], settings, ["model", "seed"]),
+        retry_policy=TRANSIENT_RETRY,
+        pool="gpu",
+        description=(
+            "**Grain**: one next-item model of all segments together, trained on the window before the day.\n\n"
+            "A segment's own model starts from the newest one of the day or before, where it has none yet, and on the "
+            "days of retraining: a segment of few users learns the items from all.\n\n**Read by**: interest_model."
+        ),
+    )
+    def base_model(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:
+        from shift_assets.models.store import POOLED, drop_others_of_day, save
+        from shift_assets.models.training import train
+
+        with final_unless_transient():
+            settings, day = platform.settings, date.fromisoformat(context.partition_key)
+            first, last = day - timedelta(days=settings.model.window_days), day - timedelta(days=1)
+            events = platform.read(CLEAN_EVENTS, first, last, platform.source.segment_keys)
+            trained = train(events, day, settings.model, seed=settings.seed)
+            if trained.model is None:
+                return dg.MaterializeResult(metadata={"outcome": trained.card.outcome})
+            row = save(trained.model, trained.card, settings.models, POOLED).to_pylist()[0]
+            drop_others_of_day(settings.models / row["path"])
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(row["version"]),
+            metadata={"outcome": trained.card.outcome, "path": row["path"], **trained.card.metrics},
+        )
+
+    return base_model
 
 
 def _foretold(platform: Platform, partitions: list[Partition]) -> pa.Table:
@@ -67,7 +110,7 @@ def _foretold(platform: Platform, partitions: list[Partition]) -> pa.Table:
 
 def _trained(platform: Platform, partitions: list[Partition]) -> pa.Table:
     """Trains the partitions in order of day; each starts from the newest model of an earlier day."""
-    from shift_assets.models.store import save
+    from shift_assets.models.store import newest_base, save
     from shift_assets.models.training import train
 
     settings = platform.settings
@@ -86,6 +129,7 @@ def _trained(platform: Platform, partitions: list[Partition]) -> pa.Table:
             tasks=settings.tasks,
             weights=settings.interest.weights,
             warm_start=settings.models / newest["path"] if newest else None,
+            base=newest_base(settings.models, day),
             log_dir=settings.home / "tensorboard" / segment / day.isoformat(),
         )
         if trained.model is not None:

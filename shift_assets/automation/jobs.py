@@ -8,11 +8,11 @@ import dagster as dg
 from dagster import JobDefinition
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from shift_assets.assets import BASE_ASSETS, CATEGORY_MODEL
+from shift_assets.assets import BASE_ASSETS, BASE_MODEL, CATEGORY_MODEL
 from shift_assets.automation.housekeeping import housekeeping_job
 from shift_assets.resources.platform import Platform
 
-DAILY, HISTORY, CATEGORIES = "daily", "history", "categories"
+DAILY, HISTORY, CATEGORIES, BASE = "daily", "history", "categories", "base_model_of_all_segments"
 ONE_WRITER = {"shift/writes": "lake"}
 """Runs with this tag wait for one another (`tag_concurrency_limits` in dagster.yaml): a day's state needs the state
 of the day before, and of two runs over one partition the fence would let the later one win."""
@@ -24,9 +24,9 @@ def all_jobs(platform: Platform) -> dict[str, Job]:
     """Every job by name.
 
     `daily` runs every stage and its checks; `history` only what later days need of earlier ones (the verdicts of
-    the gate are stored by the cleaning step itself); `categories` fits the frozen category model.
+    the gate are stored by the cleaning step itself); `categories` fits the frozen category model, BASE the pooled one.
     """
-    everything = dg.AssetSelection.all() - dg.AssetSelection.assets(CATEGORY_MODEL)
+    everything = dg.AssetSelection.all() - dg.AssetSelection.assets(CATEGORY_MODEL, BASE_MODEL)
     return {
         DAILY: dg.define_asset_job(
             DAILY, everything, tags=ONE_WRITER, description="Every stage, from landing to BI, with its checks"
@@ -39,6 +39,9 @@ def all_jobs(platform: Platform) -> dict[str, Job]:
         ),
         CATEGORIES: dg.define_asset_job(
             CATEGORIES, dg.AssetSelection.assets(CATEGORY_MODEL), description="Fits the category model, once"
+        ),
+        BASE: dg.define_asset_job(
+            BASE, dg.AssetSelection.assets(BASE_MODEL), description="Trains the model that every segment's starts from"
         ),
         "housekeeping": housekeeping_job(platform),
     }

@@ -31,6 +31,8 @@ from shift_assets.models.scoring import InterestModel
 from shift_assets.models.sequences import Vocabulary
 
 MODEL_NAME = "interest_model"
+POOLED = "_pooled"
+"""Stands where a segment would, for the model of all of them; no segment's key can begin so."""
 WEIGHTS, CARD, README = "model.safetensors", "card.json", "README.md"
 _HEADER = "shift_assets"
 _HEADS = "heads."
@@ -144,6 +146,19 @@ def save(model: InterestModel, card: ModelCard, models: Path, segment: str) -> p
         "size_bytes": len(weights),
     }
     return pa.Table.from_pylist([row], schema=contracts.MODEL_REGISTRY.schema)
+
+
+def drop_others_of_day(folder: Path) -> None:
+    """Remove the other models of the same day beside `folder`: of a pooled model no registry tells which one counts."""
+    for other in folder.parent.glob(f"{folder.name[:10]}-*"):
+        if other != folder:
+            shutil.rmtree(other)
+
+
+def newest_base(models: Path, day: date) -> Path | None:
+    """The folder of the newest model of all segments that was trained for `day` or an earlier one."""
+    folders = (folder for folder in (models / MODEL_NAME / POOLED).glob("????-??-??-*") if folder.is_dir())
+    return max((folder for folder in folders if folder.name[:10] <= day.isoformat()), default=None)
 
 
 def load(folder: Path, digest: str | None = None) -> InterestModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,17 @@ import pytest
 from shift_assets import contracts
 from shift_assets.models.scoring import score
 from shift_assets.models.sequences import pack
-from shift_assets.models.store import CARD, README, WEIGHTS, ModelError, load, save
+from shift_assets.models.store import (
+    CARD,
+    POOLED,
+    README,
+    WEIGHTS,
+    ModelError,
+    drop_others_of_day,
+    load,
+    newest_base,
+    save,
+)
 from shift_assets.models.training import TrainedModel, train
 from shift_assets.settings import ModelSettings
 from shift_assets_tests.models.events import day, random_log
@@ -85,3 +96,19 @@ def test_saving_again_changes_nothing_and_mends_what_is_damaged(trained: Trained
     save(trained.model, trained.card, tmp_path, "all")
     load(path.parent)
     assert [entry.name for entry in path.parent.parent.iterdir()] == [path.parent.name]
+
+
+def test_the_newest_pooled_model_of_the_day_or_before_is_the_base(trained: TrainedModel, tmp_path: Path) -> None:
+    """A later day's is not known yet, of one day only the last one saved counts, and without any there is none."""
+    assert trained.model is not None
+    assert newest_base(tmp_path, day(20)) is None
+    folders = []
+    for number, seed in ((10, 1), (20, 1), (20, 2), (25, 1)):
+        card = replace(trained.card, day=day(number))
+        other = replace(trained.model, vocabulary=replace(trained.model.vocabulary, categories=(str(seed),)))
+        folders.append(tmp_path / save(other, card, tmp_path, POOLED)["path"][0].as_py())
+        drop_others_of_day(folders[-1])
+    assert newest_base(tmp_path, day(9)) is None
+    assert newest_base(tmp_path, day(19)) == folders[0]
+    assert newest_base(tmp_path, day(24)) == folders[2]
+    assert not folders[1].exists()
