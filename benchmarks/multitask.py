@@ -173,7 +173,7 @@ def alone(
         loss.backward()
         optimiser.step()
         schedule.step()
-    teaching.finish(network, tasks.steps)
+    teaching.finish(network)
     made = InterestModel(network.eval(), vocabulary)
     found = judged(made, teaching, log.window, log.validation_start, log.day - 1, seed=seed)
     return made, found.foretelling

@@ -171,8 +171,9 @@ class TaskTraining:
         sample = self._looks.moments.take(self._random.permutation(len(self._looks.moments))[: 4 * LOOKS_PER_BLOCK])
         features = timeline.features(sample, length)
         self.heads.start_from(self.priors, features.mean(axis=0), features.std(axis=0))
-        if start is not None and start.foretelling is not None:
-            _continue(self.heads, start.foretelling.heads)
+        self._steps = settings.steps
+        if start is not None and start.foretelling is not None and _continue(self.heads, start.foretelling.heads):
+            self._steps = settings.warm_steps
         self.heads.to(network.device)
 
     @property
@@ -194,8 +195,8 @@ class TaskTraining:
         variances = self.heads.log_variances if self.settings.weighting == "uncertainty" else None
         return self._item_entropy * combined(losses, self.priors, weights, variances)
 
-    def finish(self, network: CausalEncoder, steps: int) -> None:
-        """Let the heads alone take `steps` more steps, of all tasks, on what the standing encoder says.
+    def finish(self, network: CausalEncoder) -> None:
+        """Let the heads alone take the settings' steps, of all tasks, on what the standing encoder says.
 
         The encoder stops early, when the next item is foretold best; the heads would stop half-taught.
         """
@@ -210,7 +211,7 @@ class TaskTraining:
         self.heads.train()
         found = self._labels.take(which)
         weights = self._weights(attached_only=False)
-        for _ in range(steps if len(which) else 0):
+        for _ in range(self._steps if len(which) else 0):
             rows = np.sort(self._drawn(len(which), LOOKS_PER_BLOCK))
             losses = label_losses(self.heads(*seen.take(torch.from_numpy(rows).to(network.device))), found.take(rows))
             if len(self.shifts.pieces.starts):
@@ -337,10 +338,12 @@ def _numbers(logits: Tensor) -> Numbers:
     return logits.numpy().astype(np.float64)
 
 
-def _continue(heads: Heads, before: Heads) -> None:
-    """Copy the weights of `before` into `heads`, not what is counted anew; nothing where its size is another."""
-    if before.dimensions == heads.dimensions:
-        for own, old in zip(heads.parameters(), before.parameters(), strict=True):
-            own.data.copy_(old.data)
-        heads.mean.copy_(before.mean)
-        heads.scale.copy_(before.scale)
+def _continue(heads: Heads, before: Heads) -> bool:
+    """Copy the weights of `before` into `heads`, not what is counted anew; False where its size is another."""
+    if before.dimensions != heads.dimensions:
+        return False
+    for own, old in zip(heads.parameters(), before.parameters(), strict=True):
+        own.data.copy_(old.data)
+    heads.mean.copy_(before.mean)
+    heads.scale.copy_(before.scale)
+    return True

@@ -298,7 +298,7 @@ class _Loop:
                 break
         self._learning.load_state_dict(self._best)
         if self.tasks is not None:
-            self.tasks.finish(network, self.tasks.settings.warm_steps if warm else self.tasks.settings.steps)
+            self.tasks.finish(network)
 
     @property
     def curve(self) -> tuple[CurvePoint, ...]:

@@ -213,7 +213,7 @@ def test_a_detached_task_teaches_the_encoder_nothing(task: Task) -> None:
     tasks = TaskTraining(sequences, vocabulary, stopped, network=network, seed=1)
     assert not tasks.teach_encoder
     before = [weight.clone() for weight in (*network.parameters(), *tasks.heads.parameters())]
-    tasks.finish(network, 3)
+    tasks.finish(network)
     after = [*network.parameters(), *tasks.heads.parameters()]
     n_network = len(list(network.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(before[:n_network], after[:n_network], strict=True))
