@@ -51,6 +51,8 @@ KEEPING = [BEHAVIORS.index(name) + 1 for name in ("favorite", "cart")]
 PENALTY = 1e-3
 """On the squared weights; a tenth and ten times as much foretell held-out weeks as well, within a hundredth."""
 FOLDS = 4
+LEAST_USERS = 30
+"""Fewer tell sources apart by chance alone."""
 MOST_USERS = 1_500
 """Users that a blend is fitted to, drawn by the seed where there are more: some 200 MiB of candidates."""
 BLOCK_VALUES = 2**21
@@ -339,7 +341,7 @@ def fit_blend(cuts: Sequence[Cut], settings: RecommendationSettings, seed: int) 
         return None
     lists = _Lists.of([_examples(cut, users, names) for cut, users in _drawn(cuts, seed)])
     people, person = np.unique(lists.people, return_inverse=True)
-    if len(people) < FOLDS or not lists.taken.any():
+    if len(people) < LEAST_USERS or not lists.taken.any():
         return None
     # One thread: sums in another order would be other weights.
     with threadpool_limits(limits=1, user_api="blas"):

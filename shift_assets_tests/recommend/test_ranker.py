@@ -100,7 +100,7 @@ def test_a_source_that_wins_alone_keeps_its_order(monkeypatch: pytest.MonkeyPatc
 
 def test_weights_are_plain_numbers() -> None:
     """What is written is read back as it was, and features of another version are refused."""
-    blend = fitted(random_log(1), [12])
+    blend = fitted(random_log(1, users=60, per_day=80), [12])
     assert Blend.from_json(blend.to_json()) == blend
     with pytest.raises(ValueError, match="fit it again"):
         Blend.from_json(blend.to_json().replace("newness", "novelty"))
@@ -108,18 +108,19 @@ def test_weights_are_plain_numbers() -> None:
 
 def test_the_same_log_and_seed_give_the_same_weights() -> None:
     """The order of the rows delivered has no say; nor has anything after the days looked at."""
-    events = random_log(2)
+    events = random_log(2, users=60, per_day=80)
     one = fitted(events, [9, 12])
     assert fitted(shuffled(events), [9, 12]) == one
     assert fitted(events.filter(pc.field("day") <= day(15)), [9, 12]) == one
 
 
 def test_too_few_users_teach_nothing() -> None:
-    """With fewer users than folds, or nothing taken, there is no blend."""
+    """With few users, or nothing taken, there is no blend."""
     rows: list[Row] = [(number, "a", f"x-{number % 3}", "view") for number in range(10)]
     alone = clean_events(rows)
     assert fit_blend([cut_at(alone, day(5))], CHOSEN, 1) is None
     assert fit_blend([cut_at(random_log(1), day(19))], CHOSEN, 1) is None
+    assert fit_blend([cut_at(random_log(1, users=12), day(12))], CHOSEN, 1) is None
     assert fit_blend([], CHOSEN, 1) is None
 
 
@@ -143,7 +144,7 @@ def test_taken_is_what_came_within_the_days_and_was_not_returned() -> None:
 @given(st.integers(0, 10_000), st.integers(1, 6))
 def test_candidates_are_the_best_of_every_source(seed: int, kept: int) -> None:
     """A pair is a candidate just when some source has it among its best, and its features say so."""
-    events = random_log(3, users=12)
+    events = random_log(3, users=40, per_day=60)
     window = Window.of(events, day(19), CHOSEN)
     random = np.random.default_rng(seed)
     shape = (4, window.item_count)
@@ -167,7 +168,7 @@ def test_candidates_are_the_best_of_every_source(seed: int, kept: int) -> None:
 
 def test_a_place_is_put_down_to_a_source_that_named_the_item() -> None:
     """The source told for a candidate has it among its best, and what no source names has score 0."""
-    events = random_log(4)
+    events = random_log(4, users=60, per_day=80)
     blend = fitted(events, [12])
     window = cut_at(events, day(16)).inputs.window
     inputs = inputs_of(events, window, CHOSEN)
