@@ -4,7 +4,7 @@
 
 HOME is an installation whose log is landed. Peers run in their own virtual environments (made where absent), get the
 same training events, and make lists for the same users over the same items; all lists are judged by the same code.
-A peer's number of epochs is the best of EPOCHS on the validation days; then it is trained anew on all days before the
+A peer's number of epochs is the best of those given on the validation days; then it is trained anew on all days before the
 test. Ours is judged by `shift-assets evaluate recommendations`, here called as a function.
 """
 
@@ -24,7 +24,6 @@ import numpy as np
 from training_speed import BATCH, BLOCKS, HEADS, ROOT, _environment
 
 WIDTH, LENGTH, PLACES = 64, 100, 20
-EPOCHS = (5, 15, 40)
 
 
 def rectools(frame: Any, users: list[str], epochs: int) -> Any:
@@ -142,6 +141,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--segment")
     parser.add_argument("--peers", type=Path)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[10, 40], help="of the peers, tried on the validation")
     parser.add_argument("--until", type=date.fromisoformat, help="judge as if the log ended the day before")
     parser.add_argument("--worker", nargs=3, metavar=("PEER", "FOLDER", "EPOCHS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -170,12 +170,12 @@ def main() -> None:
     found: list[tuple[str, Any, float]] = []
     kept = events.filter(pc.field("behavior") != "return")
     for trainer in ("rectools", "replay") if arguments.peers else ():
-        best = (-1.0, EPOCHS[0])
+        best = (-1.0, arguments.epochs[0])
         for border, end in ((borders.validation, borders.test), (borders.test, borders.end)):
             task = after(events, border, end, settings.recommendations, settings.seed)[WINDOW]
             oldest = min(task.window.sequences.days)
             before = kept.filter((pc.field("day") < border) & (pc.field("day").cast("int32") >= int(oldest)))
-            for epochs in EPOCHS if border == borders.validation else (best[1],):
+            for epochs in arguments.epochs if border == borders.validation else (best[1],):
                 lists, spent = lists_of(trainer, arguments.peers, task, before, epochs)
                 told = quality(lists, task, **judged)
                 print(f"{trainer} {border} {epochs} epochs: NDCG@10 {told.ndcg_at_10.value:.4f}", file=sys.stderr)
