@@ -4,8 +4,8 @@
 
 HOME is an installation whose log is landed. Peers run in their own virtual environments (made where absent), get the
 same training events, and make lists for the same users over the same items; all lists are judged by the same code.
-A peer's number of epochs is, of those given, the best on the validation days; then it is trained anew on all days before
-the test. Ours is judged by `shift-assets evaluate recommendations`, here called as a function.
+A peer's number of epochs is, of those given, the best on the validation days; then it is trained anew on all days
+before the test. Ours is judged by `shift-assets evaluate recommendations`, here called as a function.
 """
 
 from __future__ import annotations
