@@ -13,10 +13,18 @@ from shift_assets.resources.platform import Platform
 
 def erase_user(platform: Platform, delivered_id: str) -> Erasure:
     """Removes the user delivered as `delivered_id`; safe to repeat. Nothing else of the installation may run."""
+    from shift_assets.models.store import pooled_windows
+
     settings, lake = platform.settings, platform.lake
     identity = pseudonym(load_key(settings.privacy), delivered_id)
-    check_days = settings.self_check.window_days
-    erasure = erase(lake, settings.privacy, [identity], [delivered_id], check_days=check_days)
+    erasure = erase(
+        lake,
+        settings.privacy,
+        [identity],
+        [delivered_id],
+        check_days=settings.self_check.window_days,
+        other_models=pooled_windows(settings.models),
+    )
     _judge_again(platform)
     for scratch in (settings.staging, settings.evaluation):
         shutil.rmtree(scratch, ignore_errors=True)

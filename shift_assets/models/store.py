@@ -161,6 +161,16 @@ def newest_base(models: Path, day: date) -> Path | None:
     return max((folder for folder in folders if folder.name[:10] <= day.isoformat()), default=None)
 
 
+def pooled_windows(models: Path) -> list[tuple[str, date, date]]:
+    """Folder, relative to `models`, and first and last day of the training data of every model of all segments."""
+    found = []
+    for card in sorted((models / MODEL_NAME / POOLED).glob(f"*/{CARD}")):
+        told = json.loads(card.read_text(encoding="utf-8"))
+        first, last = (date.fromisoformat(told[name]) for name in ("window_start", "window_end"))
+        found.append((card.parent.relative_to(models).as_posix(), first, last))
+    return found
+
+
 def load(folder: Path, digest: str | None = None) -> InterestModel:
     """The model in `folder`, on the CPU.
 

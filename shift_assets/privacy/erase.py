@@ -95,17 +95,19 @@ def erase(
     delivered_ids: Collection[str] = (),
     *,
     check_days: int,
+    other_models: Iterable[tuple[str, date, date]] = (),
 ) -> Erasure:
     """Removes the users from every table of `lake`; a second call removes what a killed first one left.
 
     `pseudonyms` are their `user_id`s; `delivered_ids` are their ids as delivered, without which rejected rows are
-    left alone; `check_days` is the window of the detectors' self-check. Raises FencedOut where another attempt claims
-    a partition meanwhile; call it again then.
+    left alone; `check_days` is the window of the detectors' self-check; `other_models` are models that no table
+    lists: name, first and last day of the training data. Raises FencedOut where another attempt claims a partition
+    meanwhile; call it again then.
     """
     users = pa.array(sorted(pseudonyms), pa.string())
     _remember(privacy_folder, pseudonyms)
     days = tuple(sorted({p.day for p in _holding(lake, CLEAN_EVENTS, "user_id", users)}))
-    models = _trained_on(lake, days, check_days)
+    models = _trained_on(lake, days, check_days, other_models)
     alerts = _alerts_of(lake, users)
     _reject_events(lake, users)
     rows = {REJECTED_EVENTS.name: _empty_rejected(lake, pseudonyms, delivered_ids)}
@@ -151,7 +153,9 @@ def _alerts_of(lake: ErasableLake, users: pa.Array) -> pa.Array:
     return pa.array(sorted(found - {None}), pa.string())
 
 
-def _trained_on(lake: ErasableLake, days: Collection[date], check_days: int) -> tuple[str, ...]:
+def _trained_on(
+    lake: ErasableLake, days: Collection[date], check_days: int, others: Iterable[tuple[str, date, date]]
+) -> tuple[str, ...]:
     """Next-item models by the window that the registry tells, taught detectors by that of their self-check."""
     registry, checks = (
         lake.read(table, first_day=None, last_day=None, segments=None).to_pylist()
@@ -162,6 +166,7 @@ def _trained_on(lake: ErasableLake, days: Collection[date], check_days: int) -> 
         for row in checks
         if row["model_path"] is not None
     ]
+    windows += others
     return tuple(sorted({name for name, first, last in windows if any(first <= day <= last for day in days)}))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 from hypothesis import given
@@ -15,6 +16,7 @@ from shift_assets.automation.housekeeping import STAGING_AFTER_SECONDS, VACUUM_A
 from shift_assets.automation.jobs import all_jobs
 from shift_assets.automation.schedules import all_schedules
 from shift_assets.contracts import INTEREST_SERIES, INTEREST_STATE, Partition
+from shift_assets.definitions import build_definitions
 from shift_assets.home import open_platform
 from shift_assets.resources.platform import Platform
 from shift_assets_tests.installations import FIRST_DAY, new_installation
@@ -119,6 +121,18 @@ def test_staging_of_runs_that_are_over_is_cleared(tmp_path: Path) -> None:
 def test_housekeeping_runs_at_night_in_the_shops_zone(tmp_path: Path) -> None:
     """The schedule's clock is the shop's, and it is on by default."""
     platform = new_installation(tmp_path)
-    (schedule,) = all_schedules(platform, all_jobs(platform))
-    assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 3 * * *", "Asia/Shanghai")
-    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    nightly, weekly = all_schedules(platform, all_jobs(platform))
+    assert (nightly.cron_schedule, nightly.execution_timezone) == ("30 3 * * *", "Asia/Shanghai")
+    assert (weekly.cron_schedule, weekly.execution_timezone) == ("0 4 * * 0", "Asia/Shanghai")
+    assert {nightly.default_status, weekly.default_status} == {dg.DefaultScheduleStatus.RUNNING}
+
+
+def test_the_model_of_all_segments_is_trained_for_the_day_before(tmp_path: Path) -> None:
+    """On a Sunday morning of the shop the run asks for Saturday, once; outside the calendar it asks for nothing."""
+    platform = new_installation(tmp_path, first_day=date(2024, 3, 1), days=10)
+    _, weekly = all_schedules(platform, all_jobs(platform))
+    repository = build_definitions(platform).get_repository_def()
+    for day, asked in ((10, ["2024-03-09"]), (17, [])):
+        sunday = datetime(2024, 3, day, 4, tzinfo=ZoneInfo("Asia/Shanghai"))
+        context = dg.build_schedule_context(scheduled_execution_time=sunday, repository_def=repository)
+        assert [request.partition_key for request in weekly.evaluate_tick(context).run_requests] == asked
