@@ -157,15 +157,14 @@ def _last_known(events: pa.Table, items: pa.Table | None, column: str, vocabular
             if code and value is not None:
                 found[code - 1] = value
     told = events.filter(pc.is_valid(events[column])).select(["item_id", "event_ts", "event_id", column])
+    codes = vocabulary.item_codes(told["item_id"])
+    instants = pc.cast(told["event_ts"], pa.int64()).to_numpy()
+    newest = np.full(len(found) + 1, np.iinfo(np.int64).min)
+    np.maximum.at(newest, codes, instants)
     # Equal instants are told apart by the digest: the order of the rows has no say.
-    order = pc.sort_indices(told, [("event_ts", "ascending"), ("event_id", "ascending")])
-    codes = vocabulary.item_codes(told["item_id"])[order.to_numpy()]
-    last = np.full(len(found) + 1, -1)
-    last[codes] = np.arange(len(codes))
-    newest = np.flatnonzero(last[1:] >= 0)
-    values = told[column].take(order).take(pa.array(last[1:][newest])).to_pylist()
-    for item, value in zip(newest, values, strict=True):
-        found[item] = value
+    last = told.take(pa.array(np.flatnonzero((instants == newest[codes]) & (codes > 0)))).sort_by("event_id")
+    for code, value in zip(vocabulary.item_codes(last["item_id"]), last[column].to_pylist(), strict=True):
+        found[code - 1] = value
     return found
 
 
