@@ -425,9 +425,10 @@ class ReactionSettings(_Section):
 
     short_term_weight: float = Field(1.0, ge=0, le=1, description="Weight of the short-term interest at a sure shift")
     doubt: float = Field(
-        1.0,
+        2.0,
         ge=0,
-        description="Nats held against a shift: they are rarer than in the histories that teach, half of them",
+        description="Nats held against a shift: they are rarer than in the histories that teach, half of them. Lists "
+        "that are remade before every event bear 1",
     )
     half_life_days: float = Field(30, gt=0, description="Days from a shift's start after which the weight is half")
     newest_events: int = Field(10, ge=1, description="Events that the policy recency_reweighted looks back to")
