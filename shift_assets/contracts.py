@@ -660,7 +660,6 @@ ALERT_OUTCOMES = Table(
     ),
 )
 
-LIST_PARTS = ("blend", "gate")
 NO_SHIFT = "no_shift"
 """Stands where a kind of alarm would, for users without an open one."""
 _WON = pa.list_(pa.struct([("shift_kind", _STRING), ("users", _INT), ("clicked", _INT), ("purchased", _INT)]))
@@ -898,7 +897,7 @@ LIST_FITS = Table(
     key=("day", "part"),
     consumer="recommendations of the following days, audits",
     own_columns=(
-        Column("part", _STRING, "What was learnt: how sources are blended, or when a list leans", allowed=LIST_PARTS),
+        Column("part", _STRING, "What was learnt: blend, how sources are mixed; gate, when a list leans"),
         Column("chosen", _STRING, "The blend that foretold best; for the gate: taught"),
         count("n_users", "Users that it was learnt from"),
         Column("quality", pa.list_(pa.struct([("name", _STRING), ("value", _FLOAT)])), "On users held out"),
