@@ -27,7 +27,7 @@ from shift_assets.models.sequences import Integers, Sequences, Vocabulary
 from shift_assets.recommend.ranker import Cut, fit_blend
 from shift_assets.recommend.source import Inputs
 from shift_assets.recommend.window import Window
-from shift_assets.settings import Settings
+from shift_assets.settings import ModelSettings, Settings
 
 EVER = 10**6
 """Days in which nothing grows old: position stands for time, and the protocol knows no now."""
@@ -41,6 +41,9 @@ ENCODER = {
     "maximum_epochs": 16,
     "patience": 2,
 }
+"""Of the model where the next item of short sequences is foretold; chosen on the validation items of one such file."""
+LENGTHS = (50, 200)
+"""Fewest and most newest events of a user that the encoder sees: as many as nine users in ten have."""
 COLUMNS = ("user_id", "item_id", "pos")
 
 
@@ -169,6 +172,11 @@ def split(sequences: Sequences, vocabulary: Vocabulary) -> Split:
     return Split(learnable, task(2), task(1))
 
 
+def _encoder_settings(settings: ModelSettings, lengths: Integers) -> ModelSettings:
+    seen = int(np.clip(np.quantile(lengths, 0.9), *LENGTHS))
+    return settings.model_copy(update={**ENCODER, "maximum_length": seen})
+
+
 def _window(histories: Sequences, vocabulary: Vocabulary, last: date, listed: Integers) -> Window:
     today = np.zeros(len(histories.users), dtype=np.int64)
     some = histories.lengths > 0
@@ -222,7 +230,7 @@ def report(path: Path, items: Path | None, settings: Settings, *, seed: int, tel
             parts.learnable.sequences,
             vocabulary,
             Validation(validation.window.sequences, validation.owners, validation.items + 1, masked=True),
-            settings.model.model_copy(update=ENCODER),
+            _encoder_settings(settings.model, parts.learnable.sequences.lengths),
             seed=seed,
             attributes=known,
         )
