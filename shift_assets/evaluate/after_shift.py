@@ -60,7 +60,7 @@ class Looks(NamedTuple):
     days: Integers
 
 
-def looks(cases: Cases, serving: str, known: Integers) -> Looks:
+def looks(cases: Cases, serving: str, log: Window) -> Looks:
     """Every judged moment of the cases: of each user the first events, or days, that the windows cover."""
     sequences, owners = cases.window.sequences, cases.window.owners
     first = cases.first_event
@@ -76,14 +76,12 @@ def looks(cases: Cases, serving: str, known: Integers) -> Looks:
     moments, look = np.unique(ends, return_inverse=True)
     user = owners[moments]
     pairs = np.unique(np.stack([look, sequences.items[events] - 1]), axis=1)
-    nothing = np.zeros(0, dtype=np.int64)
     task = Task(
         window=cases.window.prefixes(user, moments),
         allowed=np.arange(cases.window.item_count),
         owners=pairs[0],
         items=pairs[1],
-        hidden=(nothing, nothing),
-        known=known,
+        log=log,
     )
     return Looks(task, user, moments - first[user], sequences.days[moments] - day_number(cases.border))
 
@@ -102,14 +100,12 @@ class Measured(NamedTuple):
     ndcg: Floats
 
 
-def measure(
-    cases: Cases, mixer: Mixer, gate: Gate, *, log: Shares, known: Integers, reaction: ReactionSettings
-) -> Iterator[Measured]:
+def measure(cases: Cases, mixer: Mixer, gate: Gate, reaction: ReactionSettings) -> Iterator[Measured]:
     """Every policy, served live and nightly, at every look; nan for a look whose labels no list could hold."""
     for serving in (LIVE, NIGHTLY):
-        found = looks(cases, serving, known)
+        found = looks(cases, serving, mixer.log)
         window = found.task.window
-        odds, since = gate.log_odds(window, log)
+        odds, since = gate.log_odds(window, Shares.of(mixer.log))
         shifted = cases.shifted[found.case]
         true_start = np.full(len(odds), day_number(cases.border))
         sure = np.where(shifted & (found.events > 0), 1.0, 0.0).astype(np.float32)
@@ -231,12 +227,11 @@ def report(events: pa.Table, settings: Settings, *, seed: int, tell: Callable[[s
         if gate is None or cases is None:
             continue
         model = train(events, border, settings.model, seed=seed).model
-        known_then = Known(events, model=model)
-        used = sources_of(known_then, settings)
-        inputs = inputs_of(known_then, window, settings, used)
-        known = np.bincount(window.items, minlength=window.item_count)
+        known = Known(events, model=model)
+        used = sources_of(known, settings)
+        inputs = inputs_of(known, window, settings, used)
         mixer = Mixer(fit_sources(inputs, used), None, wanted, window, np.arange(window.item_count))
-        measured += measure(cases, mixer, gate, log=Shares.of(window), known=known, reaction=settings.reaction)
+        measured += measure(cases, mixer, gate, settings.reaction)
         pairs += len(cases.shifted) // 2
     if not measured:
         raise NothingToJudge("no stretch of the log has users enough with days before and after it")

@@ -82,28 +82,21 @@ def after(events: pa.Table, border: date, end: date, settings: RecommendationSet
     Raises NothingToJudge where no user of the look-back window came back.
     """
     window = Window.of(events, border - timedelta(days=1), settings)
-    known = np.zeros(window.item_count, dtype=np.int64)
-    pairs = np.unique(window.owners * window.item_count + window.items)
-    np.add.at(known, pairs % max(window.item_count, 1), 1)
     later = events.filter((pc.field("day") >= border) & (pc.field("day") < end) & (pc.field("behavior") != "return"))
     users = pc.fill_null(pc.index_in(later["user_id"], value_set=pa.array(window.sequences.users, pa.string())), -1)
     owners = users.to_numpy().astype(np.int64)
     items = window.vocabulary.item_codes(later["item_id"]) - 1
     judged = np.isin(owners, window.listed)
-    nothing = np.zeros(0, dtype=np.int64)
     everything = np.arange(window.item_count)
     owners, items = _distinct_labels(owners[judged], items[judged], later["item_id"].filter(pa.array(judged)))
     if not (items >= 0).any():
         raise NothingToJudge(f"no user active before {border} took a known item until {end}")
-    history = (window.owners, window.items)
-    tasks = {
-        WINDOW: Task(window, everything, owners, items, (nothing, nothing), known),
-        WINDOW_NEW: Task(window, everything, owners, items, history, known),
-    }
+    plain = Task(window, everything, owners, items, window)
+    tasks = {WINDOW: plain, WINDOW_NEW: replace(plain, hidden=(window.owners, window.items))}
     following = _next_items(events, window, end, settings.look_back_days, seed)
     if following is not None:
         histories, labels = following
-        tasks[NEXT_ITEM] = Task(histories, everything, np.arange(len(labels)), labels, (nothing, nothing), known)
+        tasks[NEXT_ITEM] = Task(histories, everything, np.arange(len(labels)), labels, window)
     return tasks
 
 

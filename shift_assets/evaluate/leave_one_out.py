@@ -8,7 +8,8 @@ split by day gives (Ji et al. 2020, arXiv 2010.11060): good for comparison with 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,19 +155,19 @@ def split(sequences: Sequences, vocabulary: Vocabulary) -> Split:
     ends[judged] -= 2
     everyone = np.arange(len(sequences.users))
     last = EPOCH + timedelta(days=int(sequences.days.max()))
-    learnable = _window(sequences.prefixes(everyone, ends), vocabulary, last, judged)
-    known = np.bincount(learnable.items, minlength=len(vocabulary.items))
+    whole = Window(last, vocabulary, sequences, everyone, sequences.days[sequences.offsets[1:] - 1])
+    learnable = replace(whole.prefixes(everyone, ends), listed=judged)
 
     def task(back: int) -> Task:
-        histories = sequences.prefixes(judged, sequences.offsets[1:][judged] - back)
-        window = _window(histories, vocabulary, last, np.arange(len(judged)))
+        held_back = sequences.offsets[1:][judged] - back
+        window = whole.prefixes(judged, held_back)
         return Task(
             window=window,
             allowed=np.arange(len(vocabulary.items)),
             owners=np.arange(len(judged)),
-            items=sequences.items[sequences.offsets[1:][judged] - back] - 1,
+            items=whole.items[held_back],
+            log=learnable,
             hidden=(window.owners, window.items),
-            known=known,
         )
 
     return Split(learnable, task(2), task(1))
@@ -175,13 +176,6 @@ def split(sequences: Sequences, vocabulary: Vocabulary) -> Split:
 def _encoder_settings(settings: ModelSettings, lengths: Integers) -> ModelSettings:
     seen = int(np.clip(np.quantile(lengths, 0.9), *LENGTHS))
     return settings.model_copy(update={**ENCODER, "maximum_length": seen})
-
-
-def _window(histories: Sequences, vocabulary: Vocabulary, last: date, listed: Integers) -> Window:
-    today = np.zeros(len(histories.users), dtype=np.int64)
-    some = histories.lengths > 0
-    today[some] = histories.days[histories.offsets[1:][some] - 1]
-    return Window(last, vocabulary, histories, listed, today)
 
 
 def _read(path: Path, needed: tuple[str, ...]) -> pa.Table:

@@ -6,8 +6,7 @@ order of models).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,9 +16,10 @@ import numpy.typing as npt
 from shift_assets.evaluate.ranking import Estimate, interval, ratio_estimate, resamples
 from shift_assets.models.ranking import best_columns, ndcg_at_k, recall_at_k
 from shift_assets.models.sequences import Integers
-from shift_assets.recommend.recommend import BLOCK_VALUES
+from shift_assets.recommend.popularity import popularity
+from shift_assets.recommend.rules import places_of
 from shift_assets.recommend.source import Scorer
-from shift_assets.recommend.window import Window
+from shift_assets.recommend.window import UserItems, Window, blocks_of, no_pairs
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,17 +33,21 @@ POPULARITY_POWER = 0.5
 class Task:
     """Who is judged by what. Label n: the listed user `owners[n]` took item index `items[n]` afterwards.
 
-    Pairs of labels are distinct; item -1 is one that the window does not hold. `allowed` are the item indices that
-    may be listed, `hidden` the pairs (users, items) that may not. `known` counts the users [item] who took an item
-    before.
+    UserItems of labels are distinct; item -1 is one that the window does not hold. `allowed` are the item indices that
+    may be listed, `hidden` the pairs that may not; `log` is what was known before.
     """
 
     window: Window
     allowed: Integers
     owners: Integers
     items: Integers
-    hidden: tuple[Integers, Integers]
-    known: Integers
+    log: Window
+    hidden: UserItems = field(default_factory=no_pairs)
+
+    @cached_property
+    def known(self) -> Integers:
+        """Users [item] who took an item before."""
+        return popularity(self.log, int(self.log.ages.max(initial=0)) + 1).astype(np.int64)
 
     @cached_property
     def users(self) -> Integers:
@@ -86,29 +90,11 @@ def top_lists(scorer: Scorer, task: Task, users: Integers, places: int = LONG) -
     done = 0
     for block in blocks_of(users, task.window.item_count):
         scores = scorer(block)[:, task.allowed]
-        hide(scores, task, block)
+        scores[places_of(task.hidden, block, task.allowed, task.window)] = 0
         best, values = best_columns(scores, places)
         lists[done : done + len(block), : best.shape[1]] = np.where(values > 0, task.allowed[best], -1)
         done += len(block)
     return lists
-
-
-def blocks_of(users: Integers, items: int) -> Iterator[Integers]:
-    """`users` in blocks of about BLOCK_VALUES scores."""
-    size = max(1, BLOCK_VALUES // max(items, 1))
-    for start in range(0, len(users), size):
-        yield users[start : start + size]
-
-
-def hide(scores: npt.NDArray[np.floating], task: Task, users: Integers) -> None:
-    """Set the hidden pairs of `users` in `scores[user, allowed item]` to 0, in place."""
-    owners, items = task.hidden
-    row = np.full(len(task.window.sequences.users), -1)
-    row[users] = np.arange(len(users))
-    column = np.full(task.window.item_count + 1, -1)
-    column[task.allowed] = np.arange(len(task.allowed))
-    inside = (row[owners] >= 0) & (column[items] >= 0)
-    scores[row[owners[inside]], column[items[inside]]] = 0
 
 
 def hits_of(lists: Integers, task: Task, users: Integers) -> tuple[npt.NDArray[np.bool_], Integers]:

@@ -11,17 +11,14 @@ from shift_assets.models.sequences import Integers
 from shift_assets.recommend.blend import normalised
 from shift_assets.recommend.ranker import Blend, Ranked, Traits
 from shift_assets.recommend.reaction import Reaction
+from shift_assets.recommend.rules import places_of
 from shift_assets.recommend.source import Fitted, Inputs, Scorer
 from shift_assets.recommend.sources import SOURCES
-from shift_assets.recommend.window import Floats, Window
+from shift_assets.recommend.window import Floats, UserItems, Window, no_pairs
 from shift_assets.settings import RecommendationSettings, SourceName
 
 RankedUsers = Callable[[Integers], Ranked]
 """A block of users to the worth, 0..1 of the user's best, of every allowed item."""
-
-
-def _no_pairs() -> tuple[Integers, Integers]:
-    return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
 
 
 def fit_sources(inputs: Inputs, names: Sequence[SourceName]) -> dict[SourceName, Fitted]:
@@ -41,7 +38,7 @@ class Mixer:
     settings: RecommendationSettings
     log: Window
     allowed: Integers
-    hidden: tuple[Integers, Integers] = field(default_factory=_no_pairs)
+    hidden: UserItems = field(default_factory=no_pairs)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,7 +51,7 @@ class Mixer:
         traits = Traits.of(window, self.log) if self.blend else None
 
         def ranked(users: Integers) -> Ranked:
-            hidden = self._hidden_in(users, len(window.sequences.users))
+            hidden = places_of(self.hidden, users, self.allowed, window)
             scores = {name: self._open(scorer, users, hidden) for name, scorer in scorers.items()}
             if self.blend is None or traits is None:
                 return self._fixed(scores)
@@ -62,7 +59,7 @@ class Mixer:
 
         return ranked
 
-    def _open(self, scorer: Scorer, users: Integers, hidden: tuple[Integers, Integers]) -> Floats:
+    def _open(self, scorer: Scorer, users: Integers, hidden: UserItems) -> Floats:
         scores = scorer(users)[:, self.allowed]
         scores[hidden] = 0
         return scores
@@ -77,15 +74,6 @@ class Mixer:
             sources[share > best] = place
             np.maximum(best, share, out=best)
         return Ranked(normalised(total), sources)
-
-    def _hidden_in(self, users: Integers, count: int) -> tuple[Integers, Integers]:
-        """Hidden pairs as rows of `users` and columns of the allowed items."""
-        owners, items = self.hidden
-        row, column = np.full(count, -1), np.full(self.log.item_count + 1, -1)
-        row[users] = np.arange(len(users))
-        column[self.allowed] = np.arange(len(self.allowed))
-        inside = (row[owners] >= 0) & (column[items] >= 0)
-        return row[owners[inside]], column[items[inside]]
 
 
 def leaning(ranked_on: Callable[[Window], RankedUsers], window: Window, reaction: Reaction) -> RankedUsers:

@@ -33,10 +33,10 @@ from shift_assets.models.ranking import best_columns, ndcg_at_k, recall_at_k
 from shift_assets.models.sequences import Integers
 from shift_assets.recommend.blend import normalised
 from shift_assets.recommend.popularity import popularity
-from shift_assets.recommend.rules import excluded_pairs, in_catalogue
+from shift_assets.recommend.rules import excluded_pairs, in_catalogue, places_of
 from shift_assets.recommend.source import Inputs
 from shift_assets.recommend.sources import SOURCES
-from shift_assets.recommend.window import Flags, Floats, Window
+from shift_assets.recommend.window import Flags, Floats, Window, blocks_of
 from shift_assets.settings import RecommendationSettings, SourceName
 
 Weights = npt.NDArray[np.float64]
@@ -55,7 +55,6 @@ LEAST_USERS = 30
 """Fewer tell sources apart by chance alone."""
 MOST_USERS = 1_500
 """Users that a blend is fitted to, drawn by the seed where there are more: some 200 MiB of candidates."""
-BLOCK_VALUES = 2**21
 LEARNED, FIXED = "learned", "fixed"
 
 OF_SOURCE = ("score", "rank", "listed", "score x activity", "rank x activity")
@@ -419,13 +418,11 @@ def _examples(cut: Cut, users: Integers, names: Sequence[SourceName]) -> _Lists:
     allowed = np.flatnonzero(in_catalogue(window, settings.catalogue_days))
     scorers = [SOURCES[name].fit(cut.inputs)(window) for name in names]
     traits = Traits.of(window, window)
-    owners, items = excluded_pairs(window, settings)
-    forbidden = sparse.csr_matrix(
-        (np.ones(len(owners), dtype=bool), (owners, items)), shape=(len(window.sequences.users), window.item_count)
-    )
+    excluded = excluded_pairs(window, settings)
     parts = []
-    for block in np.array_split(users, len(users) * len(allowed) // BLOCK_VALUES + 1):
-        open_to = ~forbidden[block][:, allowed].toarray()
+    for block in blocks_of(users, len(allowed)):
+        open_to = np.ones((len(block), len(allowed)), dtype=bool)
+        open_to[places_of(excluded, block, allowed, window)] = False
         pairs = candidate_pairs(
             [scorer(block)[:, allowed] * open_to for scorer in scorers], traits, block, allowed, settings.candidates
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,15 +19,9 @@ from shift_assets.recommend.mixing import Mixer, fit_sources, leaning
 from shift_assets.recommend.reasons import Language, reason
 from shift_assets.recommend.rules import excluded_pairs, in_catalogue
 from shift_assets.recommend.treatment import Treatment
-from shift_assets.recommend.window import Window
+from shift_assets.recommend.window import Window, blocks_of
 from shift_assets.settings import Settings
 from shift_assets.shift.episodes import opened_day
-
-if TYPE_CHECKING:
-    pass
-
-BLOCK_VALUES = 2**21
-"""Scores of a block of users held per source at once: 8 MiB."""
 
 
 def recommend(known: Known, day: date, segment: str, settings: Settings) -> pa.Table:
@@ -45,8 +38,9 @@ def recommend(known: Known, day: date, segment: str, settings: Settings) -> pa.T
 def _recommended(known: Known, day: date, segment: str, settings: Settings) -> pa.Table:
     wanted = settings.recommendations
     window = Window.of(known.events, day, wanted)
-    inputs = inputs_of(known, window, settings, sources_of(known, settings))
-    fitted = fit_sources(inputs, sources_of(known, settings))
+    sources = sources_of(known, settings)
+    inputs = inputs_of(known, window, settings, sources)
+    fitted = fit_sources(inputs, sources)
     allowed = np.flatnonzero(in_catalogue(window, wanted.catalogue_days))
     if not fitted or not len(window.listed) or not len(allowed):
         return contracts.RECOMMENDATIONS.empty()
@@ -70,7 +64,7 @@ def _recommended(known: Known, day: date, segment: str, settings: Settings) -> p
             lot=None if lot is None else Lot(lot.gains[part], lot.values, lot.chances[part]),
             settings=wanted,
         )
-        for part in np.array_split(places, -(-len(places) * len(allowed) // BLOCK_VALUES))
+        for part in blocks_of(places, len(allowed))
     ]
     lists = Lists(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
     told = changes(window, treatment.reaction, treatment.adjusts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shift_assets.models.sequences import Integers
-from shift_assets.recommend.window import Flags, Window
+from shift_assets.recommend.window import Flags, UserItems, Window
 from shift_assets.settings import RecommendationSettings
 
 
@@ -17,9 +17,18 @@ def in_catalogue(window: Window, catalogue_days: int) -> Flags:
     return met | ~ever
 
 
-def excluded_pairs(window: Window, settings: RecommendationSettings) -> tuple[Integers, Integers]:
+def excluded_pairs(window: Window, settings: RecommendationSettings) -> UserItems:
     """Users and items that must not meet, as two parallel arrays sorted by user."""
     bought = window.bought & (window.ages < settings.exclude_bought_days)
     returned = window.returned & (window.ages < settings.exclude_returned_days)
     events = np.flatnonzero(bought | returned)
     return window.owners[events], window.items[events]
+
+
+def places_of(pairs: UserItems, users: Integers, items: Integers, window: Window) -> UserItems:
+    """Those of the `pairs` that lie among `users` and `items`, as rows of the former and columns of the latter."""
+    owners, taken = pairs
+    row, column = np.full(len(window.sequences.users), -1), np.full(window.item_count + 1, -1)
+    row[users], column[items] = np.arange(len(users)), np.arange(len(items))
+    inside = (row[owners] >= 0) & (column[taken] >= 0)
+    return row[owners[inside]], column[taken[inside]]

@@ -20,6 +20,11 @@ from shift_assets.settings import RecommendationSettings
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
+BLOCK_VALUES = 2**21
+"""Scores of a block of users held at once: 8 MiB."""
+UserItems = tuple[Integers, Integers]
+"""Users and items, as two parallel arrays."""
+
 _RETURN, _PURCHASE = BEHAVIORS.index("return") + 1, BEHAVIORS.index("purchase") + 1
 
 
@@ -109,3 +114,13 @@ class Window:
             (weights[kept].astype(np.float32), (self.owners[kept], self.items[kept])),
             shape=(len(self.sequences.users), self.item_count),
         )
+
+
+def blocks_of(users: Integers, items: int) -> list[Integers]:
+    """`users` in blocks of about BLOCK_VALUES scores for `items` items each; nobody is one block of nobody."""
+    return np.array_split(users, max(-(-len(users) * items // BLOCK_VALUES), 1))
+
+
+def no_pairs() -> UserItems:
+    """No user and no item."""
+    return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)

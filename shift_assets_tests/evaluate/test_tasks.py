@@ -22,8 +22,7 @@ def task_of(seed: int, hidden: int = 0) -> tuple[Task, np.ndarray]:
     users, items = len(WINDOW.sequences.users), WINDOW.item_count
     pairs = np.unique(np.stack([random.integers(users, size=40), random.integers(-1, items, size=40)]), axis=1)
     shut = np.unique(np.stack([random.integers(users, size=hidden), random.integers(items, size=hidden)]), axis=1)
-    known = np.bincount(WINDOW.items, minlength=items)
-    task = Task(WINDOW, np.arange(items), pairs[0], pairs[1], (shut[0], shut[1]), known)
+    task = Task(WINDOW, np.arange(items), pairs[0], pairs[1], WINDOW, (shut[0], shut[1]))
     return task, (random.random((users, items)) + 0.01).astype(np.float32)
 
 
