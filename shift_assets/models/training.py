@@ -29,7 +29,6 @@ from shift_assets.models.checkpoints import Progress, load_checkpoint, save_chec
 from shift_assets.models.distributed import Ranks
 from shift_assets.models.encoder import CausalEncoder, ItemAttributes, Shape
 from shift_assets.models.examples import Example, Examples, Points, Validation, ahead
-from shift_assets.models.initial import transition_vectors
 from shift_assets.models.labels import behavior_points
 from shift_assets.models.losses import (
     NegativeSampling,
@@ -43,6 +42,7 @@ from shift_assets.models.losses import (
 from shift_assets.models.ranking import ndcg_at_k, recall_at_k
 from shift_assets.models.scoring import InterestModel, score
 from shift_assets.models.sequences import Sequences, Vocabulary, pack
+from shift_assets.models.starts import grow, log_popularity, place_items, stand_by_attributes
 from shift_assets.models.store import ModelCard, load
 from shift_assets.models.tasks import TaskPlan, TaskTraining, judged
 from shift_assets.settings import InterestSettings, ModelSettings, TaskSettings
@@ -207,12 +207,12 @@ def fit(
         if attributes is not None:
             network.describe(attributes)
         with torch.no_grad():
-            network.item_bias.copy_(_log_popularity(learnable, len(vocabulary.items)))
-        warm = start is not None and _grow(network, vocabulary, start)
+            network.item_bias.copy_(log_popularity(learnable, len(vocabulary.items)))
+        warm = start is not None and grow(network, vocabulary, start)
         if settings.item_start == "transitions" and not warm:
-            _place_items(network, learnable, seed)
+            place_items(network, learnable, seed)
         if attributes is not None:
-            _stand_by_attributes(network, learnable)
+            stand_by_attributes(network, learnable)
         device = _device(settings.device)
         ranks = Ranks.joined(device) if settings.distributed else Ranks()
         model = InterestModel(network.to(device), vocabulary)
@@ -231,7 +231,7 @@ def fit(
             checkpoint.unlink(missing_ok=True)
         network.to("cpu").eval()
         if attributes is not None:
-            _stand_by_attributes(network, learnable)
+            stand_by_attributes(network, learnable)
     taken = process_time() - began
     return Fitted(InterestModel(network, vocabulary), loop.curve, loop.progress.best_step, warm, taken, teaching)
 
@@ -383,54 +383,6 @@ def _judge(model: InterestModel, validation: Validation) -> tuple[float | None, 
     return float(ndcg_at_k(hits, counts).mean()), float(recall_at_k(hits, counts).mean())
 
 
-def _grow(network: CausalEncoder, vocabulary: Vocabulary, before: InterestModel) -> bool:
-    """Copy the weights of `before` into `network` by name; False where its shape is another.
-
-    An attribute is known by its code, which has to mean the same in both.
-    """
-    old = before.network
-    if _lasting(old.shape) != _lasting(network.shape):
-        return False
-    own = network.state_dict()
-    described = {name for name, _ in network.named_buffers()}
-    for name, tensor in old.state_dict().items():
-        if name not in {"item.weight", "category.weight", "item_bias", *described}:
-            own[name].copy_(tensor)
-    old_items = torch.from_numpy(before.vocabulary.item_codes(pa.array(vocabulary.items, pa.string())))
-    old_categories = torch.from_numpy(before.vocabulary.category_codes(pa.array(vocabulary.categories, pa.string())))
-    known, known_categories = old_items > 0, old_categories > 0
-    own["category.weight"][1:][known_categories] = old.category.weight.detach()[old_categories[known_categories]]
-    rows = own["item.weight"][1:]
-    rows[known] = old.item.weight.detach()[old_items[known]]
-    own["item_bias"][1:][known] = old.item_bias.detach()[old_items[known]]
-    category = torch.from_numpy(vocabulary.item_categories[1:])
-    sums = torch.zeros(len(vocabulary.categories) + 1, rows.shape[1]).index_add_(0, category[known], rows[known])
-    counts = torch.bincount(category[known], minlength=len(sums))
-    means = sums / counts.clamp(min=1)[:, None]
-    new = ~known & (counts[category] > 0)
-    rows[new] = means[category[new]]
-    return True
-
-
-def _lasting(shape: Shape) -> Shape:
-    """The shape less what follows from the log of the day, or from how it is trained."""
-    return shape._replace(items=0, categories=0, attribute_entries=0, dropout=0.0, item_dropout=0.0)
-
-
-def _log_popularity(sequences: Sequences, items: int) -> torch.Tensor:
-    """log(1 + events) [item code], centred: a start from which popularity need not be learned."""
-    logs = np.log1p(np.bincount(sequences.items, minlength=items + 1))
-    return torch.from_numpy((logs - logs[1:].mean()).astype(np.float32))
-
-
-def _place_items(network: CausalEncoder, learnable: Sequences, seed: int) -> None:
-    """Start the item table from what follows what; items without transitions keep their random rows."""
-    vectors = torch.from_numpy(transition_vectors(learnable, network.shape.items, network.shape.dimensions, seed))
-    known = vectors.abs().sum(dim=1) > 0
-    with torch.no_grad():
-        network.item.weight[known] = vectors[known]
-
-
 def _fingerprint(
     learnable: Sequences,
     validation: Validation,
@@ -446,15 +398,6 @@ def _fingerprint(
     for array in (learnable.offsets, learnable.items, learnable.days, *judged_on, *described):
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _stand_by_attributes(network: CausalEncoder, learnable: Sequences) -> None:
-    """Items that the log does not hold have no vector of their own: training taught it only that nobody took them."""
-    start = _log_popularity(learnable, network.shape.items)
-    unseen = torch.from_numpy(np.bincount(learnable.items, minlength=network.shape.items + 1) == 0)
-    with torch.no_grad():
-        network.item.weight[unseen] = 0
-        network.item_bias[unseen] = start[unseen]
 
 
 def _shape(
