@@ -39,6 +39,9 @@ CODE = [
     "shift_assets.models.scoring",
     "shift_assets.models.ranking",
     "shift_assets.models.sequences",
+    "shift_assets.shift.episodes",
+    "shift_assets.shift.moves",
+    "shift_assets.ingest.itemtext",
 ]
 
 

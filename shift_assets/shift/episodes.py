@@ -43,6 +43,7 @@ MIX_KINDS = ("switch", "return")
 QUIET = 0.5
 """An alarm of the evidence closes when log M falls below this part of log A."""
 ARCHIVE_DAYS = 1.0
+"""Weight, in days, below which the days before the ring count as none."""
 NEXT_TO_NOTHING = 0.25
 """A surge loses, and a fade gains, less than this part of what goes the other way."""
 

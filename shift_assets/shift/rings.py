@@ -259,3 +259,13 @@ def _lengths(column: pa.ChunkedArray | pa.Array) -> Ints:
 
 def _chunks(array: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
     return array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+
+
+def floats(column: pa.ChunkedArray) -> Floats:
+    """Numbers of a column; nan where it is null."""
+    return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def integers(column: pa.ChunkedArray, missing: int) -> Ints:
+    """Numbers of a column; `missing` where it is null."""
+    return np.asarray(pc.fill_null(column, missing).to_numpy(), dtype=np.int64)

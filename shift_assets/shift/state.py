@@ -23,17 +23,8 @@ from shift_assets.shift.choice import choice, newest_check
 from shift_assets.shift.churn import ChurnParameters, fit_churn
 from shift_assets.shift.churn_alerts import with_churn
 from shift_assets.shift.episodes import (
-    MIX_KINDS,
     EvidenceLook,
-    Excess,
-    Transition,
-    alert_id,
-    archive_of,
-    evidence_transition,
     excess,
-    is_return,
-    kind_of_change,
-    transition,
 )
 from shift_assets.shift.evidence import Memory, advance_day, nothing, segment_mix
 from shift_assets.shift.indicators import ewma
@@ -45,17 +36,18 @@ from shift_assets.shift.memory import (
     shares_of,
     watched_categories,
 )
-from shift_assets.shift.onset import onset_entry
+from shift_assets.shift.open_alarms import ALERT_DAYS, Explained, OpenAlarms
+from shift_assets.shift.profiles import decay_and_add, settle
 from shift_assets.shift.rings import (
     CategoryCodes,
-    Flags,
     Floats,
     Ints,
     Rings,
     Weights,
     append_day,
+    floats,
+    integers,
     offsets,
-    ragged_index,
     read_rings,
     read_weights,
     ring_categories,
@@ -67,16 +59,11 @@ from shift_assets.shift.rings import (
 from shift_assets.shift.signals import indicators
 from shift_assets.shift.windows import recent_entries
 
-FORGOTTEN = 0.01
-"""A weight of the long-term profile below this part of a day is dropped."""
-
-_NO_DAY = -(2**31)
 _SMOOTHED = ("change_rate_ewma", "interest_gap_ewma", "distribution_distance_ewma")
-_ALERT_DAYS = ("alert_opened_day", "alert_onset_day", "alert_exceeded_day")
 _CHURN = ("churn_probability", "churn_opened_day", "churn_status")
 _PROFILES = ("profile", "former_profile")
 _LISTS = (*_PROFILES, "recent_days", "log_evidence", "run_length")
-_ALERT = ("alert_id", "alert_kind", *_ALERT_DAYS)
+_ALERT = ("alert_id", "alert_kind", *ALERT_DAYS)
 
 
 def advance(
@@ -232,13 +219,13 @@ def _advance_active(
     )
     rings, profile = said.rings, said.profile
     former = read_weights(before["former_profile"], codes)
-    alarms = _Alarms(before, day)
+    alarms = OpenAlarms(before, day)
     # Whoever stays above the line since an alarm closed by time has been told of: no new test.
-    told = alarms.is_open | (_floats(before["evidence"]) >= np.log(settings.alerts.patience_active_days))
+    told = alarms.is_open | (floats(before["evidence"]) >= np.log(settings.alerts.patience_active_days))
     q_value = q_values(np.where(told, np.nan, said.p_value), *_lately(known, day), said.null.onset_share)
 
     # 2. the classic indicators
-    previous = [_floats(before[name]) for name in _SMOOTHED]
+    previous = [floats(before[name]) for name in _SMOOTHED]
     is_recent = recent_entries(rings, settings.state)
     raw = indicators(rings, is_recent, len(codes), settings.signals)
     half_life = settings.signals.ewma_half_life_active_days
@@ -248,17 +235,17 @@ def _advance_active(
     ]
 
     # 3. the alarms
-    view = _View(rings, shares_of(rings), [profile, former], len(codes), settings.evidence.decay)
+    view = Explained(rings, shares_of(rings), [profile, former], len(codes), settings.evidence.decay)
     if settings.alerts.detector == "evidence":
         look = EvidenceLook(
-            before=_floats(before["evidence"]),
+            before=floats(before["evidence"]),
             now=said.log_e,
             q_value=q_value,
             scored_since_onset=alarms.scored_since_onset(rings),
         )
         alarms.judge_evidence(look, settings)
         alarms.open_by_evidence(active.to_pylist(), view, said.onset, settings.alerts)
-        profile, former = _settle(profile, former, view, alarms)
+        profile, former = settle(profile, former, view, alarms)
         said.memory.forget(alarms.settled)
     else:
         alarms.judge_thresholds(
@@ -269,15 +256,15 @@ def _advance_active(
         alarms.open_by_thresholds(active.to_pylist(), view, settings.alerts.return_share)
 
     last_active = before["last_active_day"].cast(pa.int32())
-    gap = day_number(day) - _integers(last_active, day_number(day)).astype(np.float64)
+    gap = day_number(day) - integers(last_active, day_number(day)).astype(np.float64)
     returned = np.asarray(last_active.is_valid(), dtype=bool)
-    gap_count = _integers(before["gap_count"], 0)
+    gap_count = integers(before["gap_count"], 0)
     columns: dict[str, pa.Array] = {
         "day": pa.repeat(pa.scalar(day, pa.date32()), n_users),
         "segment": pa.repeat(pa.scalar(segment), n_users),
         "user_id": active,
         "last_active_day": pa.repeat(pa.scalar(day, pa.date32()), n_users),
-        "active_days": pa.array(_integers(before["active_days"], 0) + 1),
+        "active_days": pa.array(integers(before["active_days"], 0) + 1),
         "profile": write_weights(profile, codes),
         "former_profile": write_weights(former, codes),
         "recent_days": write_rings(rings, codes),
@@ -343,7 +330,7 @@ def _evidence_of_day(
         null = shuffled_null(history, watch[1], settings.calibration, settings.evidence, seed)
     return _Said(
         rings=rings,
-        profile=_decay_and_add(profile, rings, scored, settings.evidence.decay, max(len(codes), 1)),
+        profile=decay_and_add(profile, rings, scored, settings.evidence.decay, max(len(codes), 1)),
         memory=memory,
         log_e=found.log_e[newest],
         posterior=found.posterior[newest],
@@ -351,129 +338,6 @@ def _evidence_of_day(
         p_value=null.p_values(found.log_e[newest]),
         null=null,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """What an alarm is explained by."""
-
-    rings: Rings
-    shares: Floats  # [score]
-    profiles: list[Weights]  # long-term, former
-    n_categories: int
-    decay: float
-
-    def since(self, users: Ints, entry: Ints) -> Flags:
-        """Whether an entry is `entry[i]` of `users[i]` or later of the same user, [entry]."""
-        is_after = np.zeros(len(self.rings.day), dtype=bool)
-        is_after[ragged_index(entry, self.rings.start[users + 1] - entry)] = True
-        return is_after
-
-    def is_return(self, users: Ints, is_after: Flags, return_share: float) -> Flags:
-        archive = archive_of(
-            self.rings, self.shares, self.profiles, users, n_categories=self.n_categories, decay=self.decay
-        )
-        return is_return(self.rings, self.shares, archive, users, is_after, return_share=return_share)
-
-
-class _Alarms:
-    """The alarm columns of the users active today, while they change."""
-
-    def __init__(self, before: pa.Table, day: date) -> None:
-        self.day = day
-        over = np.array([status == "closed" for status in before["alert_status"].to_pylist()], dtype=bool)
-        self.id: list[str | None] = _without(before["alert_id"].to_pylist(), over)
-        self.kind: list[str | None] = _without(before["alert_kind"].to_pylist(), over)
-        self.opened, self.onset, self.exceeded = (
-            np.where(over, _NO_DAY, _integers(before[name].cast(pa.int32()), _NO_DAY)) for name in _ALERT_DAYS
-        )
-        self.is_open = np.array([kind is not None for kind in self.kind], dtype=bool)  # this morning
-        self.status: list[str | None] = [None] * len(over)
-        self.to_open = self.by_mix = self.settled = np.zeros(len(over), dtype=bool)
-
-    def scored_since_onset(self, rings: Rings) -> Ints:
-        """Scored days from the open alarm's onset on, [user]; 0 without an open alarm.
-
-        Where the ring no longer reaches back to the onset they are too many to count.
-        """
-        since = rings.is_scored & (rings.day >= np.repeat(self.onset, rings.n_days))
-        counted = np.bincount(rings.user[since], minlength=rings.n_users)
-        counted[self.onset < rings.day[rings.start[:-1]]] = np.iinfo(np.int32).max
-        return np.where(self.is_open, counted, 0)
-
-    def judge_evidence(self, look: EvidenceLook, settings: Settings) -> None:
-        """Mark what is continued, closed, or to be opened, by the evidence."""
-        unrenewed = day_number(self.day) - self.exceeded
-        step = evidence_transition(look, self.is_open, unrenewed, settings.evidence.starts, settings.alerts)
-        self._mark(step)
-        self.settled = step.settled
-
-    def judge_thresholds(self, before: Excess, now: Excess, settings: AlertSettings) -> None:
-        """Mark what is continued, closed, or to be opened, by the lines on the indicators."""
-        step = transition(before, now, self.kind, day_number(self.day) - self.exceeded, settings)
-        became_mix = step.continued & step.by_mix & np.array([kind not in MIX_KINDS for kind in self.kind], dtype=bool)
-        self._mark(step)
-        self.by_mix = step.by_mix & (step.opened | became_mix)
-        rises = now.activity > 0
-        for user in np.flatnonzero(step.opened & ~step.by_mix):
-            self.kind[user] = "surge" if rises[user] else "fade"
-
-    def _mark(self, step: Transition) -> None:
-        self.exceeded = np.where(step.opened | step.continued, day_number(self.day), self.exceeded)
-        for flags, status in ((step.opened, "opened"), (step.continued, "continued"), (step.closed, "closed")):
-            for user in np.flatnonzero(flags):
-                self.status[user] = status
-        self.to_open = step.opened
-
-    def open_by_evidence(self, user_ids: list[str], view: _View, onset: Ints, settings: AlertSettings) -> None:
-        """Name the alarms that open, with the likeliest start as onset, and say what sort each is."""
-        users = np.flatnonzero(self.to_open)
-        if len(users) == 0:
-            return
-        self._name(users, user_ids)
-        entry = onset[users]
-        self.onset[users] = view.rings.day[entry]
-        is_after = view.since(users, entry)
-        kinds = kind_of_change(view.rings, users, is_after, view.n_categories)
-        returns = view.is_return(users, is_after, settings.return_share)
-        for user, kind, is_back in zip(users, kinds, returns, strict=True):
-            self.kind[user] = "return" if is_back else kind
-
-    def open_by_thresholds(self, user_ids: list[str], view: _View, return_share: float) -> None:
-        """Name the alarms that open, find their onset, and tell a return from a switch."""
-        self._name(np.flatnonzero(self.to_open), user_ids)
-        changed = np.flatnonzero(self.to_open | self.by_mix)
-        entry = np.array(
-            [
-                onset_entry(view.rings, int(user), view.n_categories, by_activity=not self.by_mix[user])
-                for user in changed
-            ],
-            dtype=np.int64,
-        )
-        self.onset[changed] = view.rings.day[entry]
-        mixed = self.by_mix[changed]
-        users = changed[mixed]
-        if len(users):
-            returns = view.is_return(users, view.since(users, entry[mixed]), return_share)
-            for user, is_back in zip(users, returns, strict=True):
-                self.kind[user] = "return" if is_back else "switch"
-
-    def _name(self, users: Ints, user_ids: list[str]) -> None:
-        for user in users:
-            self.id[user] = alert_id(user_ids[user], self.day)
-            self.opened[user] = day_number(self.day)
-
-    def columns(self) -> dict[str, pa.Array]:
-        days = {
-            name: pa.array(value.astype(np.int32), mask=value == _NO_DAY).cast(pa.date32())
-            for name, value in zip(_ALERT_DAYS, (self.opened, self.onset, self.exceeded), strict=True)
-        }
-        return {
-            "alert_id": pa.array(self.id, pa.string()),
-            "alert_kind": pa.array(self.kind, pa.string()),
-            "alert_status": pa.array(self.status, pa.string()),
-            **days,
-        }
 
 
 def _entries_of_day(series: pa.Table, active: pa.StringArray, day: date, codes: CategoryCodes) -> Rings:
@@ -493,53 +357,6 @@ def _entries_of_day(series: pa.Table, active: pa.StringArray, day: date, codes: 
     )
 
 
-def _decay_and_add(profile: Weights, rings: Rings, scored: Ints, decay: float, n_categories: int) -> Weights:
-    """Profiles one scored day older, with the newest day's own shares added, for the users `scored`; sorted."""
-    newest = rings.take_entries(rings.start[scored + 1] - 1, np.arange(len(scored) + 1))
-    key = np.concatenate(
-        [profile.user * n_categories + profile.category, scored[newest.score_entry] * n_categories + newest.category]
-    )
-    factor = np.ones(rings.n_users)
-    factor[scored] = decay
-    weight = np.concatenate([profile.weight * factor[profile.user], newest.own_share])
-    return _weights(key, weight, rings.n_users, n_categories)
-
-
-def _weights(key: Ints, weight: Floats, n_users: int, n_categories: int) -> Weights:
-    """The sum of `weight` per key (user * n_categories + category), without what is `FORGOTTEN`."""
-    cells, cell = np.unique(key, return_inverse=True)
-    total = sum_by(cell, weight, len(cells))
-    kept = total >= FORGOTTEN
-    cells, total = cells[kept], total[kept]
-    return Weights(offsets(np.bincount(cells // n_categories, minlength=n_users)), cells % n_categories, total)
-
-
-def _settle(profile: Weights, former: Weights, view: _View, alarms: _Alarms) -> tuple[Weights, Weights]:
-    """Profiles split at the onset where the new interest has become normal: what came since, and what was before."""
-    if not alarms.settled.any():
-        return profile, former
-    rings, n = view.rings, max(view.n_categories, 1)
-    entry = rings.score_entry
-    user = rings.user[entry]
-    since = alarms.settled[user] & (rings.day[entry] >= alarms.onset[user])
-    key = (user * n + rings.category)[since]
-    weight = (view.shares * view.decay ** rings.age[entry])[since]
-    kept, gone = ~alarms.settled[profile.user], alarms.settled[profile.user]
-    old_key = profile.user * n + profile.category
-    former_kept = ~alarms.settled[former.user]
-    return (
-        _weights(
-            np.concatenate([old_key[kept], key]), np.concatenate([profile.weight[kept], weight]), rings.n_users, n
-        ),
-        _weights(
-            np.concatenate([(former.user * n + former.category)[former_kept], old_key[gone], key]),
-            np.concatenate([former.weight[former_kept], profile.weight[gone], -weight]),
-            rings.n_users,
-            n,
-        ),
-    )
-
-
 def _rows(known: pa.Table, rows: pa.Int32Array) -> pa.Table:
     """`known` at these rows; where a row is null, a user without a past."""
     found = known.take(rows)
@@ -551,27 +368,14 @@ def _rows(known: pa.Table, rows: pa.Int32Array) -> pa.Table:
 
 
 def _running_mean(mean: pa.ChunkedArray, count: Ints, value: Floats, counts_today: np.ndarray) -> pa.Array:
-    old = np.nan_to_num(_floats(mean))
+    old = np.nan_to_num(floats(mean))
     new = np.where(counts_today, old + (value - old) / (count + 1), old)
     return pa.array(new, mask=count + counts_today == 0)
 
 
 def _kept_where_nan(value: Floats, before: pa.ChunkedArray) -> pa.Array:
     """`value`, and what was before where it is nan."""
-    return pa.array(np.where(np.isnan(value), _floats(before), value), from_pandas=True)
-
-
-def _without(values: list[str | None], gone: np.ndarray) -> list[str | None]:
-    return [None if is_gone else value for value, is_gone in zip(values, gone, strict=True)]
-
-
-def _floats(column: pa.ChunkedArray) -> Floats:
-    """Numbers of a column; nan where it is null."""
-    return np.asarray(column.to_numpy(), dtype=np.float64)
-
-
-def _integers(column: pa.ChunkedArray, missing: int) -> Ints:
-    return np.asarray(pc.fill_null(column, missing).to_numpy(), dtype=np.int64)
+    return pa.array(np.where(np.isnan(value), floats(before), value), from_pandas=True)
 
 
 def _require(table: pa.Table, day: date, segment: str, name: str) -> None:
