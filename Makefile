@@ -1,19 +1,20 @@
-# `make demo` installs and runs the main job on the real log that ships with the package.
-# `make test` installs what the tests need and runs linters, types and tests.
-
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV = .venv/bin/python
 PIP = $(VENV) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo ui test
+.DEFAULT_GOAL = help
+.PHONY: help demo ui test
 
-demo: .venv/installed
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/installed  ## Install, then run the main job on the real log that ships with the package (10 minutes)
 	$(VENV) -m shift_assets demo
 
-ui: .venv/installed
+ui: .venv/installed  ## Open Dagster on the installation in .shift
 	$(VENV) -m shift_assets ui
 
-test: .venv/installed-test
+test: .venv/installed-test  ## Run linters, types and tests
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy
