@@ -206,39 +206,20 @@ def run(
 @app.command()
 def ui(
     home: HomeOption = None,
-    port: Annotated[int, typer.Option(help="Port of the Dagster UI, on 127.0.0.1.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI, on 127.0.0.1.")] = 3000,
 ) -> None:
     """Opens Dagster: the UI, and the daemon that runs sensors and schedules. Stop with Ctrl-C.
 
     Example: `shift-assets ui --port 3000`
     """
-    import subprocess
-
     from shift_assets import home as homes
+    from shift_assets.ui import HOST, require_free, serve
 
     folder = homes.open_platform(home_of(home)).settings.home
+    require_free(port)
     homes.write_instance_file(folder)
-    environment = {**os.environ, "SHIFT_HOME": str(folder), "DAGSTER_HOME": str(folder / "dagster")}
-    bin_folder = Path(sys.executable).parent
-    location = ["-m", "shift_assets.definitions"]
-    processes = [
-        subprocess.Popen(  # noqa: S603
-            [bin_folder / "dagster-webserver", *location, "-h", "127.0.0.1", "-p", str(port)], env=environment
-        ),
-        subprocess.Popen([bin_folder / "dagster-daemon", "run", *location], env=environment),  # noqa: S603
-    ]
-    out.print(f"Dagster: http://127.0.0.1:{port}  (Ctrl-C stops it)")
-    try:
-        while all(process.poll() is None for process in processes):
-            time.sleep(0.5)
-        raise typer.Exit(1)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
+    out.print(f"Dagster: http://{HOST}:{port}  (Ctrl-C stops it)")
+    serve(folder, port)
 
 
 @app.command()
