@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -14,12 +15,14 @@ from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry
 from filelock import FileLock, Timeout
 
 from shift_assets.assets import BASE_MODEL
+from shift_assets.automation.housekeeping import drop_expired_snapshots
 from shift_assets.automation.jobs import BASE, CATEGORIES, DAILY, HISTORY
-from shift_assets.contracts import Partition
+from shift_assets.contracts import INTEREST_STATE, Partition
 from shift_assets.definitions import build_definitions
 from shift_assets.home import write_instance_file
 from shift_assets.partitions import days_between, first_day, parse_key, range_tags
 from shift_assets.resources.platform import Platform
+from shift_assets.shift.churn import refit_day
 
 Progress = Callable[[str], None]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -54,7 +57,8 @@ def run_range(
 ) -> RunReport:
     """Materialises every stage for the closed range of days, and before it the history that the range needs.
 
-    History is every earlier calendar day whose base assets were never materialised. The category model is fitted
+    History is every earlier calendar day whose base assets were never materialised, and the state of earlier days that
+    the range reads and that is no longer kept. The category model is fitted
     where it never was, and the model of all segments where none is from the last BASE_MODEL_DAYS. One run each, in this
     process.
     """
@@ -67,21 +71,50 @@ def run_range(
         fit_key = start.isoformat()
         if fit_key not in instance.get_materialized_partitions(dg.AssetKey("category_model")):
             _execute(definitions, CATEGORIES, instance, report, progress, partition_key=fit_key)
+        execute = partial(_execute, definitions, instance=instance, report=report, progress=progress)
         missing = _missing_history(instance, start, first, segments)
         if missing and report.success:
+            _rebuild_dropped_state(platform, min(missing), segments, execute, progress)
+        if missing and report.success:
             report.history_from = min(missing)
-            span = [Partition(day, segment) for day in (min(missing), max(missing)) for segment in segments]
             progress(f"history {min(missing)} … {max(missing)}: cleaning, interest series, state")
-            tags = range_tags(span, platform.source.segment_keys)
-            _execute(definitions, HISTORY, instance, report, progress, tags=tags)
-        if report.success and not _has_base(instance, first):
-            _execute(definitions, BASE, instance, report, progress, partition_key=first.isoformat())
+            execute(HISTORY, tags=_range_tags(platform, min(missing), max(missing), segments))
         if report.success:
-            span = [Partition(day, segment) for day in (first, last) for segment in segments]
+            _rebuild_dropped_state(platform, first, segments, execute, progress)
+        if report.success and not _has_base(instance, first):
+            execute(BASE, partition_key=first.isoformat())
+        if report.success:
             progress(f"all stages {first} … {last}")
-            tags = range_tags(span, platform.source.segment_keys)
-            _execute(definitions, DAILY, instance, report, progress, tags=tags)
+            execute(DAILY, tags=_range_tags(platform, first, last, segments))
+        if report.success:
+            # A next range may go on from the last day, however old it is.
+            drop_expired_snapshots(platform, instance, "retention after a range", still_read=last)
     return report
+
+
+def _range_tags(platform: Platform, first: date, last: date, segments: Sequence[str]) -> dict[str, str]:
+    corners = [Partition(day, segment) for day in (first, last) for segment in segments]
+    return range_tags(corners, platform.source.segment_keys)
+
+
+def _rebuild_dropped_state(
+    platform: Platform, before: date, segments: Sequence[str], execute: Callable[..., None], progress: Progress
+) -> None:
+    """Makes again the state that the day `before` reads, where retention dropped it, from the series that are kept."""
+    start, weekday = first_day(platform.settings), platform.settings.forecast.refit_weekday
+    kept = platform.lake.published(INTEREST_STATE)
+
+    def has_inputs(day: date) -> bool:
+        read = [one for one in (day - timedelta(days=1), refit_day(day, weekday)) if one >= start]
+        return all(Partition(one, segment) in kept for one in read for segment in segments)
+
+    since = before
+    while not has_inputs(since):
+        since -= timedelta(days=1)
+    if since < before:
+        yesterday = before - timedelta(days=1)
+        progress(f"state {since} … {yesterday}, which is no longer kept")
+        execute(HISTORY, tags=_range_tags(platform, since, yesterday, segments), assets=[INTEREST_STATE.name])
 
 
 def release_killed_runs(instance: dg.DagsterInstance, dagster_home: Path) -> list[str]:
@@ -135,7 +168,9 @@ def _execute(
     *,
     tags: dict[str, str] | None = None,
     partition_key: str | None = None,
+    assets: Sequence[str] | None = None,
 ) -> None:
+    """Executes a job, or only some of its assets, in this process, and adds to `report` what it did."""
     run_id = str(uuid.uuid4())
 
     def tell(event: EventLogEntry) -> None:
@@ -149,6 +184,7 @@ def _execute(
             instance=instance,
             tags={**(tags or {}), **BY_COMMAND},
             partition_key=partition_key,
+            asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
             raise_on_error=False,
             run_config=QUIET,
             run_id=run_id,

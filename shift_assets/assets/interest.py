@@ -40,6 +40,8 @@ GROUP = "interest"
 SNAPSHOTS_PER_COMMIT = 7
 """Days of a segment's state, every user once a day, that are held before they are written."""
 SERIES, STATE = INTEREST_SERIES.name, INTEREST_STATE.name
+NEWEST_SNAPSHOTS_ONLY = {"shift/state": "newest snapshots only"}
+"""Tag of runs over a past whose days no other asset reads one by one: what is past its retention is not written."""
 
 
 def interest_assets(platform: Platform) -> list[dg.AssetsDefinition]:
@@ -130,10 +132,15 @@ def _state(platform: Platform, partitions: dg.MultiPartitionsDefinition) -> dg.A
 
 @final_unless_transient()
 def _advance_and_publish(context: dg.AssetExecutionContext, platform: Platform) -> None:
-    """Loops the days in order, segment by segment; a few snapshots at a time are in memory."""
+    """Loops the days in order, segment by segment; a few snapshots at a time are in memory.
+
+    Signals and alerts read the snapshot of each of their days, in this run or in a later one of the same backfill:
+    all are written, but by a run that says that nothing reads them. Housekeeping drops them once no range needs them.
+    """
     asked = keys.requested(context)
     days = days_of(asked)
-    keep_from = days[-1] - timedelta(days=platform.settings.state.keep_days)
+    newest_only = NEWEST_SNAPSHOTS_ONLY.items() <= context.run.tags.items()
+    keep_from = days[-1] - timedelta(days=platform.settings.state.keep_days) if newest_only else days[0]
     inputs = inputs_of(context, STATE)
     claim = platform.lake.claim(INTEREST_STATE, [p for p in asked if p.day >= keep_from], context.run_id)
     published: dict[Partition, Published] = {}

@@ -2,11 +2,17 @@
 
 import shutil
 import time
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, timedelta
 
 import dagster as dg
+from dagster import DagsterRunStatus
+
+# Private: backfills are listed by a status that has no public name.
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from shift_assets.contracts import INTEREST_STATE, TABLES, Partition
+from shift_assets.partitions import parse_key
 from shift_assets.resources.platform import Platform
 
 VACUUM_AFTER_HOURS = 7 * 24
@@ -15,12 +21,48 @@ STAGING_AFTER_SECONDS = 24 * 3600
 """No run lasts a day (`max_runtime_seconds` in dagster.yaml is four hours)."""
 
 
-def expired_state(standing: list[Partition], keep_days: int) -> list[Partition]:
-    """State snapshots older than `keep_days` before the newest of their segment."""
+_UNFINISHED_RUN = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+_UNFINISHED_BACKFILL = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+
+
+def expired_state(standing: list[Partition], keep_days: int, still_read: date = date.max) -> list[Partition]:
+    """State snapshots older than `keep_days` before the newest of their segment, or before `still_read` if earlier.
+
+    still_read: the first day that a range in progress reads.
+    """
     newest = {
         segment: max(p.day for p in standing if p.segment == segment) for segment in {p.segment for p in standing}
     }
-    return sorted(p for p in standing if p.day < newest[p.segment] - timedelta(days=keep_days))
+    return sorted(p for p in standing if p.day < min(newest[p.segment], still_read) - timedelta(days=keep_days))
+
+
+def drop_expired_snapshots(
+    platform: Platform, instance: dg.DagsterInstance, holder: str, still_read: date = date.max
+) -> int:
+    """Drop the expired snapshots that no range in progress reads; return how many.
+
+    None while a backfill is in progress: its later runs, which read what its earlier ones made, are not known yet.
+    """
+    if instance.get_backfills(filters=BulkActionsFilter(statuses=_UNFINISHED_BACKFILL), limit=1):
+        return 0
+    unfinished = instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED_RUN))
+    first = min([still_read, *_first_days(run.tags for run in unfinished)])
+    expired = expired_state(list(platform.lake.published(INTEREST_STATE)), platform.settings.state.keep_days, first)
+    return platform.lake.drop(INTEREST_STATE, expired, holder) if expired else 0
+
+
+def _first_days(tags_of_runs: Iterable[Mapping[str, str]]) -> Iterator[date]:
+    """The first day of each run over days and segments; other runs read no state."""
+    for tags in tags_of_runs:
+        key = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
+        if key and "|" in key:
+            yield parse_key(key).day
 
 
 def housekeeping_job(platform: Platform) -> dg.JobDefinition:
@@ -28,9 +70,7 @@ def housekeeping_job(platform: Platform) -> dg.JobDefinition:
 
     @dg.op(description="Drops state snapshots past their retention")
     def drop_expired_state(context: dg.OpExecutionContext) -> int:
-        standing = list(platform.lake.published(INTEREST_STATE))
-        expired = expired_state(standing, platform.settings.state.keep_days)
-        dropped = platform.lake.drop(INTEREST_STATE, expired, context.run_id) if expired else 0
+        dropped = drop_expired_snapshots(platform, context.instance, context.run_id)
         context.log.info(f"dropped {dropped} snapshots of {INTEREST_STATE.name}")
         return dropped
 

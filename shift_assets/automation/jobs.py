@@ -9,6 +9,7 @@ from dagster import JobDefinition
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from shift_assets.assets import BASE_ASSETS, BASE_MODEL, CATEGORY_MODEL
+from shift_assets.assets.interest import NEWEST_SNAPSHOTS_ONLY
 from shift_assets.automation.housekeeping import housekeeping_job
 from shift_assets.resources.platform import Platform
 
@@ -34,7 +35,7 @@ def all_jobs(platform: Platform) -> dict[str, Job]:
         HISTORY: dg.define_asset_job(
             HISTORY,
             dg.AssetSelection.assets(*BASE_ASSETS).without_checks(),
-            tags=ONE_WRITER,
+            tags={**ONE_WRITER, **NEWEST_SNAPSHOTS_ONLY},
             description="Cleaning, interest series and state: the past that a first day needs",
         ),
         CATEGORIES: dg.define_asset_job(

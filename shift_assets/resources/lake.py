@@ -145,13 +145,14 @@ class Lake:
     def require(self, table: Table, partitions: Iterable[Partition]) -> dict[Partition, Published]:
         """What stands for `partitions`; raises MissingPartition naming the first that was never materialised."""
         standing = self.published(table)
-        for partition in sorted(partitions):
-            if partition not in standing:
-                raise MissingPartition(
-                    f"{table.name} has no partition {partition.day.isoformat()}|{partition.segment}; materialise it "
-                    f"first: shift-assets run --from {partition.day.isoformat()} --to {partition.day.isoformat()} "
-                    f"--segment {partition.segment}"
-                )
+        missing = sorted(partition for partition in partitions if partition not in standing)
+        if missing:
+            day, segment = missing[0]
+            last = max(partition.day for partition in missing if partition.segment == segment)
+            raise MissingPartition(
+                f"{table.name} has no partition {day.isoformat()}|{segment}; materialise it first: shift-assets run "
+                f"--from {day.isoformat()} --to {last.isoformat()} --segment {segment}"
+            )
         return {partition: standing[partition] for partition in partitions}
 
     def drop(self, table: Table, partitions: Collection[Partition], holder: str) -> int:

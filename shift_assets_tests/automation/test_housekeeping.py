@@ -9,10 +9,16 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shift_assets.automation.housekeeping import STAGING_AFTER_SECONDS, VACUUM_AFTER_HOURS, expired_state
+from shift_assets.automation.housekeeping import (
+    STAGING_AFTER_SECONDS,
+    VACUUM_AFTER_HOURS,
+    drop_expired_snapshots,
+    expired_state,
+)
 from shift_assets.automation.jobs import all_jobs
 from shift_assets.automation.schedules import all_schedules
 from shift_assets.contracts import INTEREST_SERIES, INTEREST_STATE, Partition
@@ -76,6 +82,31 @@ def test_the_job_drops_old_state_and_leaves_every_other_table(tmp_path: Path) ->
     before = files(platform)
     run(platform)
     assert files(platform) == before
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "oldest"),
+    [
+        (dg.DagsterRunStatus.STARTED, "2026-03-05|shard-0", 0),
+        (dg.DagsterRunStatus.NOT_STARTED, "2026-03-10|shard-1", 2),
+        (dg.DagsterRunStatus.SUCCESS, "2026-03-05|shard-0", 13),
+        (dg.DagsterRunStatus.STARTED, "2026-03-01", 13),
+    ],
+)
+def test_what_a_run_in_progress_reads_is_not_dropped(
+    tmp_path: Path, status: dg.DagsterRunStatus, key: str, oldest: int
+) -> None:
+    """The retention counts from the first day of an unfinished range of days and segments, where one is under way."""
+    new_installation(tmp_path)
+    with (tmp_path / "settings.yaml").open("a") as settings:
+        settings.write("state: {keep_days: 7}\n")
+    platform = open_platform(tmp_path)
+    publish(platform, range(21))
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_run(dg.DagsterRun("daily", status=status, tags={"dagster/asset_partition_range_start": key}))
+        drop_expired_snapshots(platform, instance, "test")
+    kept = {partition.day for partition in platform.lake.published(INTEREST_STATE)}
+    assert min(kept) == FIRST_DAY + timedelta(days=oldest)
 
 
 def test_a_reader_of_the_last_week_keeps_its_files(tmp_path: Path) -> None:
