@@ -360,9 +360,9 @@ INTEREST_FORECASTS = Table(
 
 FORECAST_QUALITY = Table(
     "forecast_quality",
-    grain="one forecasting model, judged on the newest weeks up to the weekly refit day",
+    grain="the serving forecasting model or a baseline, evaluated on the newest weeks up to the weekly refit day",
     key=("day", "segment", "model"),
-    consumer="choice of the forecasting model, quality reports",
+    consumer="analysts: whether the serving model is still ahead of the baselines",
     own_columns=(
         Column("model", _STRING, "Member of the family: a baseline or a learned one"),
         Column("is_serving", pa.bool_(), "The settings let this member make the daily forecasts"),

@@ -196,7 +196,7 @@ class ForecastSettings(_Section):
     coverage: float = Field(0.9, gt=0, lt=1, description="Share of the users' weeks that the bands shall hold")
     least_share: float = Field(0.01, ge=0, lt=1, description="Forecasts below this share are not stored")
     maximum_rows: int = Field(20_000, ge=1, description="User-category weeks that the daily model learns from")
-    quality_rows: int = Field(12_000, ge=1, description="The same for the weekly comparison of all members")
+    quality_rows: int = Field(12_000, ge=1, description="The same for the weekly evaluation")
     folds: int = Field(3, ge=2, le=6, description="Newest weeks on which members are compared, each out of time")
 
     @property

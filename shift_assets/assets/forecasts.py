@@ -1,4 +1,4 @@
-"""Forecasts of the coming week's interest, and the weekly comparison of what could make them."""
+"""Forecasts of the coming week's interest, and the weekly evaluation of the member that makes them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def forecast_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         TableAsset(
             table=FORECAST_QUALITY,
             group=GROUP,
-            kinds=frozenset({"scikitlearn", "torch"}),
+            kinds=frozenset({"scikitlearn"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=window)],
             compute=_quality,
             code=["shift_assets.forecast", "shift_assets.evaluate.forecasts"],

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from shift_assets.contracts import FORECAST_QUALITY
 from shift_assets.forecast.features import examples
 from shift_assets.forecast.forecasts import last_refit
+from shift_assets.forecast.registry import BASELINES
 from shift_assets.forecast.selection import select_features
 from shift_assets.forecast.validation import Quality, compare, r2
 from shift_assets.forecast.weeks import DAYS, Weeks, weeks
@@ -25,12 +26,13 @@ LOOKS = 6
 def forecast_quality(series: pa.Table, day: date, segment: str, settings: ForecastSettings, seed: int) -> pa.Table:
     """`forecast_quality` of one segment on a refit day; no rows on other days, or where too few weeks lie before.
 
+    Evaluated are the member that serves and the baselines, which cost nothing; `forecast_report` has all members.
     series: `interest_series` of the segment with the `settings.window_days` days up to `day`.
     """
     if last_refit(day, settings) != day:
         return FORECAST_QUALITY.empty()
     sample = _sample(series, day, settings)
-    found = compare(sample, settings, seed)
+    found = compare(sample, settings, seed, [*BASELINES, settings.model])
     if not found:
         return FORECAST_QUALITY.empty()
     learned = examples(sample, range(settings.history_weeks, sample.score.shape[1]), settings).known()

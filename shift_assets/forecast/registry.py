@@ -9,9 +9,12 @@ from shift_assets.forecast.forest import Forest
 from shift_assets.forecast.linear import Linear
 from shift_assets.forecast.lstm import Lstm
 
-FORECASTERS: dict[str, Forecaster] = {
+BASELINES: dict[str, Forecaster] = {
     "last_week": Baseline("lag_1"),
     "four_week_mean": Baseline(f"mean_{MEAN_WEEKS}_weeks"),
+}
+FORECASTERS: dict[str, Forecaster] = {
+    **BASELINES,
     "linear": Linear(),
     "forest": Forest(),
     "lstm": Lstm(),

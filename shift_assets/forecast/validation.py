@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,8 +56,10 @@ def stored(share: Floats, settings: ForecastSettings) -> Floats:
     return np.where(share < settings.least_share, 0.0, share)
 
 
-def compare(weeks: Weeks, settings: ForecastSettings, seed: int) -> list[Quality]:
-    """Every member on the newest `folds` weeks of `weeks`, in the order of the registry; none where rows are too few.
+def compare(
+    weeks: Weeks, settings: ForecastSettings, seed: int, members: Collection[str] = tuple(FORECASTERS)
+) -> list[Quality]:
+    """The members on the newest `folds` weeks of `weeks`, in the order of the registry; none where rows are too few.
 
     As in service, what forecasts a week has learned from the weeks up to two before it, and the week between sizes
     the band. The parameters are those of the grid with the least squared error on the week before the first of the
@@ -72,6 +75,7 @@ def compare(weeks: Weeks, settings: ForecastSettings, seed: int) -> list[Quality
     return [
         _quality(name, member, weeks, rows, folds=folds, settings=settings, seed=seed)
         for name, member in FORECASTERS.items()
+        if name in members
     ]
 
 

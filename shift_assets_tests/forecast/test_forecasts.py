@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from shift_assets.contracts import BEHAVIORS, INTEREST_SERIES
 from shift_assets.evaluate.forecasts import forecast_quality, forecast_report
+from shift_assets.forecast import Parameters, Predictor
 from shift_assets.forecast.conformal import conformal_quantile
-from shift_assets.forecast.features import examples
+from shift_assets.forecast.features import Examples, examples
 from shift_assets.forecast.forecasts import forecast_errors, interest_forecasts, last_refit
 from shift_assets.forecast.registry import FORECASTERS
 from shift_assets.forecast.selection import select_features
@@ -24,6 +25,17 @@ from shift_assets.settings import ForecastSettings
 
 SETTINGS = ForecastSettings(history_weeks=6, training_weeks=6)
 SEED = 7
+
+
+class Unfit:
+    """A member that must not be fitted."""
+
+    grid: tuple[Parameters, ...] = ({},)
+
+    def fit(self, examples: Examples, parameters: Parameters, seed: int) -> Predictor:
+        raise AssertionError("fitted")
+
+
 SUNDAY = date(2025, 6, 1)
 SEGMENT = "north"
 
@@ -180,11 +192,19 @@ def test_the_error_is_the_residual_over_the_band(series: pa.Table) -> None:
     assert forecast_errors(made, series.slice(0, 0)).num_rows == 0
 
 
-def test_the_weekly_report_has_every_member_once_a_week(series: pa.Table) -> None:
-    """On the refit day a row per member that keeps the contract; on other days none."""
+def test_the_weekly_report_fits_the_serving_member_only(series: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the refit day a row for it and for each baseline; on other days none. A member that is not served costs
+    nothing, and has its row once the settings choose it."""
+    monkeypatch.setitem(FORECASTERS, "lstm", Unfit())
     found = forecast_quality(series, SUNDAY, SEGMENT, SETTINGS, SEED)
-    assert found["model"].to_pylist() == list(FORECASTERS)
+    assert found["model"].to_pylist() == ["last_week", "four_week_mean", "linear"]
     assert [row["model"] for row in found.to_pylist() if row["is_serving"]] == ["linear"]
+    chosen = SETTINGS.model_copy(update={"model": "lstm"})
+    with pytest.raises(AssertionError, match="fitted"):
+        forecast_quality(series, SUNDAY, SEGMENT, chosen, SEED)
+    monkeypatch.undo()
+    found = forecast_quality(series, SUNDAY, SEGMENT, chosen, SEED)
+    assert [row["model"] for row in found.to_pylist() if row["is_serving"]] == ["lstm"]
     assert forecast_quality(series, SUNDAY + timedelta(days=1), SEGMENT, SETTINGS, SEED).num_rows == 0
 
 
@@ -196,7 +216,7 @@ def test_where_there_is_one_category_nothing_is_explained(series: pa.Table) -> N
         .aggregate([(name, "sum") for name in ("score", *(f"n_{b}" for b in BEHAVIORS), "amount")])
         .rename_columns(INTEREST_SERIES.schema.names)
     )
-    assert forecast_quality(one, SUNDAY, SEGMENT, SETTINGS, SEED)["r2"].to_pylist() == [None] * len(FORECASTERS)
+    assert forecast_quality(one, SUNDAY, SEGMENT, SETTINGS, SEED)["r2"].to_pylist() == [None] * 3
     assert {row["r2"] for row in forecast_report(one, SETTINGS, SEED)} == {None}
     errors = forecast_errors(forecasts(one, SUNDAY), one)["forecast_error"].to_numpy()
     assert len(errors) > 50
