@@ -65,11 +65,16 @@ def range_tags(partitions: Iterable[Partition], segment_order: Sequence[str]) ->
     """Run tags that ask, in one run, for the rectangle of days and segments that `partitions` span.
 
     Dagster's ranges follow the order in which segments are declared: those between two asked ones are asked too.
+    `shift/days` and `shift/segments` say the same to a person who reads the list of runs.
     """
     asked = list(partitions)
     days = [partition.day for partition in asked]
-    segments = sorted({partition.segment for partition in asked}, key=list(segment_order).index)
+    order = list(segment_order)
+    positions = [order.index(partition.segment) for partition in asked]
+    segments = order[min(positions) : max(positions) + 1]
     return {
+        "shift/days": f"{min(days)}..{max(days)}",
+        "shift/segments": ", ".join(segments),
         "dagster/asset_partition_range_start": str(key_of(Partition(min(days), segments[0]))),
         "dagster/asset_partition_range_end": str(key_of(Partition(max(days), segments[-1]))),
     }

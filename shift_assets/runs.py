@@ -18,6 +18,7 @@ from shift_assets.assets import BASE_MODEL
 from shift_assets.automation.housekeeping import drop_expired_snapshots
 from shift_assets.automation.jobs import BASE, CATEGORIES, DAILY, HISTORY
 from shift_assets.contracts import INTEREST_STATE, Partition
+from shift_assets.dagster_private import execute_in_process, free_concurrency_slots
 from shift_assets.definitions import build_definitions
 from shift_assets.home import write_instance_file
 from shift_assets.partitions import days_between, first_day, parse_key, range_tags
@@ -29,6 +30,8 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 BASE_MODEL_DAYS = 7
 BY_COMMAND = {"shift/started_by": "command"}
 """Tag of the runs that a command executes in its own process."""
+NO_RETRY = {"dagster/max_retries": "0"}
+"""A killed command is called again by a person; a retry by the daemon would write the same partitions beside it."""
 
 
 @dataclass
@@ -126,9 +129,11 @@ def release_killed_runs(instance: dg.DagsterInstance, dagster_home: Path) -> lis
     started = dg.RunsFilter(statuses=[DagsterRunStatus.STARTING, DagsterRunStatus.STARTED], tags=BY_COMMAND)
     killed = []
     for run in instance.get_runs(filters=started):
+        if run.parent_run_id:  # re-executed from the UI: it inherited the tag, and the daemon looks after it
+            continue
         with suppress(Timeout), _alive(dagster_home, run.run_id):
             instance.report_run_failed(run, "the command that executed this run was killed")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            free_concurrency_slots(instance, run.run_id)
             killed.append(run.run_id)
     return killed
 
@@ -180,14 +185,18 @@ def _execute(
 
     instance.add_event_listener(run_id, tell)
     with _alive(Path(instance.root_directory), run_id):
-        result = definitions.resolve_job_def(job).execute_in_process(
-            instance=instance,
-            tags={**(tags or {}), **BY_COMMAND},
-            partition_key=partition_key,
-            asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
-            raise_on_error=False,
-            run_config=QUIET,
-            run_id=run_id,
+        result = execute_in_process(
+            definitions,
+            job,
+            instance,
+            {
+                "tags": {**(tags or {}), **BY_COMMAND, **NO_RETRY},
+                "partition_key": partition_key,
+                "asset_selection": [dg.AssetKey(name) for name in assets] if assets else None,
+                "raise_on_error": False,
+                "run_config": QUIET,
+                "run_id": run_id,
+            },
         )
     for event in result.all_events:
         if event.event_type == DagsterEventType.STEP_SUCCESS and event.step_key:

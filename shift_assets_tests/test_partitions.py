@@ -95,6 +95,14 @@ def test_segments_of_a_range_follow_their_declaration(tmp_path: Path) -> None:
     assert len(definition(platform).get_partition_keys_in_range(span)) == 3
 
 
+def test_range_tags_say_days_and_segments_to_a_reader(tmp_path: Path) -> None:
+    """The list of runs shows what a run computes: its days, and every segment between the asked ones."""
+    platform = new_installation(tmp_path, source=SOURCE[: SOURCE.index("segments:")] + COUNTRIES)
+    asked = [Partition(FIRST_DAY + timedelta(days=2), "rest"), Partition(FIRST_DAY, "uk")]
+    tags = keys.range_tags(asked, platform.source.segment_keys)
+    assert (tags["shift/days"], tags["shift/segments"]) == ("2026-03-01..2026-03-03", "uk, europe, rest")
+
+
 def upstream(platform: Platform, mapping: dg.PartitionMapping, day: date, instance: dg.DagsterInstance) -> list[str]:
     """Keys that `mapping` gives for the partition of `day` in shard-0."""
     partitions = definition(platform)

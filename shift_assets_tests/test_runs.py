@@ -6,21 +6,26 @@ from pathlib import Path
 
 from dagster import DagsterRun, DagsterRunStatus
 
-from shift_assets.runs import BY_COMMAND, _alive, open_instance, release_killed_runs
+from shift_assets.runs import BY_COMMAND, NO_RETRY, _alive, open_instance, release_killed_runs
 from shift_assets_tests.installations import new_installation
 
 POOL = "spark"
 
 
 def test_a_killed_commands_run_is_closed_and_its_slot_is_free(tmp_path: Path) -> None:
-    """Of three started runs only the one whose command is gone is closed: not a living one, not the daemon's."""
+    """Of three started runs only the one whose command is gone is closed: not a living one, none of the daemon's.
+
+    A run that the UI executes again inherits the tags of the command's run.
+    """
     platform = new_installation(tmp_path)
     home = platform.settings.dagster_home
     with open_instance(platform) as instance:
         started = DagsterRunStatus.STARTED
-        killed, living = (DagsterRun("daily", status=started, tags=BY_COMMAND) for _ in range(2))
+        killed, living = (DagsterRun("daily", status=started, tags={**BY_COMMAND, **NO_RETRY}) for _ in range(2))
         daemons = DagsterRun("daily", status=started)
-        for run in (killed, living, daemons):
+        tags, parent = {**BY_COMMAND, **NO_RETRY}, killed.run_id
+        again = DagsterRun("daily", status=started, tags=tags, root_run_id=parent, parent_run_id=parent)
+        for run in (killed, living, daemons, again):
             instance.add_run(run)
         storage = instance.event_log_storage
         storage.initialize_concurrency_limit_to_default(POOL)
@@ -28,5 +33,6 @@ def test_a_killed_commands_run_is_closed_and_its_slot_is_free(tmp_path: Path) ->
         with _alive(home, living.run_id):
             assert release_killed_runs(instance, home) == [killed.run_id]
         statuses = {run.run_id: run.status for run in instance.get_runs()}
-        assert statuses == {killed.run_id: DagsterRunStatus.FAILURE, living.run_id: started, daemons.run_id: started}
+        assert statuses.pop(killed.run_id) == DagsterRunStatus.FAILURE
+        assert statuses == {living.run_id: started, daemons.run_id: started, again.run_id: started}
         assert storage.claim_concurrency_slot(POOL, living.run_id, "cleaning").is_claimed

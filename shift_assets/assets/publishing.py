@@ -15,16 +15,10 @@ from typing import Any, cast
 import dagster as dg
 import pyarrow as pa
 
-# Private, and the only such import: an output that carries this key makes Dagster emit no event of its own, so that
-# the step can emit one event per partition with that partition's own data version. A range run otherwise stamps
-# one version on all its partitions (dagster#21072). The pin in pyproject.toml is exact; a test is the canary.
-from dagster._core.definitions.source_asset import (
-    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as EVENTS_ARE_EMITTED_BY_THE_STEP,
-)
-
 from shift_assets.assets.failures import final_unless_transient
 from shift_assets.assets.preview import preview
 from shift_assets.contracts import Partition
+from shift_assets.dagster_private import EVENTS_ARE_EMITTED_BY_THE_STEP
 from shift_assets.partitions import key_of, requested
 from shift_assets.resources.lake import Published, runs_of_partitions
 from shift_assets.resources.platform import Platform

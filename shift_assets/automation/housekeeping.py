@@ -8,10 +8,8 @@ from datetime import date, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus
 
-# Private: backfills are listed by a status that has no public name.
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
-
 from shift_assets.contracts import INTEREST_STATE, TABLES, Partition
+from shift_assets.dagster_private import has_unfinished_backfill
 from shift_assets.partitions import parse_key
 from shift_assets.resources.platform import Platform
 
@@ -28,7 +26,6 @@ _UNFINISHED_RUN = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
-_UNFINISHED_BACKFILL = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
 
 
 def expired_state(standing: list[Partition], keep_days: int, still_read: date = date.max) -> list[Partition]:
@@ -49,7 +46,7 @@ def drop_expired_snapshots(
 
     None while a backfill is in progress: its later runs, which read what its earlier ones made, are not known yet.
     """
-    if instance.get_backfills(filters=BulkActionsFilter(statuses=_UNFINISHED_BACKFILL), limit=1):
+    if has_unfinished_backfill(instance):
         return 0
     unfinished = instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED_RUN))
     first = min([still_read, *_first_days(run.tags for run in unfinished)])

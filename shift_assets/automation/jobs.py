@@ -6,11 +6,11 @@ from typing import TypeAlias
 
 import dagster as dg
 from dagster import JobDefinition
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from shift_assets.assets import BASE_ASSETS, BASE_MODEL, CATEGORY_MODEL
 from shift_assets.assets.interest import NEWEST_SNAPSHOTS_ONLY
 from shift_assets.automation.housekeeping import housekeeping_job
+from shift_assets.dagster_private import AssetJob
 from shift_assets.resources.platform import Platform
 
 DAILY, HISTORY, CATEGORIES, BASE = "daily", "history", "categories", "base_model_of_all_segments"
@@ -18,7 +18,7 @@ ONE_WRITER = {"shift/writes": "lake"}
 """Runs with this tag wait for one another (`tag_concurrency_limits` in dagster.yaml): a day's state needs the state
 of the day before, and of two runs over one partition the fence would let the later one win."""
 
-Job: TypeAlias = JobDefinition | UnresolvedAssetJobDefinition
+Job: TypeAlias = JobDefinition | AssetJob
 
 
 def all_jobs(platform: Platform) -> dict[str, Job]:

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +14,7 @@ import pytest
 
 from shift_assets.contracts import INTEREST_SERIES, Partition
 from shift_assets_tests.end_to_end.homes import LAST_DAY, Shop
+from shift_assets_tests.end_to_end.webserver import SECONDS, Webserver, serve
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -33,8 +27,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SECONDS = 60
-"""How long an element may take on a busy machine; a quiet one shows it in two."""
 
 pytestmark = [
     pytest.mark.browser,
@@ -44,63 +36,10 @@ pytestmark = [
 ]
 
 
-@dataclass(frozen=True)
-class Webserver:
-    """A running Dagster UI on an installation."""
-
-    address: str
-    segment: str
-
-    def graphql(self, query: str) -> dict[str, Any]:
-        body = json.dumps({"query": query}).encode()
-        request = urllib.request.Request(  # noqa: S310 - our own address
-            f"{self.address}/graphql", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
-            found: dict[str, Any] = json.load(answer)
-        assert "errors" not in found, found
-        return dict(found["data"])
-
-    def partition_page(self, asset: str) -> str:
-        return f"{self.address}/assets/{asset}?view=partitions&partition={LAST_DAY}%7C{self.segment}"
-
-
 @pytest.fixture(scope="module")
 def webserver(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webserver]:
-    """`dagster-webserver` on the shared installation, until it answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    log = tmp_path_factory.mktemp("webserver") / "log"
-    command = [str(Path(sys.executable).with_name("dagster-webserver")), "-m", "shift_assets.definitions"]
-    environment = {**os.environ, "SHIFT_HOME": str(shop.home), "DAGSTER_HOME": str(shop.home / "dagster")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "-h", "127.0.0.1", "-p", str(port)],
-            env=environment,
-            cwd=shop.home,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        _wait_for(address, process, log)
-        yield Webserver(address, shop.segments[0])
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 2 * SECONDS
-    while time.monotonic() < until:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(f"{address}/server_info", timeout=5):  # noqa: S310 - our own address
-                return
-        except (urllib.error.URLError, TimeoutError):
-            time.sleep(0.5)
-    pytest.fail(f"no answer from {address}: {log.read_text()}")
+    with serve(shop, tmp_path_factory.mktemp("webserver") / "log") as webserver:
+        yield webserver
 
 
 @dataclass
@@ -161,7 +100,9 @@ def test_the_lineage_page_shows_every_group_and_asset(webserver: Webserver, tab:
 
 def test_a_partition_page_shows_rows_preview_and_picture(webserver: Webserver, shop: Shop, tab: Tab) -> None:
     """Metadata of one day and segment: the row count of the lake, a masked preview, and a picture that is drawn."""
-    tab.page.goto(webserver.partition_page("interest_series"))
+    tab.page.goto(
+        f"{webserver.address}/assets/interest_series?view=partitions&partition={LAST_DAY}%7C{webserver.segment}"
+    )
     tab.see(f"{LAST_DAY}|{webserver.segment}")
     tab.see("Materialized")
     rows = shop.platform.lake.published(INTEREST_SERIES)[Partition(LAST_DAY, webserver.segment)].rows
