@@ -15,6 +15,7 @@ from shift_assets.assets.recommendations import recommendation_assets
 from shift_assets.assets.self_check import self_check_assets
 from shift_assets.assets.serving import serving_assets
 from shift_assets.assets.shift import shift_assets
+from shift_assets.code_version import sources_kept
 from shift_assets.resources.platform import Platform
 
 BASE_ASSETS = (CLEAN, REJECTED, SERIES, STATE)
@@ -26,16 +27,17 @@ __all__ = ["BASE_ASSETS", "BASE_MODEL", "CATEGORY_MODEL", "all_assets"]
 
 def all_assets(platform: Platform) -> list[dg.AssetsDefinition]:
     """Every asset of an installation, in the order of the stages."""
-    return [
-        *intake_assets(platform),
-        *interest_assets(platform),
-        *forecast_assets(platform),
-        *shift_assets(platform),
-        *self_check_assets(platform),
-        *model_assets(platform),
-        *recommendation_assets(platform),
-        *campaign_assets(platform),
-        *outcome_assets(platform),
-        *churn_assets(platform),
-        *serving_assets(platform),
-    ]
+    with sources_kept():
+        return [
+            *intake_assets(platform),
+            *interest_assets(platform),
+            *forecast_assets(platform),
+            *shift_assets(platform),
+            *self_check_assets(platform),
+            *model_assets(platform),
+            *recommendation_assets(platform),
+            *campaign_assets(platform),
+            *outcome_assets(platform),
+            *churn_assets(platform),
+            *serving_assets(platform),
+        ]

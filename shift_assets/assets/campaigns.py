@@ -30,7 +30,6 @@ def campaign_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"numpy"}),
             deps=[LISTS, ALERTS, ITEM_FEATURES.name],
             compute=compute,
-            code=["shift_assets.recommend.campaigns"],
             metrics=lambda rows: {"users": float(pc.count_distinct(rows["user_id"]).as_py())},
         )
         for table, compute in ((CAMPAIGN_AUDIENCES, _campaign_audiences), (AD_SLOTS, _ad_slots))

@@ -22,7 +22,6 @@ def churn_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         kinds=frozenset({"numpy", "scipy"}),
         deps=[dg.AssetDep(STATE, partition_mapping=keys.window(HORIZON_DAYS + 1))],
         compute=_calibration,
-        code=["shift_assets.evaluate.churn", "shift_assets.shift.churn"],
         sections=["churn", "forecast"],
         metrics=lambda rows: {
             name: float(row[name])

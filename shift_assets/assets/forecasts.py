@@ -26,7 +26,6 @@ def forecast_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"numpy"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=window)],
             compute=_forecasts,
-            code=["shift_assets.forecast"],
             sections=["forecast", "seed"],
             metrics=lambda rows: {"users": float(pc.count_distinct(rows["user_id"]).as_py())},
         ),
@@ -36,7 +35,6 @@ def forecast_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"scikitlearn"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=window)],
             compute=_quality,
-            code=["shift_assets.forecast", "shift_assets.evaluate.forecasts"],
             sections=["forecast", "seed"],
             metrics=lambda rows: {
                 f"r2_{row['model']}": row["r2"]

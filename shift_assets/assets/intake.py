@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
@@ -14,16 +15,21 @@ from shift_assets.assets.publishing import (
     OWNER,
     TRANSIENT_RETRY,
     backfill_policy,
-    code_version,
     declared,
     emitted,
     inputs_of,
     report,
+    shape_of,
+    version,
 )
 from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS, Partition
 from shift_assets.ingest.clean import CleanedChunk
+from shift_assets.ingest.engines import EngineName
 from shift_assets.resources.platform import Platform, days_of, segments_of
 from shift_assets.tables import Table
+
+if TYPE_CHECKING:
+    from shift_assets.ingest.categories import CategoryModel
 
 GROUP = "intake"
 CATEGORY_MODEL = "category_model"
@@ -46,9 +52,7 @@ def _category_model(platform: Platform) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"scikitlearn"},
         owners=[OWNER],
-        code_version=code_version(
-            ["shift_assets.ingest.categories", "shift_assets.ingest.itemtext"], settings, ["seed"]
-        ),
+        code_version=version(_categories, settings, ["seed"]),
         retry_policy=TRANSIENT_RETRY,
         description=(
             "**Grain**: one interest category per item, pooled over the segments and frozen: the partition of the "
@@ -57,7 +61,7 @@ def _category_model(platform: Platform) -> dg.AssetsDefinition:
         ),
     )
     def category_model(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:
-        model = platform.fit_category_model(date.fromisoformat(context.partition_key))
+        model = _categories(platform, date.fromisoformat(context.partition_key))
         sizes = Counter(model.known["category"].to_pylist())
         context.log.info(f"category model {model.version}: {len(sizes)} categories of {sum(sizes.values())} units")
         rows = "\n".join(f"| {name} | {count} |" for name, count in sizes.most_common())
@@ -74,15 +78,20 @@ def _category_model(platform: Platform) -> dg.AssetsDefinition:
     return category_model
 
 
+def _categories(platform: Platform, day: date) -> "CategoryModel":
+    return platform.fit_category_model(day)
+
+
 def _cleaning(platform: Platform) -> dg.AssetsDefinition:
     settings = platform.settings
-    version = code_version(["shift_assets.ingest"], settings, ["lateness_days", "bots"])
+    shapes = map(shape_of, _TABLES)
+    made_by = version(_cleaned, settings, ["lateness_days", "bots"], *shapes)
     specs = [
         dg.AssetSpec(
             table.name,
             deps=[dg.AssetDep(CATEGORY_MODEL, partition_mapping=keys.first_day_only(settings))],
             partitions_def=keys.day_segment_partitions(settings, platform.source),
-            **declared(table, GROUP, {"spark", "duckdb"}, version),
+            **declared(table, GROUP, {"spark", "duckdb"}, made_by),
         )
         for table in _ASSETS
     ]
@@ -107,24 +116,14 @@ def _cleaning(platform: Platform) -> dg.AssetsDefinition:
 
 @final_unless_transient()
 def _clean_and_publish(context: dg.AssetExecutionContext, platform: Platform) -> None:
-    from shift_assets.ingest.clean import clean
     from shift_assets.resources.verdicts import judge_and_store
 
     asked = keys.requested(context)
     engine = platform.engine()
     inputs = inputs_of(context, CLEAN)
     claims = {table.name: platform.lake.claim(table, asked, context.run_id) for table in _TABLES}
-    parts = clean(
-        platform.parse_context,
-        days_of(asked),
-        segments_of(asked),
-        settings=platform.settings,
-        categories=platform.category_model(keys.first_day(platform.settings)),
-        engine=engine,
-        staging=platform.settings.staging,
-    )
     wanted = set(asked)
-    for chunk in parts:
+    for chunk in _cleaned(platform, asked, engine):
         done = [partition for partition in chunk.partitions if partition in wanted]
         for table, rows in _rows_by_table(chunk):
             claim = claims[table.name].narrowed(done)
@@ -138,6 +137,20 @@ def _clean_and_publish(context: dg.AssetExecutionContext, platform: Platform) ->
             f"{done[0].day} to {done[-1].day} on {engine}: {chunk.delivered.num_rows} files, "
             f"{chunk.clean.num_rows:,} clean and {chunk.rejected.num_rows:,} rejected rows"
         )
+
+
+def _cleaned(platform: Platform, partitions: list[Partition], engine: EngineName) -> Iterator[CleanedChunk]:
+    from shift_assets.ingest.clean import clean
+
+    return clean(
+        platform.parse_context,
+        days_of(partitions),
+        segments_of(partitions),
+        settings=platform.settings,
+        categories=platform.category_model(keys.first_day(platform.settings)),
+        engine=engine,
+        staging=platform.settings.staging,
+    )
 
 
 def _rows_by_table(chunk: CleanedChunk) -> list[tuple[Table, pa.Table]]:

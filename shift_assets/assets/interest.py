@@ -16,11 +16,12 @@ from shift_assets.assets.publishing import (
     TableAsset,
     backfill_policy,
     build,
-    code_version,
     declared,
     emitted,
     inputs_of,
     report,
+    shape_of,
+    version,
 )
 from shift_assets.automation.conditions import content_changed
 from shift_assets.contracts import (
@@ -55,7 +56,6 @@ def interest_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"duckdb"}),
             deps=[CLEAN],
             compute=_series,
-            code=["shift_assets.interest.series"],
             sections=["interest"],
             metrics=lambda rows: {
                 "users": float(len(rows["user_id"].unique())),
@@ -70,7 +70,6 @@ def interest_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"duckdb"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=look_back), dg.AssetDep(CLEAN, partition_mapping=look_back)],
             compute=_user_features,
-            code=["shift_assets.interest.features"],
             sections=["features"],
             automation=content_changed(),
         ),
@@ -80,7 +79,6 @@ def interest_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"scikitlearn"}),
             deps=[dg.AssetDep(CLEAN, partition_mapping=look_back)],
             compute=_item_features,
-            code=["shift_assets.interest.features"],
             sections=["features", "seed"],
             automation=content_changed(),
         ),
@@ -114,10 +112,11 @@ def _state(platform: Platform, partitions: dg.MultiPartitionsDefinition) -> dg.A
             INTEREST_STATE,
             GROUP,
             {"numpy"},
-            code_version(
-                ["shift_assets.shift"],
+            version(
+                _advanced,
                 settings,
                 ["state", "signals", "evidence", "calibration", "alerts", "churn", "forecast", "seed"],
+                shape_of(INTEREST_STATE),
             ),
         ),
     )

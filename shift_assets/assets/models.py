@@ -1,7 +1,7 @@
 """The interest model of a day and segment, and what it foretells of users."""
 
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
@@ -9,9 +9,12 @@ import pyarrow as pa
 from shift_assets import partitions as keys
 from shift_assets.assets.failures import final_unless_transient
 from shift_assets.assets.intake import CLEAN
-from shift_assets.assets.publishing import OWNER, TRANSIENT_RETRY, TableAsset, build, code_version
+from shift_assets.assets.publishing import OWNER, TRANSIENT_RETRY, TableAsset, build, version
 from shift_assets.contracts import CLEAN_EVENTS, MODEL_PREDICTIONS, MODEL_REGISTRY, Partition
 from shift_assets.resources.platform import Platform, days_of, segments_of
+
+if TYPE_CHECKING:
+    from shift_assets.models.training import TrainedModel
 
 MODEL = "interest_model"
 BASE_MODEL = "base_model"
@@ -31,7 +34,6 @@ def model_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             dg.AssetDep(BASE_MODEL, partition_mapping=keys.same_day()),
         ],
         compute=_trained,
-        code=["shift_assets.models"],
         sections=["model", "tasks", "interest", "seed"],
         metrics=lambda rows: {metric["name"]: metric["value"] for row in rows.to_pylist() for metric in row["metrics"]},
         single_run=False,
@@ -44,7 +46,6 @@ def model_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         kinds=frozenset({"torch"}),
         deps=[dg.AssetDep(CLEAN, partition_mapping=keys.window(settings.model.window_days)), MODEL],
         compute=_foretold,
-        code=["shift_assets.models"],
         sections=["model"],
         metrics=lambda rows: {"users": float(rows.num_rows)},
         chunk_days=CHUNK_DAYS,
@@ -63,7 +64,7 @@ def _base_model(platform: Platform) -> dg.AssetsDefinition:
         group_name="models",
         kinds={"torch"},
         owners=[OWNER],
-        code_version=code_version(["shift_assets.models"], settings, ["model", "seed"]),
+        code_version=version(_pooled, settings, ["model", "seed"]),
         retry_policy=TRANSIENT_RETRY,
         pool="gpu",
         description=(
@@ -74,13 +75,9 @@ def _base_model(platform: Platform) -> dg.AssetsDefinition:
     )
     def base_model(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:
         from shift_assets.models.store import POOLED, drop_others_of_day, save
-        from shift_assets.models.training import train
 
         with final_unless_transient():
-            settings, day = platform.settings, date.fromisoformat(context.partition_key)
-            first, last = day - timedelta(days=settings.model.window_days), day - timedelta(days=1)
-            events = platform.read(CLEAN_EVENTS, first, last, platform.source.segment_keys)
-            trained = train(events, day, settings.model, seed=settings.seed)
+            settings, trained = platform.settings, _pooled(platform, date.fromisoformat(context.partition_key))
             if trained.model is None:
                 return dg.MaterializeResult(metadata={"outcome": trained.card.outcome})
             row = save(trained.model, trained.card, settings.models, POOLED).to_pylist()[0]
@@ -91,6 +88,15 @@ def _base_model(platform: Platform) -> dg.AssetsDefinition:
         )
 
     return base_model
+
+
+def _pooled(platform: Platform, day: date) -> "TrainedModel":
+    from shift_assets.models.training import train
+
+    settings = platform.settings
+    first, last = day - timedelta(days=settings.model.window_days), day - timedelta(days=1)
+    events = platform.read(CLEAN_EVENTS, first, last, platform.source.segment_keys)
+    return train(events, day, settings.model, seed=settings.seed)
 
 
 def _foretold(platform: Platform, partitions: list[Partition]) -> pa.Table:

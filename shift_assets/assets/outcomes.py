@@ -52,7 +52,6 @@ def outcome_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 dg.AssetDep(SERIES, partition_mapping=since),
             ],
             compute=_alert_outcomes,
-            code=["shift_assets.evaluate.alerts"],
             sections=["outcomes", "state"],
             metrics=_confirmed_share,
             automation=content_changed(STATE),
@@ -67,7 +66,6 @@ def outcome_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 dg.AssetDep(CLEAN, partition_mapping=keys.window(horizon + settings.recommendations.look_back_days)),
             ],
             compute=_recommendation_outcomes,
-            code=["shift_assets.evaluate.recommendations", "shift_assets.evaluate.off_policy"],
             sections=["outcomes", "seed"],
             metrics=lambda rows: {
                 f"{name}_{row['policy']}": row[name]
@@ -87,7 +85,6 @@ def outcome_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 dg.AssetDep(CLEAN, partition_mapping=keys.window(horizon + period - 1)),
             ],
             compute=_experiment_report,
-            code=["shift_assets.evaluate.experiments", "shift_assets.evaluate.recommendations"],
             sections=["outcomes", "experiments"],
             automation=content_changed(CLEAN),
         ),

@@ -4,12 +4,9 @@ An asset is a `TableAsset`: what it reads, the pure computation, and what a pers
 not belong here: any knowledge of a particular table.
 """
 
-import hashlib
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
@@ -17,6 +14,7 @@ import pyarrow as pa
 
 from shift_assets.assets.failures import final_unless_transient
 from shift_assets.assets.preview import preview
+from shift_assets.code_version import code_version
 from shift_assets.contracts import Partition
 from shift_assets.dagster_private import EVENTS_ARE_EMITTED_BY_THE_STEP
 from shift_assets.partitions import key_of, requested
@@ -46,8 +44,6 @@ class TableAsset:
     kinds: frozenset[str]
     deps: Sequence[dg.AssetDep | str]
     compute: Callable[[Platform, list[Partition]], pa.Table]
-    code: Sequence[str]
-    """Modules whose text is the code version."""
     sections: Sequence[str] = ()
     """Settings that the rows depend on."""
     metrics: Callable[[pa.Table], Mapping[str, float]] = field(default=lambda _: {})
@@ -75,7 +71,12 @@ def build(asset: TableAsset, partitions: dg.PartitionsDefinition, settings: Sett
         backfill_policy=backfill_policy(asset.single_run),
         automation_condition=asset.automation,
         retry_policy=TRANSIENT_RETRY,
-        **declared(asset.table, asset.group, asset.kinds, code_version(asset.code, settings, asset.sections)),
+        **declared(
+            asset.table,
+            asset.group,
+            asset.kinds,
+            version(asset.compute, settings, asset.sections, shape_of(asset.table)),
+        ),
     )
     def definition(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
@@ -130,21 +131,14 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def code_version(modules: Sequence[str], settings: Settings, sections: Sequence[str]) -> str:
-    """Digest of the text of `modules` (a package counts whole) and of the settings that the rows depend on."""
-    digest = hashlib.sha256()
-    for name in modules:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ModuleNotFoundError(name)
-        origin = Path(spec.origin)
-        files = sorted(origin.parent.glob("*.py")) if origin.name == "__init__.py" else [origin]
-        for file in files:
-            digest.update(file.read_bytes())
-    for section in sections:
-        value = getattr(settings, section)
-        digest.update(f"{section}={value.model_dump_json() if hasattr(value, 'model_dump_json') else value}".encode())
-    return digest.hexdigest()[:12]
+def version(compute: Callable[..., object], settings: Settings, sections: Sequence[str] = (), *more: str) -> str:
+    """Version of what `compute` makes with the settings of `sections`; `more` counts too."""
+    return code_version(compute, settings.model_dump_json(include=set(sections)), *more)
+
+
+def shape_of(table: Table) -> str:
+    """Key, columns and types of a table, for `version`."""
+    return f"{table.key} {table.schema}"
 
 
 def chunks(partitions: list[Partition], days: int) -> Iterator[list[Partition]]:

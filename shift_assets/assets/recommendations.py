@@ -33,16 +33,6 @@ if TYPE_CHECKING:
 
 LISTS = RECOMMENDATIONS.name
 CHUNK_DAYS = 7
-CODE = [
-    "shift_assets.recommend",
-    "shift_assets.policies",
-    "shift_assets.models.scoring",
-    "shift_assets.models.ranking",
-    "shift_assets.models.sequences",
-    "shift_assets.shift.episodes",
-    "shift_assets.shift.moves",
-    "shift_assets.ingest.itemtext",
-]
 
 
 def recommendation_assets(platform: Platform) -> list[dg.AssetsDefinition]:
@@ -56,7 +46,6 @@ def recommendation_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"scipy", "scikitlearn"}),
             deps=[dg.AssetDep(CLEAN, partition_mapping=keys.window(taught)), MODEL],
             compute=_fits,
-            code=CODE,
             sections=["recommendations", "reaction", "seed"],
             metrics=lambda rows: {
                 f"{row['part']}_{metric['name']}": metric["value"]
@@ -76,7 +65,6 @@ def recommendation_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 SEGMENT_SHIFTS.name,
             ],
             compute=_lists,
-            code=CODE,
             sections=["recommendations", "reaction", "experiments", "seed"],
             metrics=lambda rows: {"users": float(len(rows["user_id"].unique()))},
             chunk_days=CHUNK_DAYS,

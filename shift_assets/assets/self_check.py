@@ -22,17 +22,6 @@ def self_check_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         kinds=frozenset({"scikitlearn"}),
         deps=[dg.AssetDep(SERIES, partition_mapping=window)],
         compute=_checked,
-        code=[
-            "shift_assets.evaluate.self_check",
-            "shift_assets.evaluate.splices",
-            "shift_assets.evaluate.ranking",
-            "shift_assets.models.shift_detector",
-            "shift_assets.models.shift_features",
-            "shift_assets.shift.splices",
-            "shift_assets.shift.evidence",
-            "shift_assets.shift.histories",
-            "shift_assets.shift.rings",
-        ],
         sections=["self_check", "evidence", "alerts", "seed"],
         metrics=_metrics,
     )

@@ -3,18 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
 
 from shift_assets import partitions as keys
 from shift_assets.assets.failures import final_unless_transient
-from shift_assets.assets.publishing import OWNER, TRANSIENT_RETRY, TableAsset, backfill_policy, build, code_version
+from shift_assets.assets.publishing import OWNER, TRANSIENT_RETRY, TableAsset, backfill_policy, build, version
 from shift_assets.assets.shift import ALERTS
 from shift_assets.automation.conditions import content_changed
 from shift_assets.contracts import ALERT_OUTBOX, SHIFT_ALERTS, TABLES, Partition
 from shift_assets.resources.platform import Platform, days_of, segments_of
+
+if TYPE_CHECKING:
+    from shift_assets.resources.bi_files import Publication
+    from shift_assets.resources.notifier import Delivery
+    from shift_assets.resources.warehouse import Loaded
 
 GROUP = "serving"
 WAREHOUSE, BI_FILES, NOTIFICATIONS = "warehouse", "bi_files", "alert_notifications"
@@ -31,7 +36,6 @@ def serving_assets(platform: Platform) -> list[dg.AssetsDefinition]:
         kinds=frozenset({"json"}),
         deps=[ALERTS],
         compute=_messages,
-        code=["shift_assets.notify"],
         sections=["notify"],
     )
     return [
@@ -58,7 +62,7 @@ def _notifications(platform: Platform) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"webhook"},
         owners=[OWNER],
-        code_version=code_version(["shift_assets.resources.notifier"], platform.settings, ["notify"]),
+        code_version=version(_delivered, platform.settings, ["notify"]),
         pool=NOTIFICATIONS,
         backfill_policy=backfill_policy(single_run=True),
         description=(
@@ -70,19 +74,26 @@ def _notifications(platform: Platform) -> dg.AssetsDefinition:
     def alert_notifications(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> dg.MaterializeResult:
-        from shift_assets.resources.notifier import deliver
-
-        address = platform.settings.notify.webhook_url
-        if address is None:
+        delivery = _delivered(platform, keys.requested(context))
+        if delivery is None:
             return dg.MaterializeResult(metadata={"delivered": 0, "webhook": "notify.webhook_url is not set"})
-        days = days_of(keys.requested(context))
-        first = days[-1] - timedelta(days=UNDELIVERED_FOR_DAYS - 1)
-        outbox = platform.read(ALERT_OUTBOX, first, days[-1], platform.source.segment_keys)
-        delivery = deliver(outbox, address, platform.settings.home / "notified.sqlite")
         context.log.info(f"webhook: {delivery}")
         return dg.MaterializeResult(metadata=asdict(delivery))
 
     return alert_notifications
+
+
+def _delivered(platform: Platform, partitions: list[Partition]) -> "Delivery | None":
+    """What the webhook was told; None without an address."""
+    from shift_assets.resources.notifier import deliver
+
+    address = platform.settings.notify.webhook_url
+    if address is None:
+        return None
+    last = days_of(partitions)[-1]
+    first = last - timedelta(days=UNDELIVERED_FOR_DAYS - 1)
+    outbox = platform.read(ALERT_OUTBOX, first, last, platform.source.segment_keys)
+    return deliver(outbox, address, platform.settings.home / "notified.sqlite")
 
 
 def _warehouse(platform: Platform) -> dg.AssetsDefinition:
@@ -93,9 +104,7 @@ def _warehouse(platform: Platform) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"duckdb", "sql"},
         owners=[OWNER],
-        code_version=code_version(
-            ["shift_assets.resources.warehouse", "shift_assets.marts"], platform.settings, ["public"]
-        ),
+        code_version=version(_loaded, platform.settings, ["public"]),
         pool=WAREHOUSE,
         backfill_policy=backfill_policy(single_run=True),
         retry_policy=TRANSIENT_RETRY,
@@ -108,7 +117,7 @@ def _warehouse(platform: Platform) -> dg.AssetsDefinition:
     )
     def warehouse(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult:
         with final_unless_transient():
-            loaded = platform.warehouse.load(platform.lake)
+            loaded = _loaded(platform)
         context.log.info(f"warehouse: {loaded.partitions or 'nothing new'}{', rebuilt' if loaded.rebuilt else ''}")
         return dg.MaterializeResult(
             metadata={
@@ -121,6 +130,10 @@ def _warehouse(platform: Platform) -> dg.AssetsDefinition:
     return warehouse
 
 
+def _loaded(platform: Platform) -> "Loaded":
+    return platform.warehouse.load(platform.lake)
+
+
 def _bi_files(platform: Platform) -> dg.AssetsDefinition:
     @dg.asset(
         name=BI_FILES,
@@ -129,9 +142,8 @@ def _bi_files(platform: Platform) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"duckdb"},
         owners=[OWNER],
-        code_version=code_version(
-            ["shift_assets.resources.bi_files", "shift_assets.marts"], platform.settings, ["public"]
-        ),
+        # The warehouse is a cache: what it computes is what is published.
+        code_version=version(_published, platform.settings, ["public"], version(_loaded, platform.settings)),
         pool=WAREHOUSE,
         backfill_policy=backfill_policy(single_run=True),
         retry_policy=TRANSIENT_RETRY,
@@ -145,10 +157,8 @@ def _bi_files(platform: Platform) -> dg.AssetsDefinition:
     def bi_files(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult]:
-        from shift_assets.resources.bi_files import publish
-
         with final_unless_transient():
-            published = publish(platform.warehouse, platform.settings.bi, platform.settings.public.keep_generations)
+            published = _published(platform)
         metadata: dict[str, Any] = {}
         for name, publication in published.items():
             context.log.info(f"{name}: generation {publication.generation}, as of {publication.as_of_day}")
@@ -158,3 +168,9 @@ def _bi_files(platform: Platform) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(metadata=metadata)
 
     return bi_files
+
+
+def _published(platform: Platform) -> dict[str, "Publication"]:
+    from shift_assets.resources.bi_files import publish
+
+    return publish(platform.warehouse, platform.settings.bi, platform.settings.public.keep_generations)

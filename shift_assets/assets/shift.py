@@ -57,12 +57,6 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 checks,
             ],
             compute=_signals,
-            code=[
-                "shift_assets.shift",
-                "shift_assets.forecast",
-                "shift_assets.models.shift_detector",
-                "shift_assets.models.shift_features",
-            ],
             sections=["state", "signals"],
             metrics=lambda rows: {
                 name: float(found)
@@ -78,7 +72,6 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"numpy"}),
             deps=[STATE, SIGNALS, checks],
             compute=_alerts,
-            code=["shift_assets.shift"],
             sections=["state", "evidence", "alerts", "churn", "seed"],
             metrics=lambda rows: {
                 f"alarms_{status}": float(pc.sum(pc.equal(rows["status"], status)).as_py() or 0)
@@ -93,7 +86,6 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"duckdb"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=window), dg.AssetDep(CLEAN, partition_mapping=window)],
             compute=_segment_shifts,
-            code=["shift_assets.shift"],
         ),
         TableAsset(
             table=SEGMENT_EVENTS,
@@ -101,7 +93,6 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
             kinds=frozenset({"numba"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=keys.window(EVENT_WINDOW_DAYS))],
             compute=_segment_events,
-            code=["shift_assets.shift"],
             sections=["alerts"],
         ),
         *(
@@ -111,7 +102,6 @@ def shift_assets(platform: Platform) -> list[dg.AssetsDefinition]:
                 kinds=frozenset({kind}),
                 deps=[dg.AssetDep(ALERTS, partition_mapping=keys.window(MOVE_WINDOW_DAYS))],
                 compute=compute,
-                code=["shift_assets.shift"],
                 sections=["moves", "alerts", "seed"],
             )
             for table, kind, compute in (

@@ -36,7 +36,7 @@ from shift_assets.tables import Table
 
 LOCK_WAIT_SECONDS = 600.0
 _DAMAGE = (duckdb.IOException, duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException)
-_MARTS = {"marts": MARTS, "public": PUBLIC}
+_SCHEMAS = ("base", "marts", "public")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Warehouse:
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    for schema in ("base", *_MARTS):
+    for schema in _SCHEMAS:
         connection.execute(f"create schema if not exists {schema}")
     connection.execute("create table if not exists base.fingerprints (base_shape varchar, marts_shape varchar)")
     for name, columns in BASE_COLUMNS.items():
@@ -206,12 +206,19 @@ def _loaded_rows(table: Table, partitions: Mapping[Partition, Published]) -> pa.
 
 def _refresh(connection: duckdb.DuckDBPyConnection, minimum_users: int) -> None:
     connection.execute("set variable minimum_users = ?", [minimum_users])
-    for schema, tables in _MARTS.items():
-        for name, table in tables.items():
-            target = f"{schema}.{identifier(name)}"
-            connection.execute(f"drop table if exists {target}")
-            _declare(connection, target, table.empty())
-            connection.execute(f"insert into {target} by name {read_sql(f'{schema}/{name}.sql')}")
+    for schema, table, text in _marts():
+        target = f"{schema}.{identifier(table.name)}"
+        connection.execute(f"drop table if exists {target}")
+        _declare(connection, target, table.empty())
+        connection.execute(f"insert into {target} by name {text}")
+
+
+def _marts() -> Iterator[tuple[str, Table, str]]:
+    """Schema, table and SQL text of each mart, in the order in which they are computed."""
+    for table in MARTS.values():
+        yield "marts", table, read_sql(f"marts/{table.name}.sql")
+    for table in PUBLIC.values():
+        yield "public", table, read_sql(f"public/{table.name}.sql")
 
 
 def _base_shape() -> str:
@@ -222,11 +229,7 @@ def _base_shape() -> str:
 
 
 def _marts_shape(minimum_users: int) -> str:
-    shapes = [
-        f"{schema}.{name}: {table.schema.to_string()} {read_sql(f'{schema}/{name}.sql')}"
-        for schema, tables in _MARTS.items()
-        for name, table in tables.items()
-    ]
+    shapes = [f"{schema}.{table.name}: {table.schema.to_string()} {text}" for schema, table, text in _marts()]
     return _fingerprint([*shapes, str(minimum_users)])
 
 

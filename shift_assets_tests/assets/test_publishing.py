@@ -11,8 +11,7 @@ import pyarrow as pa
 import pytest
 
 from shift_assets import partitions as keys
-from shift_assets.assets import publishing
-from shift_assets.assets.publishing import TableAsset, build, by_partition, chunks, code_version
+from shift_assets.assets.publishing import TableAsset, build, by_partition, chunks, shape_of, version
 from shift_assets.contracts import INTEREST_SERIES, SEGMENT_SHIFTS, Partition
 from shift_assets.resources.lake import EMPTY_DIGEST
 from shift_assets.resources.platform import Platform
@@ -49,7 +48,6 @@ class Shop:
                 kinds=frozenset({"duckdb"}),
                 deps=[],
                 compute=self.compute,
-                code=["shift_assets.interest.series"],
                 metrics=lambda rows: {"users": float(len(rows["user_id"].unique()))},
                 picture=lambda _platform, _rows: b"png",
                 chunk_days=self.chunk_days,
@@ -100,9 +98,7 @@ def test_each_partition_of_a_range_run_has_one_event_with_its_own_version(shop: 
         assert tags["dagster/data_version_is_user_provided"] == "true"
         assert tags["dagster/partition/day"] == partition.day.isoformat()
         assert tags["dagster/partition/segment"] == partition.segment
-        assert tags["dagster/code_version"] == code_version(
-            ["shift_assets.interest.series"], shop.platform.settings, []
-        )
+        assert tags["dagster/code_version"] == version(shop.compute, shop.platform.settings, [], shape_of(TABLE))
         materialization = event.asset_materialization
         assert materialization is not None
         assert materialization.metadata["dagster/row_count"].value == standing[partition].rows
@@ -206,19 +202,17 @@ def test_rows_are_told_apart_by_partition() -> None:
     assert found[asked[3]].num_rows == 0
 
 
-def test_the_code_version_changes_with_code_and_settings_only(shop: Shop) -> None:
-    """The same modules and settings give the same version; another module or another setting another one."""
+def test_the_version_changes_with_code_settings_and_shape_only(shop: Shop) -> None:
+    """The same function, settings and shape give the same version; another one of them another version."""
     settings = shop.platform.settings
-    assert code_version(["shift_assets.interest"], settings, ["seed"]) == code_version(
-        ["shift_assets.interest"], settings, ["seed"]
-    )
     other = settings.model_copy(update={"seed": 7})
+    shape = shape_of(TABLE)
+    assert version(shop.compute, settings, ["seed"], shape) == version(shop.compute, settings, ["seed"], shape)
     versions = {
-        code_version(["shift_assets.interest"], settings, ["seed"]),
-        code_version(["shift_assets.interest"], other, ["seed"]),
-        code_version(["shift_assets.interest.series"], settings, ["seed"]),
+        version(shop.compute, settings, ["seed"], shape),
+        version(shop.compute, other, ["seed"], shape),
+        version(shop.compute, settings, ["seed"], shape_of(SEGMENT_SHIFTS)),
+        version(shop.events, settings, ["seed"], shape),
     }
-    assert len(versions) == 3
-    assert code_version(["shift_assets.interest"], settings, []) == code_version(["shift_assets.interest"], other, [])
-    with pytest.raises(ModuleNotFoundError):
-        publishing.code_version(["shift_assets.no_such"], settings, [])
+    assert len(versions) == 4
+    assert version(shop.compute, settings) == version(shop.compute, other)

@@ -62,7 +62,6 @@ class Shop:
             kinds=frozenset(),
             deps=deps,
             compute=compute,  # type: ignore[arg-type]
-            code=["shift_assets.interest.series"],
         )
         return build(asset, partitions, self.platform.settings)
 
