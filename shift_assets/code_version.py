@@ -1,23 +1,23 @@
-"""The version of an asset's code: a digest of all that its rows are computed with, found in the source itself.
+"""The version of an asset's code: a digest of everything its rows are computed with, found in the source.
 
-The search starts at the function that computes the asset and follows what it names from definition to definition:
-functions, classes and constants of modules, through imports at the top of a module and inside functions. What nothing
-reached names does not count, so that modules which everything imports (contracts, settings, the installation) do not
-make everything depend on everything. The rules:
+The search starts at the function that computes the asset and follows every name it uses from definition to definition
+(functions, classes and constants of modules), through imports at the top of a module and inside functions. What is
+never reached does not count, so modules that everything imports (contracts, settings, the installation) do not make
+every asset depend on everything. The rules:
 
 - A definition counts by its syntax tree. Comments, docstrings, formatting, annotations of functions and variables, and
-  arguments that describe (DESCRIBING) change nothing; neither does moving a definition to another module.
-- A class that is named as a value counts with its bases, fields and special methods, and with each other method whose
-  name is asked of anything. Where a base is not ours, its framework may call any method: the class counts whole.
-- Of an object that is handed in, what is asked of it counts: the annotation names its class. So an installation counts
-  with the members that the computation uses.
-- A pydantic model that is only handed in holds what a file said (settings, a source): its methods count as they are
-  used, its fields do not. The values of the settings that an asset declares are part of its version.
-- The SQL texts count that are named by their path, `clean/bots.sql` or with a placeholder `marts/{name}.sql`, without
-  comments and formatting.
-- Of what is not ours the name counts alone.
+  arguments that describe (DESCRIBING) change nothing; nor does moving a definition to another module.
+- A class used as a value counts with its bases, fields and special methods, plus every other method whose name is
+  accessed on anything. If a base class is foreign, its framework may call any method, so the class counts whole.
+- An object that is passed in counts by what is accessed on it; the annotation names its class. The installation
+  therefore counts only with the members that the computation uses.
+- A pydantic model that is only passed in holds what a file says (settings, a source): its methods count as they are
+  used, its fields do not. The values of the settings that an asset declares are part of its version instead.
+- SQL files count when their path appears, as `clean/bots.sql` or with a placeholder as `marts/{name}.sql`; comments
+  and formatting do not matter.
+- Foreign code counts by name only.
 
-Not seen: a method that is only called by `getattr` with a computed name.
+Limit: a method that is called only through `getattr` with a computed name is not seen.
 
 What does not belong here: which function and which settings make up which asset.
 """
@@ -37,13 +37,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 DESCRIBING = frozenset({"description", "meaning", "grain", "consumer"})
-"""Parameters of declarations that hold text for people."""
+"""Parameters of declarations that hold documentation."""
 LENGTH = 12
-"""Characters of a version."""
+"""Hexadecimal digits of a version."""
 
 _MODELS = frozenset({"pydantic.BaseModel", "pydantic_settings.BaseSettings"})
 _INERT = frozenset({"object", "abc.ABC", "typing.Generic", "typing.Protocol"})
-"""Bases that call no method of a class."""
+"""Foreign bases that call no method of a class."""
 _NOT_CODE = frozenset({"ctx", "kind", "type_comment", "lineno", "col_offset", "end_lineno", "end_col_offset"})
 _SQL_TOKEN = re.compile(r"('(?:[^']|'')*'|\"[^\"]*\")|(?:--[^\n]*|/\*.*?\*/|\s)+", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
@@ -51,7 +51,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class Definition(NamedTuple):
-    """A name at the top of a module, or a member of a class there; an empty name: what the import itself does."""
+    """A name at the top of a module, or a member of a class there; an empty name: the side effects of the import."""
 
     module: str
     name: str
@@ -59,7 +59,7 @@ class Definition(NamedTuple):
 
 
 class Foreign(NamedTuple):
-    """A name that is not of the package, dotted."""
+    """A dotted name from outside the package."""
 
     name: str
 
@@ -75,18 +75,18 @@ Meaning = Definition | Foreign | Module
 
 @dataclass
 class _Facts:
-    """What one definition holds and names."""
+    """What one definition contains and refers to."""
 
     digest: bytes = b""
     values: set[Definition] = field(default_factory=set)
     held: set[Definition] = field(default_factory=set)
-    """Classes that annotate its fields: their objects are handed in."""
+    """Classes that annotate its fields: their objects are passed in."""
     asked: set[str] = field(default_factory=set)
-    """Attributes asked of anything."""
+    """Names of attributes accessed on anything."""
     methods: dict[str, Definition] = field(default_factory=dict)
-    """Of a class: methods that count when they are asked for."""
+    """Of a class: methods that count once their name is accessed."""
     texts: set[str] = field(default_factory=set)
-    """Patterns of paths of SQL texts."""
+    """Path patterns of SQL files."""
 
 
 @dataclass
@@ -98,26 +98,26 @@ class _Source:
     """Statements that bind a name in a class."""
     imported: dict[str, tuple[str, str]] = field(default_factory=dict)
     effects: list[ast.stmt] = field(default_factory=list)
-    """What an import does besides binding names."""
+    """Statements that do more than bind names."""
 
 
 def code_version(compute: Callable[..., object], *values: str) -> str:
-    """Version of what the function `compute` computes where it also depends on `values`."""
+    """Return the version of what the function `compute` computes, given the `values` that it also depends on."""
     package = package_named(compute.__module__.partition(".")[0])
     return package.version(compute.__module__, compute.__qualname__, *values)
 
 
 @cache
 def package_named(name: str) -> Package:
-    """The source of an imported package."""
+    """Return the source of an imported package."""
     return Package(Path(next(iter(sys.modules[name].__path__))))
 
 
 @contextmanager
 def sources_kept() -> Iterator[None]:
-    """Within it many versions take no longer than one, and no syntax tree stays in memory after it.
+    """Share parsed modules between the versions computed inside, and free them afterwards.
 
-    The collector rests: it would go through the growing trees again and again, which takes longer than to read them.
+    The garbage collector pauses: traversing the growing trees again and again takes longer than reading them.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -130,7 +130,7 @@ def sources_kept() -> Iterator[None]:
 
 
 class Package:
-    """The source of the package in `folder`, which is read and not imported; each module once, when it is reached."""
+    """The source of the package in `folder`: read, not imported, and each module parsed once, when it is reached."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -139,9 +139,9 @@ class Package:
         self._facts: dict[tuple[Definition, bool], _Facts] = {}
 
     def version(self, module: str, function: str, *values: str) -> str:
-        """Version of what `function` of `module`, a qualified name, computes where it also depends on `values`.
+        """Return the version of what `function` of `module`, a qualified name, computes with `values`.
 
-        Raises LookupError where there is no such function.
+        Raises LookupError if there is no such function.
         """
         name, _, member = function.partition(".<locals>")[0].partition(".")
         start = Definition(module, name, member)
@@ -155,7 +155,7 @@ class Package:
         return digest.hexdigest()[:LENGTH]
 
     def _reached(self, start: Definition) -> tuple[list[bytes], set[str]]:
-        """Digests of the definitions that `start` reaches, and the patterns of the SQL texts that they name."""
+        """Return the digests of the definitions that `start` reaches, and their path patterns of SQL files."""
         digests: list[bytes] = []
         patterns: set[str] = set()
         asked: set[str] = set()
@@ -163,8 +163,8 @@ class Package:
         waiting = [(start, False)]
         seen = set(waiting)
         while waiting:
-            definition, handed_in = waiting.pop()
-            facts = self._facts_of(definition, handed_in)
+            definition, passed_in = waiting.pop()
+            facts = self._facts_of(definition, passed_in)
             digests.append(facts.digest)
             patterns |= facts.texts
             found = {Definition(definition.module, "")} | facts.values
@@ -181,15 +181,15 @@ class Package:
             seen |= new
         return digests, patterns
 
-    def _facts_of(self, definition: Definition, handed_in: bool) -> _Facts:
-        if (definition, handed_in) not in self._facts:
-            self._facts[definition, handed_in] = _Reader(self, definition, handed_in).read()
-        return self._facts[definition, handed_in]
+    def _facts_of(self, definition: Definition, passed_in: bool) -> _Facts:
+        if (definition, passed_in) not in self._facts:
+            self._facts[definition, passed_in] = _Reader(self, definition, passed_in).read()
+        return self._facts[definition, passed_in]
 
-    # What a name stands for.
+    # What a name refers to.
 
     def meaning(self, module: str, name: str) -> Meaning | None:
-        """What `name` stands for at the top of `module`; None where the module does not bind it."""
+        """What `name` refers to at the top of `module`; None if the module does not bind it."""
         key = (module, name)
         if key not in self._meanings:
             source = self.source(module) or _Source()
@@ -198,7 +198,7 @@ class Package:
         return self._meanings[key]
 
     def imported(self, module: str, name: str) -> Meaning:
-        """What `from module import name` binds; `import module` where `name` is empty."""
+        """What `from module import name` binds, or `import module` if `name` is empty."""
         dotted = f"{module}.{name}" if name else module
         if module.partition(".")[0] != self._folder.name:
             return Foreign(dotted)
@@ -207,7 +207,7 @@ class Package:
         return Module(dotted) if self.source(dotted) else Foreign(dotted)
 
     def source(self, module: str) -> _Source | None:
-        """The module, parsed; None where it is none of the package."""
+        """The parsed module; None if it is not in the package."""
         if module not in self._sources:
             path = self._folder.joinpath(*module.split(".")[1:])
             path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
@@ -218,7 +218,7 @@ class Package:
     # What a definition is.
 
     def statements(self, definition: Definition) -> list[ast.stmt]:
-        """The statements that make up a definition; none where there is no such."""
+        """The statements that make up a definition; empty if there is none."""
         source = self.source(definition.module)
         if source is None:
             return []
@@ -227,7 +227,7 @@ class Package:
         return source.bound.get(definition.name, []) if definition.name else source.effects
 
     def class_at(self, definition: Definition) -> ast.ClassDef | None:
-        """The class that a definition is; None for anything else."""
+        """The class statement of a definition; None for anything else."""
         found = [] if definition.member or not definition.name else self.statements(definition)
         return found[-1] if found and isinstance(found[-1], ast.ClassDef) else None
 
@@ -240,14 +240,14 @@ class Package:
             yield meaning if isinstance(meaning, Definition | Foreign) else Foreign(ast.unparse(plain))
 
     def frameworks(self, definition: Definition) -> set[str]:
-        """Bases of a class, near and far, that are not of the package and may call its methods."""
+        """Direct and indirect foreign bases of a class that may call its methods."""
         found: set[str] = set()
         for base in self.bases(definition):
             found |= {base.name} if isinstance(base, Foreign) else self.frameworks(base)
         return found - _INERT
 
     def member(self, definition: Definition, name: str) -> Definition | None:
-        """The member `name` of a class or of the first of its bases that has it."""
+        """The member `name` of a class, or of the first base that has it."""
         own = Definition(definition.module, definition.name, name)
         if self.statements(own):
             return own
@@ -255,12 +255,12 @@ class Package:
         return next((each for each in inherited if each), None)
 
     def classes_of_member(self, definition: Definition, name: str) -> set[Definition]:
-        """Classes that annotate what a member of a class is or returns."""
+        """Classes that annotate what a member of a class holds or returns."""
         member = self.member(definition, name)
         return self.classes_of(member) if member else set()
 
     def classes_of(self, definition: Definition) -> set[Definition]:
-        """Classes that annotate what a function returns or a field holds."""
+        """Classes that annotate what a field holds or a function returns."""
         found: set[Definition] = set()
         for statement in self.statements(definition):
             if isinstance(statement, _FUNCTIONS):
@@ -282,7 +282,7 @@ class Package:
         return found
 
     def parameters(self, definition: Definition) -> list[str]:
-        """Names of the positional arguments of a function, or of a class of fields."""
+        """Names of the positional parameters of a function or a dataclass."""
         for statement in self.statements(definition)[-1:]:
             if isinstance(statement, _FUNCTIONS):
                 return [each.arg for each in (*statement.args.posonlyargs, *statement.args.args)]
@@ -293,31 +293,31 @@ class Package:
 
 
 class _Reader:
-    """Reads one definition: writes its syntax tree down, and collects what it names."""
+    """Serialise the syntax tree of one definition and collect what it refers to."""
 
-    def __init__(self, package: Package, definition: Definition, handed_in: bool) -> None:
-        self._package, self._definition, self._handed_in = package, definition, handed_in
+    def __init__(self, package: Package, definition: Definition, passed_in: bool) -> None:
+        self._package, self._definition, self._passed_in = package, definition, passed_in
         self._facts = _Facts()
         self._written: list[str] = []
         self._local: dict[str, Meaning] = {}
-        """What imports inside the definition bind."""
+        """Names bound by imports inside the definition."""
         self._classes: dict[str, set[Definition]] = {}
-        """Of arguments and variables: the classes that annotate them."""
-        self._left_for_later: set[ast.stmt] = set()
-        """Methods that count when they are asked for."""
+        """Classes of parameters and variables, by annotation."""
+        self._on_demand: set[ast.stmt] = set()
+        """Methods that count once their name is accessed."""
         self._fields: dict[ast.stmt, bool] = {}
-        """Fields of classes; whether a base may read the annotation."""
+        """Fields of classes, and whether a base class may read their annotations."""
 
     def read(self) -> _Facts:
         package, definition, facts = self._package, self._definition, self._facts
         found = package.class_at(definition)
         if found is not None:
             frameworks = package.frameworks(definition)
-            model = self._handed_in and frameworks & _MODELS
+            model = self._passed_in and frameworks & _MODELS
             if model or not frameworks:
                 methods = [e for e in found.body if isinstance(e, _FUNCTIONS) and not e.name.startswith("__")]
                 facts.methods = {e.name: definition._replace(member=e.name) for e in methods}
-                self._left_for_later.update(methods)
+                self._on_demand.update(methods)
             if model:
                 fields = (each.annotation for each in found.body if isinstance(each, ast.AnnAssign))
                 facts.held = {base for base in package.bases(definition) if isinstance(base, Definition)}.union(
@@ -345,7 +345,7 @@ class _Reader:
             handler(self, node)
 
     def _write(self, node: ast.AST, *left_out: str) -> None:
-        """Writes a node down with what is below it; empty fields leave no trace, so that Python versions agree."""
+        """Serialise a node and its children; empty fields are skipped, so that Python versions agree."""
         write = self._written.append
         write(type(node).__name__)
         for name, value in vars(node).items():
@@ -367,7 +367,7 @@ class _Reader:
         self._local |= {name: self._package.imported(*origin) for name, origin in _imports(node).items()}
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        if node not in self._left_for_later:
+        if node not in self._on_demand:
             self._write(node, "returns")
 
     def _class(self, node: ast.ClassDef) -> None:
@@ -419,11 +419,11 @@ class _Reader:
 
     def _call(self, node: ast.Call) -> None:
         callee = self._meaning(node.func)
-        told = self._package.parameters(callee) if isinstance(callee, Definition) else []
+        names = self._package.parameters(callee) if isinstance(callee, Definition) else []
         self._written.append("Call")
         self._visit(node.func)
         for position, argument in enumerate(node.args):
-            if position >= len(told) or told[position] not in DESCRIBING:
+            if position >= len(names) or names[position] not in DESCRIBING:
                 self._visit(argument)
         for keyword in node.keywords:
             if callee is None or keyword.arg not in DESCRIBING:
@@ -456,12 +456,12 @@ class _Reader:
             self._written.append(meaning.name)
         elif isinstance(meaning, Foreign):
             self._written.append(meaning.name)
-        else:  # handed on as a whole
+        else:  # the module itself is passed on
             source = self._package.source(meaning.name)
             self._facts.values.update(Definition(meaning.name, name) for name in (source.bound if source else ()))
 
     def _meaning(self, node: ast.expr) -> Meaning | None:
-        """What a name, or a dotted name that starts at a module, stands for; None for a variable or an expression."""
+        """What a name, or a dotted name that starts at a module, refers to; None for variables and expressions."""
         if isinstance(node, ast.Name):
             return self._local.get(node.id) or self._package.meaning(self._definition.module, node.id)
         if isinstance(node, ast.Attribute):
@@ -475,7 +475,7 @@ class _Reader:
         return self._package.annotated(self._definition.module, annotation)
 
     def _classes_of(self, node: ast.expr) -> set[Definition]:
-        """Classes of what an expression gives, as far as annotations tell."""
+        """Classes of the value of an expression, as far as annotations say."""
         package = self._package
         match node:
             case ast.Name(name) if name in self._classes:
@@ -509,7 +509,7 @@ _HANDLERS: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
 
 
 def parsed(text: bytes) -> _Source:
-    """What a module binds and imports."""
+    """Parse a module into what it binds and imports."""
     source = _Source()
     for statement in ast.parse(text).body:
         _bind(statement, source)
@@ -549,7 +549,7 @@ def _targets(statement: ast.stmt) -> list[ast.expr]:
 
 
 def _names_bound(statement: ast.stmt) -> set[str]:
-    """Names that a statement binds where it stands."""
+    """Names that a statement binds in its own scope."""
     if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
         return {statement.name}
     within: list[Any] = [*_targets(statement)] or [statement]
@@ -558,7 +558,7 @@ def _names_bound(statement: ast.stmt) -> set[str]:
 
 
 def _imports(node: ast.Import | ast.ImportFrom) -> dict[str, tuple[str, str]]:
-    """What an import binds: module and name, or module alone."""
+    """What an import binds: each name to a module and a name in it, or to a module alone."""
     if isinstance(node, ast.ImportFrom):
         if node.level or node.names[0].name == "*":
             raise NotImplementedError(f"{ast.unparse(node)}: only imports by full module and name are followed")

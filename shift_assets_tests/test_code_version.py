@@ -26,7 +26,7 @@ FOLDER = Path(shift_assets.__file__).parent
 
 CLEANING = {"clean_events", "rejected_events"}
 MODELS = {"base_model", "interest_model"}
-LISTS = {"list_fits", "recommendations"}
+RECOMMENDED = {"list_fits", "recommendations"}
 SERVED = {"warehouse", "bi_files"}
 READERS = {
     *("interest_series", "user_features", "item_features", "interest_state", "interest_forecasts", "forecast_quality"),
@@ -34,36 +34,36 @@ READERS = {
     *("detector_self_check", "campaign_audiences", "ad_slots", "alert_outcomes", "recommendation_outcomes"),
     *("experiment_report", "churn_calibration", "alert_outbox", "alert_notifications", "model_predictions"),
     *MODELS,
-    *LISTS,
+    *RECOMMENDED,
 }
-"""All that read rows of the lake; cleaning reads deliveries, and the warehouse takes files as they are."""
+"""Assets that read rows of the lake; cleaning reads deliveries, and the warehouse loads files as they are."""
 
 EDITS: list[tuple[str, str, set[str]]] = [
-    # Reading deliveries. Items, and so the lists, and users, and so their features, are read like events.
-    ("ingest/values.py", "as_text", {*CLEANING, "category_model", "user_features", *LISTS}),
+    # Deliveries: items (for recommendations) and users (for their features) are read like events.
+    ("ingest/values.py", "as_text", {*CLEANING, "category_model", "user_features", *RECOMMENDED}),
     ("ingest/engines/embedded.py", "rows", {*CLEANING, "category_model"}),
     ("ingest/engines/spark.py", "parse", {*CLEANING, "category_model"}),
     ("ingest/land.py", "land", set()),
-    ("privacy/pseudonym.py", "pseudonym", {*CLEANING, "category_model", "user_features", *LISTS}),
+    ("privacy/pseudonym.py", "pseudonym", {*CLEANING, "category_model", "user_features", *RECOMMENDED}),
     ("privacy/erase.py", "erase", set()),
-    # Interest, its shifts, its forecasts.
+    # Interest, shifts and forecasts.
     ("interest/series.py", "interest_series", {"interest_series"}),
     ("interest/lookback.py", "groups", {"user_features", "item_features"}),
     ("forecast/linear.py", "fit", {"interest_forecasts", "forecast_quality"}),
     ("shift/evidence.py", "advance_day", {"interest_state", "detector_self_check"}),
     ("shift/changepoints.py", "online_changes", {"segment_events"}),
     ("shift/detectors/g_test.py", "score", set()),
-    # Models and lists; a list is made with the model that is served.
-    ("models/encoder.py", "causal_attention", {*MODELS, "model_predictions", *LISTS}),
+    # Models, and recommendations, which use the production model.
+    ("models/encoder.py", "causal_attention", {*MODELS, "model_predictions", *RECOMMENDED}),
     ("models/losses.py", "cross_entropy", MODELS),
-    ("recommend/baskets.py", "rules", LISTS),
+    ("recommend/baskets.py", "rules", RECOMMENDED),
     ("recommend/campaigns.py", "ad_slots", {"ad_slots"}),
     ("policies/exploration.py", "explore", {"recommendations"}),
-    # What the days after said.
+    # Outcomes.
     ("evaluate/alerts.py", "alert_outcomes", {"alert_outcomes"}),
     ("evaluate/off_policy.py", "doubly_robust", {"recommendation_outcomes"}),
     ("evaluate/simulated.py", "f1", set()),
-    # What is shared: only what is used of it counts.
+    # Shared code counts only as far as it is used.
     ("resources/lake.py", "read", READERS),
     ("resources/lake.py", "vacuum", set()),
     ("resources/platform.py", "users", {"user_features"}),
@@ -71,7 +71,7 @@ EDITS: list[tuple[str, str, set[str]]] = [
     ("quality/judge.py", "judge", set()),
     ("settings.py", "decay", {"interest_state", "detector_self_check"}),
     ("settings.py", "load_settings", set()),
-    # What leaves the platform.
+    # Serving.
     ("resources/warehouse.py", "_replace_rows", SERVED),
     ("resources/bi_files.py", "publish", {"bi_files"}),
     ("resources/notifier.py", "deliver", {"alert_notifications"}),
@@ -92,7 +92,7 @@ SQL = {
     "marts": SERVED,
     "public": SERVED,
 }
-"""Assets of each folder of SQL texts, and of the texts that are others'."""
+"""Assets that run the SQL files of a folder, and files that differ from their folder."""
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
 
 @pytest.fixture
 def versions(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Callable[[Package], dict[str, str | None]]:
-    """The version of every asset where the source is a package; a module of the same text is parsed once."""
+    """Versions of all assets by the source of a package; modules of equal text are parsed once."""
     parsed = cache(code_version.parsed)
     monkeypatch.setattr(code_version, "parsed", parsed)
 
@@ -115,14 +115,14 @@ def versions(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Callable[[P
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package; whoever edits it, mends it."""
+    """A copy of the package; a test that edits it restores it."""
     folder = tmp_path_factory.mktemp("copy") / FOLDER.name
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__", "*.parquet"))
     return folder
 
 
 def with_a_statement_more(text: str, function: str) -> str:
-    """The module with a statement more in a function, found by its name."""
+    """The module with one more statement in the function of that name."""
     (found, *_) = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef) and n.name == function)
     last = found.body[-1]
     lines = text.splitlines(keepends=True)
@@ -138,7 +138,7 @@ def differing(before: Mapping[str, object], after: Mapping[str, object]) -> set[
 def test_a_change_of_code_makes_exactly_those_stale_that_compute_with_it(
     copied: Path, versions: Callable[[Package], dict[str, str | None]]
 ) -> None:
-    """One function of every room is changed in turn."""
+    """Edit one function of every room in turn."""
     before = versions(Package(FOLDER))
     found = {}
     for path, function, _ in EDITS:
@@ -159,7 +159,7 @@ def test_every_room_is_edited() -> None:
 def test_a_change_of_sql_makes_exactly_those_stale_that_run_it(
     copied: Path, versions: Callable[[Package], dict[str, str | None]]
 ) -> None:
-    """Every text is changed in turn."""
+    """Edit every SQL file in turn; a comment and other spacing change nothing."""
     package = Package(copied)
     before = versions(package)
     found, expected = {}, {}
@@ -179,7 +179,7 @@ def test_a_change_of_sql_makes_exactly_those_stale_that_run_it(
 def test_comments_and_docstrings_make_nothing_stale(
     copied: Path, versions: Callable[[Package], dict[str, str | None]]
 ) -> None:
-    """Every module of a copy is written anew from its syntax tree, which loses comments, with another docstring."""
+    """Rewrite every module from its syntax tree, which loses comments, with another docstring."""
     before = versions(Package(FOLDER))
     for file in copied.rglob("*.py"):
         text = file.read_text(encoding="utf-8")
@@ -205,7 +205,7 @@ print(json.dumps({spec.key.to_user_string(): spec.code_version for spec in specs
 
 
 def loaded_from(folder: Path, home: Path) -> dict[str, str]:
-    """The versions that the definitions have where the package lies in `folder`."""
+    """The versions in the definitions of the package in `folder`."""
     found = subprocess.run(
         [sys.executable, "-c", LOADED],
         env={**os.environ, "PYTHONPATH": str(folder), "SHIFT_HOME": str(home)},
@@ -221,7 +221,7 @@ def loaded_from(folder: Path, home: Path) -> dict[str, str]:
 
 
 def test_the_definitions_of_a_changed_copy_carry_the_changed_versions(copied: Path, tmp_path: Path) -> None:
-    """Loaded as Dagster loads them: a type in a contract and a SQL text are changed, and a comment is added."""
+    """Loaded as Dagster loads them, after edits of a column type and a SQL file, and a comment."""
     before = loaded_from(FOLDER.parent, tmp_path)
     edits = {
         "contracts.py": ('Column("score", _FLOAT, "Interest score', 'Column("score", _INT, "Interest score'),
@@ -373,7 +373,7 @@ SHOP = {
     ],
 )
 def test_what_the_computation_reaches_counts(tmp_path: Path, old: str, new: str) -> None:
-    """Constants, functions, methods asked for, fields, names of others, whole classes of a framework, effects."""
+    """Constants, functions, used methods, fields, foreign names, framework classes, side effects of imports."""
     assert version_of(tmp_path) != version_of(tmp_path, (old, new))
 
 
@@ -396,13 +396,13 @@ def test_what_the_computation_reaches_counts(tmp_path: Path, old: str, new: str)
         ("first: float = 1.0", "first: float = 1.0\n    second: float = 1.0"),
     ],
 )
-def test_what_it_does_not_reach_or_only_describes_does_not_count(tmp_path: Path, old: str, new: str) -> None:
-    """Texts for people, types, definitions that nothing names, methods nobody asks for, fields of a file's model."""
+def test_what_it_does_not_reach_or_only_documents_does_not_count(tmp_path: Path, old: str, new: str) -> None:
+    """Documentation, annotations, unused definitions and methods, fields of models that are passed in."""
     assert version_of(tmp_path) == version_of(tmp_path, (old, new))
 
 
 def test_moving_a_definition_changes_nothing(tmp_path: Path) -> None:
-    """Modules may be cut and renamed without a computation becoming stale."""
+    """Splitting and renaming modules makes nothing stale."""
     moved = {"sums": SHOP["sums"].replace("FACTOR = 2\n", "from shop.factor import FACTOR\n"), "factor": "FACTOR = 2\n"}
     assert version_of(tmp_path) == version_of(tmp_path, **moved)
     assert version_of(tmp_path) == version_of(
@@ -410,8 +410,8 @@ def test_moving_a_definition_changes_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_a_function_that_is_not_there_is_no_version_of_nothing(tmp_path: Path) -> None:
-    """Nobody gets a version of an empty search."""
+def test_a_function_that_does_not_exist_has_no_version(tmp_path: Path) -> None:
+    """An empty search has no version."""
     version_of(tmp_path)
     with pytest.raises(LookupError, match="no_such"):
         Package(tmp_path / "shop").version("shop.start", "no_such")

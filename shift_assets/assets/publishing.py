@@ -132,7 +132,7 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 
 def version(compute: Callable[..., object], settings: Settings, sections: Sequence[str] = (), *more: str) -> str:
-    """Version of what `compute` makes with the settings of `sections`; `more` counts too."""
+    """Return the version of what `compute` makes with the settings of `sections`; `more` counts too."""
     return code_version(compute, settings.model_dump_json(include=set(sections)), *more)
 
 

@@ -84,7 +84,7 @@ def _notifications(platform: Platform) -> dg.AssetsDefinition:
 
 
 def _delivered(platform: Platform, partitions: list[Partition]) -> "Delivery | None":
-    """What the webhook was told; None without an address."""
+    """Post the messages of the last days; None without an address."""
     from shift_assets.resources.notifier import deliver
 
     address = platform.settings.notify.webhook_url
