@@ -163,6 +163,11 @@ def land(
         )
     if as_json:
         print_json({day.isoformat(): rows for day, rows in sorted(landed.rows_per_day.items())})
+        return
+    calendar = covered.settings.calendar
+    if calendar.first_day:
+        end = f"{calendar.last_day}; the next landed day moves the end on" if calendar.last_day else "yesterday, always"
+        print_line(f"the calendar covers {calendar.first_day} … {end}")
 
 
 def _land_table(file: Path, platform: Any, table: str, as_json: bool) -> None:

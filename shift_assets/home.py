@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -19,12 +20,18 @@ POSTGRES_URL = "SHIFT_DAGSTER_POSTGRES_URL"
 POSTGRES_SCHEME = "postgresql+psycopg2://"
 """With the driver that the extra `postgres` installs: without it SQLAlchemy 2.1 looks for another one."""
 
+LIVE_DAYS = 30
+"""A shop whose newest day is at most that old is live."""
+FOLLOWED_GAP_DAYS = 31
+"""Days without a delivery that the calendar passes over by itself; `land` and `run --to` pass over any number."""
+
 _SETTINGS_HEAD = """\
 # Settings of this installation. Every key and its default: shift_assets/settings.py.
 # Any key can be set by environment: SHIFT_ENGINE=embedded, SHIFT_MODEL__DEVICE=cpu.
 
 calendar:
-  # Days that the installation covers; set by the first `land` or `run`. last_day null: grows with the clock.
+  # Days that the installation covers; set by the first `land` or `run`. last_day null: grows with the clock;
+  # a date: moves on with what is landed or run.
   first_day: null
   last_day: null
 """
@@ -33,6 +40,7 @@ calendar:
 def create(home: Path, source: str | Path, first_day: date | None = None, last_day: date | None = None) -> Platform:
     """Makes the folders, `settings.yaml` and `source.yaml` of an installation; keeps settings that are there.
 
+    A calendar that is set keeps its end: it may have moved on.
     Raises ConfigError when the source cannot be read, or another source stands there already.
     """
     load_source(source)
@@ -46,12 +54,13 @@ def create(home: Path, source: str | Path, first_day: date | None = None, last_d
     (home / "privacy").chmod(0o700)
     target.write_bytes(text)
     settings = home / "settings.yaml"
+    grown = settings.exists() and load_settings(home).calendar.first_day is not None
     if not settings.exists():
         recommended = shipped / "settings" / f"{source}.yaml"
         more = "\n" + recommended.read_text(encoding="utf-8") if recommended.is_file() else ""
         settings.write_text(_SETTINGS_HEAD + more, encoding="utf-8")
-    if first_day or last_day:
-        _write_calendar(settings, first_day, last_day)
+    asked = {"first_day": first_day, "last_day": None if grown else last_day}
+    _write_calendar(settings, {name: day for name, day in asked.items() if day})
     write_instance_file(home)
     return open_platform(home)
 
@@ -78,31 +87,43 @@ def platform_from_environment(home: Path) -> Platform:
 def cover(platform: Platform, first: date, last: date, today: date) -> Platform:
     """The platform with a calendar that holds `first` … `last`.
 
-    A calendar that was never set becomes that range; it stays open at the end when `last` is recent (within 30
-    days before `today`), so that a live shop's calendar grows by itself. A set calendar grows at its end only: an
-    earlier first day would leave the state chain without its beginning, so a person sets it.
+    A calendar that was never set becomes that range. A set calendar grows at its end only: an earlier first day would
+    leave the state chain without its beginning, so a person sets it. Where `last` is recent (within LIVE_DAYS before
+    `today`), the end is left open, so that a live shop's calendar grows by itself.
     """
     calendar = platform.settings.calendar
-    settings_file = platform.settings.home / "settings.yaml"
+    days: dict[str, date | None] = {"last_day": None if 0 <= (today - last).days <= LIVE_DAYS else last}
     if calendar.first_day is None:
-        live = 0 <= (today - last).days <= 30
-        _write_calendar(settings_file, first, None if live else last)
-    elif calendar.last_day is not None and last > calendar.last_day:
-        _write_calendar(settings_file, None, last)
-    else:
+        days["first_day"] = first
+    elif calendar.last_day is None or last <= calendar.last_day:
         return platform
+    _write_calendar(platform.settings.home / "settings.yaml", days)
     return open_platform(platform.settings.home)
 
 
-def _write_calendar(settings_file: Path, first: date | None, last: date | None) -> None:
+def follow(platform: Platform, landed: Iterable[date], today: date) -> Platform:
+    """The platform with a calendar that has moved on to the landed days which continue it.
+
+    Such a day is over, and lies at most FOLLOWED_GAP_DAYS after the one before: a folder with a wrong year must not
+    ask for years of empty days.
+    """
+    first, end = platform.settings.calendar.first_day, platform.settings.calendar.last_day
+    if first is None or end is None:
+        return platform
+    for day in sorted(landed):
+        if end < day < today and (day - end).days <= FOLLOWED_GAP_DAYS:
+            end = day
+    return cover(platform, first, end, today)
+
+
+def _write_calendar(settings_file: Path, days: Mapping[str, date | None]) -> None:
     text = settings_file.read_text(encoding="utf-8") if settings_file.exists() else _SETTINGS_HEAD
-    for name, value in (("first_day", first), ("last_day", last)):
-        if value is None:
-            continue
+    for name, day in days.items():
+        value = day.isoformat() if day else "null"
         line = rf"(?m)^(  {name}:).*$"
         if not re.search(line, text):
-            raise ConfigError(f"{settings_file}: add `calendar:` with `  {name}: {value.isoformat()}`")
-        text = re.sub(line, rf"\1 {value.isoformat()}", text, count=1)
+            raise ConfigError(f"{settings_file}: add `calendar:` with `  {name}: {value}`")
+        text = re.sub(line, rf"\1 {value}", text, count=1)
     partial = settings_file.with_suffix(".partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(settings_file)

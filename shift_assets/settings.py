@@ -32,7 +32,9 @@ class CalendarSettings(_Section):
     """Days that the installation covers."""
 
     first_day: date | None = Field(None, description="First partition day; the first `land` or `run` sets it")
-    last_day: date | None = Field(None, description="Last partition day; null: grows with the clock")
+    last_day: date | None = Field(
+        None, description="Last partition day, moved on by what is landed or run; null: grows with the clock"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> CalendarSettings:

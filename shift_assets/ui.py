@@ -15,9 +15,12 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 HOST = "127.0.0.1"
+LOCATION = "shift_assets"
+"""The code location's name in workspace.yaml."""
 STOP_SECONDS = 8
 """A stop waits that long for work in progress; service managers and impatient people wait ten seconds."""
 _CHECK_SECONDS = 0.5
+_RETRY_SECONDS = 5
 
 
 class UiError(RuntimeError):
@@ -38,6 +41,7 @@ def require_free(port: int) -> None:
 def serve(home: Path, port: int) -> None:
     """Run webserver and daemon until SIGINT, SIGTERM or SIGHUP, then end both with all that they started.
 
+    Changed settings reach both: the daemon loads the definitions again every minute, the webserver when it is told.
     Raises UiError where one process ends by itself; the other is stopped first.
     """
     environment = {**os.environ, "SHIFT_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
@@ -54,7 +58,7 @@ def serve(home: Path, port: int) -> None:
                 processes[name] = subprocess.Popen(  # noqa: S603
                     [programs / name, *arguments], env=environment, start_new_session=True
                 )
-            ended = _wait(processes, stop)
+            ended = _wait(processes, home, port, stop)
         finally:
             _end(processes.values())
     if ended:
@@ -77,13 +81,33 @@ def _stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _wait(processes: Mapping[str, subprocess.Popen[bytes]], stop: threading.Event) -> str | None:
+def _wait(processes: Mapping[str, subprocess.Popen[bytes]], home: Path, port: int, stop: threading.Event) -> str | None:
     """The name of the process that ended by itself; None where a signal asked for the stop."""
+    loaded = _written(home)
     while not stop.wait(_CHECK_SECONDS):
         for name, process in processes.items():
             if process.poll() is not None:
                 return name
+        if (written := _written(home)) != loaded:
+            loaded = written
+            threading.Thread(target=_reload, args=(port, stop), daemon=True).start()
     return None
+
+
+def _written(home: Path) -> list[int]:
+    """When the files that definitions are made of were written."""
+    return [path.stat().st_mtime_ns for path in (home / "settings.yaml", home / "source.yaml") if path.exists()]
+
+
+def _reload(port: int, stop: threading.Event) -> None:
+    """Tell the webserver to load the definitions again; where that fails on a mistake in them, its pages show it."""
+    from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
+
+    while not stop.is_set():
+        with suppress(DagsterGraphQLClientError, OSError):  # it does not answer yet
+            DagsterGraphQLClient(HOST, port_number=port).reload_repository_location(LOCATION)
+            return
+        stop.wait(_RETRY_SECONDS)
 
 
 def _end(processes: Collection[subprocess.Popen[bytes]]) -> None:

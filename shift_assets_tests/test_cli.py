@@ -145,7 +145,9 @@ def test_landing_sets_the_calendar_and_later_files_extend_it(call, tmp_path: Pat
     assert json.loads(told.out) == {(FIRST_DAY + timedelta(days=n)).isoformat(): 2 for n in range(3)}
     calendar = load_settings(home).calendar
     assert calendar.first_day == FIRST_DAY
-    assert call("land", export_file(tmp_path, days=5), "--home", home).code == 0
+    told = call("land", export_file(tmp_path, days=5), "--home", home)
+    assert told.code == 0
+    assert f"the calendar covers {FIRST_DAY} … " in told.out
     grown = load_settings(home).calendar
     assert grown.first_day == FIRST_DAY
     assert grown.last_day is None or grown.last_day == FIRST_DAY + timedelta(days=4)

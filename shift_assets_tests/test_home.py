@@ -74,6 +74,29 @@ def test_a_set_calendar_grows_at_its_end_only(tmp_path: Path) -> None:
     assert load_settings(tmp_path).calendar == later.settings.calendar
 
 
+def test_a_calendar_that_has_caught_up_with_the_clock_is_open(tmp_path: Path) -> None:
+    """An old export closes the calendar; once its shop delivers day by day, the calendar grows by itself."""
+    platform = new_installation(tmp_path)
+    last = LAST_DAY + timedelta(days=2)
+    followed = homes.follow(platform, [last], today=last + timedelta(days=1)).settings.calendar
+    assert (followed.first_day, followed.last_day) == (FIRST_DAY, None)
+
+
+def test_days_that_continue_the_calendar_are_followed(tmp_path: Path) -> None:
+    """Each day may lie a month after the one before; what comes after a longer gap, or is not over, is not followed."""
+    platform, month = new_installation(tmp_path), timedelta(days=homes.FOLLOWED_GAP_DAYS)
+    today = LAST_DAY + 10 * month
+    days = [LAST_DAY + 2 * month, LAST_DAY + month, LAST_DAY + 3 * month + timedelta(days=1), today]
+    assert homes.follow(platform, days, today).settings.calendar.last_day == LAST_DAY + 2 * month
+    assert homes.follow(platform, [LAST_DAY + timedelta(days=1)], LAST_DAY + timedelta(days=1)) is platform
+
+
+def test_making_an_installation_again_keeps_its_grown_calendar(tmp_path: Path) -> None:
+    """The demo called again does not close its calendar before the days that came since."""
+    grown = homes.cover(new_installation(tmp_path), FIRST_DAY, LAST_DAY + timedelta(days=5), today=LAST_DAY)
+    assert new_installation(tmp_path).settings.calendar == grown.settings.calendar
+
+
 def test_growing_keeps_every_other_line_of_the_settings(tmp_path: Path) -> None:
     """Comments and other keys of the file stay as they are."""
     platform = new_installation(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,11 +14,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from shift_assets_tests.installations import new_installation
+from shift_assets.home import cover, open_platform
+from shift_assets_tests.installations import FIRST_DAY, new_installation
 
 START_SECONDS = 120
 STOP_SECONDS = 10
@@ -29,6 +32,7 @@ class Ui:
 
     process: subprocess.Popen[bytes]
     address: str
+    home: Path
     log: Path
 
     def wait_for_answer(self) -> None:
@@ -56,6 +60,15 @@ class Ui:
                 return found
             assert time.monotonic() < until, self.log.read_text()
             time.sleep(0.1)
+
+    def last_partition(self) -> str:
+        """The newest partition key of `clean_events` that the webserver knows."""
+        query = '{ assetNodeOrError(assetKey: { path: ["clean_events"] }) { ... on AssetNode { partitionKeys } } }'
+        request = urllib.request.Request(  # noqa: S310 - our own address
+            f"{self.address}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return str(json.load(answer)["data"]["assetNodeOrError"]["partitionKeys"][-1])
 
     def stop(self, number: signal.Signals) -> float:
         """Seconds from the signal to the end of the command."""
@@ -108,7 +121,7 @@ def ui(tmp_path: Path) -> Iterator[Ui]:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    yield Ui(process, f"http://127.0.0.1:{port}", log)
+    yield Ui(process, f"http://127.0.0.1:{port}", home, log)
     for pid in {*descendants(process.pid), process.pid}:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -142,6 +155,19 @@ def test_one_process_that_dies_stops_the_other(ui: Ui) -> None:
     assert ui.process.wait(timeout=STOP_SECONDS) == 1
     assert "dagster-daemon ended with exit code -9" in ui.log.read_text().splitlines()[-1]
     assert started & parents().keys() == set()
+
+
+def test_a_calendar_that_grows_reaches_the_pages_of_the_running_webserver(ui: Ui) -> None:
+    """The partition of a day that joined the calendar can be seen without a restart."""
+    ui.wait_for_answer()
+    ui.children()
+    platform, day = open_platform(ui.home), FIRST_DAY + timedelta(days=10)
+    assert ui.last_partition() == f"{day - timedelta(days=1)}|shard-1"
+    cover(platform, FIRST_DAY, day, today=FIRST_DAY)
+    until = time.monotonic() + START_SECONDS
+    while ui.last_partition() != f"{day}|shard-1":
+        assert time.monotonic() < until, ui.log.read_text()
+        time.sleep(1)
 
 
 def test_a_port_in_use_is_refused_at_once(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -10,7 +11,9 @@ from shift_assets.assets import CATEGORY_MODEL
 from shift_assets.assets.interest import STATE
 from shift_assets.automation.jobs import CATEGORIES, DAILY, ONE_WRITER, Job
 from shift_assets.automation.landing import Scan, Seen, Span, scan, spans, taken_in
+from shift_assets.configfile import ConfigError
 from shift_assets.contracts import Partition
+from shift_assets.home import FOLLOWED_GAP_DAYS, follow, open_platform
 from shift_assets.partitions import day_partitions, days_between, parse_key, range_tags
 from shift_assets.resources.platform import Platform
 
@@ -46,7 +49,7 @@ def landing_sensor(platform: Platform, jobs: Mapping[str, Job]) -> dg.SensorDefi
             "Asks for one range run over the days that changed folders concern, once their files are stable (unchanged "
             "for two ticks, or a _SUCCESS file beside them). A delivery up to `lateness_days` behind the newest "
             "recomputes its day and what follows; an older one its own days alone, and the run is tagged so. A "
-            "removed folder asks for nothing: its clean events stay."
+            "removed folder asks for nothing: its clean events stay. A day after the calendar's end moves the end on."
         ),
     )
     def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -62,7 +65,8 @@ def landing_sensor(platform: Platform, jobs: Mapping[str, Job]) -> dg.SensorDefi
         changed = [day for day in scanned.changed(before) if first_day <= day <= last_day][:FOLDERS_PER_TICK]
         known = taken_in(platform.lake, {day: scanned.stable[day] for day in changed}, platform.settings.lateness_days)
         asking = [day for day in changed if day not in known]
-        notes = _notes(scanned, before, first_day, last_day)
+        grown, growth = _follow_landing(platform, scanned)
+        notes = [*growth, *_notes(scanned, before, first_day, max(last_day, grown))]
         for note in notes:
             context.log.warning(note)
         if not asking:
@@ -91,6 +95,30 @@ def standing_days(platform: Platform) -> tuple[date, date] | None:
     last = day_partitions(platform.settings, platform.source).get_last_partition_key()
     first = platform.settings.calendar.first_day
     return (first, date.fromisoformat(last)) if first and last else None
+
+
+def _follow_landing(platform: Platform, scanned: Scan) -> tuple[date, list[str]]:
+    """The last day of the calendar after it moved on to what is landed, and a note where that is not loaded yet.
+
+    Runs read settings.yaml when they start; but webserver, daemon and this sensor know no partition that their loaded
+    definitions lack, so days that joined the calendar since are asked for after the next loading.
+    """
+    loaded = platform.settings.calendar
+    beyond = [day for day in scanned.stable if loaded.last_day and day > loaded.last_day]
+    if not beyond:
+        return date.min, []
+    today = datetime.now(ZoneInfo(platform.source.timezone)).date()
+    try:
+        grown = follow(open_platform(platform.settings.home), beyond, today).settings.calendar
+    except ConfigError as error:
+        return date.min, [f"the calendar cannot move on: {error}"]
+    if grown == loaded:
+        return date.min, []
+    last_day = grown.last_day or today - timedelta(days=1)
+    return last_day, [
+        f"the calendar ends with {last_day} now: its new days are asked for once Dagster has loaded the definitions "
+        "again, which the daemon does every minute"
+    ]
 
 
 def run_requests(
@@ -170,8 +198,8 @@ def _notes(scanned: Scan, before: Seen, first_day: date, last_day: date) -> list
     removed = scanned.removed(before)
     notes: dict[str, Sequence[object]] = {
         f"folders wait to become stable: {_named(scanned.waiting)}": scanned.waiting,
-        f"folders outside the calendar {first_day} … {last_day}, which ends with the last day that is over unless "
-        f"settings.yaml says otherwise: {_named(outside)}": outside,
+        f"folders outside the calendar {first_day} … {last_day} (a day joins when it is over, and after a gap of more "
+        f"than {FOLLOWED_GAP_DAYS} days by `shift-assets run --to`): {_named(outside)}": outside,
         f"folders removed, whose clean events stay: {_named(removed)}": removed,
         f"entries that are no delivery: {'; '.join(scanned.ignored[:FOLDERS_NAMED])}": scanned.ignored,
     }

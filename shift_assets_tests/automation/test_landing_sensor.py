@@ -22,6 +22,7 @@ from shift_assets.automation.landing import Seen
 from shift_assets.automation.sensors import landing_sensor
 from shift_assets.contracts import CLEAN_EVENTS, DELIVERIES, Partition
 from shift_assets.definitions import build_definitions
+from shift_assets.home import FOLLOWED_GAP_DAYS, open_platform
 from shift_assets.partitions import days_between
 from shift_assets.resources.platform import Platform
 from shift_assets_tests.installations import FIRST_DAY, deliver, new_installation
@@ -235,16 +236,37 @@ def test_a_bad_cursor_counts_as_none(cursor: str) -> None:
     assert Seen.from_cursor(cursor) == Seen()
 
 
-def test_folders_outside_the_calendar_are_told_and_asked_for_once_it_holds_them(tick: Ticks, tmp_path: Path) -> None:
-    """A folder beyond the calendar asks for nothing and starves nobody; when the calendar grows, it is asked for."""
-    for number in (-1, 1, 12):
+def test_a_day_after_the_calendars_end_moves_the_end_on(tick: Ticks) -> None:
+    """It is asked for by the definitions that know it: those loaded after the tick that saw it."""
+    for number in (1, 12):
         deliver(tick.platform, day(number), success=True)
     assert [asked_days(request) for request in tick()] == [(day(1), day(1))]
-    assert "2 folders outside the calendar" in tick.reason()
-    grown = tick.platform.settings.calendar.model_copy(update={"last_day": day(12)})
-    tick.platform = Platform(tick.platform.settings.model_copy(update={"calendar": grown}), tick.platform.source)
+    assert f"the calendar ends with {day(12)} now" in tick.reason()
+    assert "outside the calendar" not in tick.reason()
+    tick.platform = open_platform(tick.platform.settings.home)
     (request,) = tick()
     assert asked_days(request)[1] == day(12)
+    assert (tick(), tick.reason()) == ([], "no new, changed or late files")
+
+
+def test_a_folder_that_does_not_continue_the_calendar_is_told_and_asks_for_nothing(tick: Ticks) -> None:
+    """Before the first day, after a gap of more than a month (a wrong year), not over yet: the calendar stays."""
+    tomorrow = datetime.now(ZoneInfo("Asia/Shanghai")).date() + timedelta(days=1)
+    for it in (day(-1), day(1), day(10 + FOLLOWED_GAP_DAYS + 1), tomorrow):
+        deliver(tick.platform, it, success=True)
+    assert [asked_days(request) for request in tick()] == [(day(1), day(1))]
+    assert "3 folders outside the calendar" in tick.reason()
+    assert open_platform(tick.platform.settings.home).settings.calendar == tick.platform.settings.calendar
+
+
+def test_a_calendar_that_cannot_be_written_stops_no_other_day(tick: Ticks) -> None:
+    """Settings that a person wrote in another form are told with what to write."""
+    settings = tick.platform.settings.home / "settings.yaml"
+    settings.write_text(f"calendar: {{first_day: {day(1)}, last_day: {day(10)}}}\n")
+    for number in (1, 12):
+        deliver(tick.platform, day(number), success=True)
+    assert [asked_days(request) for request in tick()] == [(day(1), day(1))]
+    assert "settings.yaml: add `calendar:`" in tick.reason()
 
 
 def test_a_day_of_an_open_calendar_waits_until_it_is_over(tmp_path: Path, instance: dg.DagsterInstance) -> None:
