@@ -16,16 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shift_assets.evaluate.changepoints import covering, f_measure
-from shift_assets.shift.changepoints import change_points, online_changes
-from shift_assets.shift.rings import Floats
+from shift_assets.arrays import Float64Array
+from shift_assets.evaluate.change_point_metrics import covering, f_measure
+from shift_assets.shift.segment.change_points import change_points, online_changes
 
 LENGTHS = (30, 60, 120, 300, 600)
 
 
 class Case(NamedTuple):
     family: str
-    values: Floats
+    values: Float64Array
     marked: list[list[int]]
     period: int | None = None
 
@@ -70,7 +70,7 @@ def cases(seed: int, repetitions: int) -> list[Case]:
     return found
 
 
-def standardised(case: Case) -> Floats:
+def standardised(case: Case) -> Float64Array:
     spread = case.values.std()
     return (case.values - case.values.mean()) / (spread if spread > 0 else 1)
 
@@ -103,10 +103,10 @@ def river(name: str) -> Callable[[Case], list[int]]:
 
 def online(case: Case) -> list[int]:
     """Change points told as the values arrive, each placed where it was told to begin."""
-    told = online_changes(case.values, period=case.period)
-    alarmed = told.recent >= 0.5
-    begins = np.arange(len(told.recent)) - told.run_length + 1
-    first = np.flatnonzero(alarmed & ~np.append(False, alarmed[:-1]))
+    reported = online_changes(case.values, period=case.period)
+    flagged = reported.recent >= 0.5
+    begins = np.arange(len(reported.recent)) - reported.run_length + 1
+    first = np.flatnonzero(flagged & ~np.append(False, flagged[:-1]))
     return sorted({int(begins[at]) for at in first} - {0})
 
 
@@ -135,8 +135,8 @@ def table(title: str, judged: list[Case]) -> None:
             [covering(case.marked, found, len(case.values)) for case, found in zip(judged, answers, strict=True)]
         )
         empty = [len(found) for case, found in zip(judged, answers, strict=True) if not any(case.marked)]
-        told = f"{np.mean(empty):.2f}" if empty else "–"
-        print(f"| {name} | {f1:.3f} | {cover:.3f} | {told} | {seconds:.2f} |")
+        reported = f"{np.mean(empty):.2f}" if empty else "–"
+        print(f"| {name} | {f1:.3f} | {cover:.3f} | {reported} | {seconds:.2f} |")
 
 
 def families(judged: list[Case], names: tuple[str, ...]) -> None:

@@ -27,30 +27,28 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.special import expit
 
-from shift_assets.days import date_of, day_number
-from shift_assets.evaluate.churn import calibration
-from shift_assets.home import open_platform
-from shift_assets.landed import series_of
-from shift_assets.privacy.pseudonym import load_key, pseudonym
-from shift_assets.settings import ChurnSettings, StateSettings
-from shift_assets.shift.churn import (
+from shift_assets.arrays import BoolArray, Float64Array, Int64Array, offsets, ragged_index
+from shift_assets.churn.bg_nbd import (
     HORIZON_DAYS,
-    ChurnLook,
     ChurnParameters,
-    ChurnWarnings,
     Visits,
     churn_probabilities,
-    churn_transitions,
     fit_churn,
     maximum_likelihood,
     no_visit_logit,
-    visits_of,
+    visits_from_state,
 )
-from shift_assets.shift.histories import Histories, histories
-from shift_assets.shift.rings import Flags, Floats, Ints, offsets, ragged_index
+from shift_assets.churn.calibration import calibration
+from shift_assets.churn.warnings import ChurnObservation, ChurnWarnings, churn_transitions
+from shift_assets.contracts.day import date_of, day_number
+from shift_assets.interest.histories import Histories, histories
+from shift_assets.privacy.pseudonym import load_key, pseudonym
+from shift_assets.settings.root import ChurnSettings, StateSettings
+from shift_assets.workspace.home import open_workspace
+from shift_assets.workspace.landed import load_series
 
 FIRST_FIT_DAYS = 56
-RING = StateSettings().recent_active_days + StateSettings().reference_active_days
+RECENT_DAYS_CAPACITY = StateSettings().recent_active_days + StateSettings().reference_active_days
 GAPS_OF_SILENCE = 3
 
 
@@ -58,9 +56,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("home", type=Path, nargs="+")
     for home in parser.parse_args().home:
-        platform = open_platform(home)
-        print(f"\n### {platform.source.name}\n")
-        measure(series_of(platform), platform.settings.churn, planted_churn(home, platform.settings.privacy))
+        workspace = open_workspace(home)
+        print(f"\n### {workspace.source.name}\n")
+        measure(load_series(workspace), workspace.settings.churn, planted_churn(home, workspace.settings.privacy))
     print(f"\n{speed()}")
 
 
@@ -82,11 +80,11 @@ def measure(series: pa.Table, settings: ChurnSettings, gone: dict[str, int] | No
     }
     print("| segment | foretold by | predictions (weeks) | base rate | Brier | skill | mean gap of ten bins |")
     print("|---|---|---:|---:|---:|---:|---:|")
-    pooled: dict[str, list[tuple[Floats, Flags]]] = defaultdict(list)
+    pooled: dict[str, list[tuple[Float64Array, BoolArray]]] = defaultdict(list)
     for segment, log in logs.items():
-        own: dict[str, list[tuple[Floats, Flags]]] = defaultdict(list)
+        own: dict[str, list[tuple[Float64Array, BoolArray]]] = defaultdict(list)
         for day in log.weeks():
-            for name, probability in foretold(log, day, settings).items():
+            for name, probability in predicted(log, day, settings).items():
                 own[name].append((probability, log.churned(day)))
         for name, looks in own.items():
             print(f"| {segment} | {name} | {scores(looks)} |")
@@ -112,8 +110,8 @@ class Log:
     """One segment's visits, and its state as of any day."""
 
     def __init__(self, of_segment: Histories) -> None:
-        self.users, self.rings = of_segment.users, of_segment.rings
-        self.user, self.day = self.rings.user, self.rings.day
+        self.users, self.user_days = of_segment.users, of_segment.user_days
+        self.user, self.day = self.user_days.user, self.user_days.day
         self.first, self.last = int(self.day.min()), int(self.day.max())
 
     def weeks(self) -> Iterator[int]:
@@ -121,17 +119,17 @@ class Log:
         start = max((self.first + self.last) // 2, self.first + FIRST_FIT_DAYS)
         yield from range(start, self.last - HORIZON_DAYS + 1, 7)
 
-    def churned(self, day: int) -> Flags:
+    def churned(self, day: int) -> BoolArray:
         """Whether each user known on `day` stayed away in the horizon after it."""
-        known = self.day[self.rings.start[:-1]] <= day
+        known = self.day[self.user_days.start[:-1]] <= day
         after = (self.day > day) & (self.day <= day + HORIZON_DAYS)
         return (np.bincount(self.user[after], minlength=len(self.users)) == 0)[known]
 
-    def state(self, day: int, *, with_rings: bool = False) -> pa.Table:
+    def state(self, day: int, *, with_recent_days: bool = False) -> pa.Table:
         """The columns of the interest state that tell of visits, users known on `day` in order."""
         visits = np.bincount(self.user[self.day <= day], minlength=len(self.users))
         known = np.flatnonzero(visits)
-        visits, start = visits[known], self.rings.start[:-1][known]
+        visits, start = visits[known], self.user_days.start[:-1][known]
         last, first = self.day[start + visits - 1], self.day[start]
         columns = {
             "user_id": self.users.take(pa.array(known)),
@@ -140,8 +138,8 @@ class Log:
             "gap_count": pa.array(visits - 1),
             "gap_mean_days": pa.array((last - first) / np.maximum(visits - 1, 1), mask=visits == 1),
         }
-        if with_rings:
-            kept = np.minimum(visits, RING)
+        if with_recent_days:
+            kept = np.minimum(visits, RECENT_DAYS_CAPACITY)
             entries = ragged_index(start + visits - kept, kept)
             days = pa.array(self.day[entries].astype(np.int32)).cast(pa.date32())
             ring = pa.StructArray.from_arrays([days], names=["day"])
@@ -153,7 +151,7 @@ class Log:
         users = np.bincount(self.day - self.first, minlength=day - self.first + 1)[: day - self.first + 1]
         usual = np.array([np.median(users[max(0, at - HORIZON_DAYS) : at + 1]) for at in range(len(users))])
         clock = np.cumsum(users > usual / 10)
-        calendar = visits_of(self.state(day), as_date(day))
+        calendar = visits_from_state(self.state(day), as_date(day))
         begin = (day - calendar.age).astype(np.int64) - self.first
         end = begin + calendar.recency.astype(np.int64)
         look_back = min(90, len(clock) - 1)
@@ -164,13 +162,13 @@ class Log:
         return shop, rate
 
 
-def foretold(log: Log, day: int, settings: ChurnSettings) -> dict[str, Floats]:
+def predicted(log: Log, day: int, settings: ChurnSettings) -> dict[str, Float64Array]:
     """P(no visit in the horizon) of every user known on `day`, by each way; nothing where there is no fit."""
-    state = log.state(day, with_rings=True)
+    state = log.state(day, with_recent_days=True)
     fitted = fit_churn(state, as_date(day), settings)
     if fitted is None:
         return {}
-    visits = visits_of(state, as_date(day))
+    visits = visits_from_state(state, as_date(day))
     before = log.churned(day - HORIZON_DAYS)
     gap = np.where(visits.frequency > 0, visits.recency / np.maximum(visits.frequency, 1), HORIZON_DAYS)
     shop, rate = log.shop_visits(day)
@@ -192,14 +190,14 @@ def foretold(log: Log, day: int, settings: ChurnSettings) -> dict[str, Floats]:
     return found
 
 
-def no_visit(visits: Visits, parameters: ChurnParameters, horizon: float) -> Floats:
+def no_visit(visits: Visits, parameters: ChurnParameters, horizon: float) -> Float64Array:
     """P(no visit) in a horizon of any length, as `no_visit_logit` has it for its own."""
     scale = HORIZON_DAYS / horizon
     scaled = Visits(visits.frequency, visits.recency * scale, visits.age * scale)
     return np.asarray(expit(no_visit_logit(scaled, replace(parameters, alpha=parameters.alpha * scale))))
 
 
-def scores(looks: list[tuple[Floats, Flags]]) -> str:
+def scores(looks: list[tuple[Float64Array, BoolArray]]) -> str:
     probability, churned = (np.concatenate(part) for part in zip(*looks, strict=True))
     found = calibration(probability, churned)
     bins = np.array_split(np.argsort(probability, kind="stable"), 10)
@@ -214,21 +212,21 @@ def warnings(log: Log, settings: ChurnSettings, gone: dict[str, int] | None) -> 
     """The warnings opened in the second half, day by day as in service, and what followed them."""
     start = next(log.weeks(), log.last)
     probability, is_open = np.full(len(log.users), np.nan), np.zeros(len(log.users), dtype=bool)
-    opened: list[tuple[int, Ints]] = []
+    opened: list[tuple[int, Int64Array]] = []
     parameters, user_days = None, 0
     for day in range(start, log.last + 1):
         if parameters is None or (day - start) % 7 == 0:
-            parameters = fit_churn(log.state(day, with_rings=True), as_date(day), settings)
+            parameters = fit_churn(log.state(day, with_recent_days=True), as_date(day), settings)
         state = log.state(day)
         if parameters is None:
             continue
         user = pc.index_in(state["user_id"], value_set=log.users).to_numpy()
-        look = ChurnLook(
+        observation = ChurnObservation(
             churn_probabilities(state, parameters, as_date(day)),
             state["active_days"].to_numpy(),
             np.asarray(pc.equal(state["last_active_day"], as_date(day))),
         )
-        step = churn_transitions(ChurnWarnings(probability[user], is_open[user]), look, settings)
+        step = churn_transitions(ChurnWarnings(probability[user], is_open[user]), observation, settings)
         probability[user], is_open[user] = step.now.probability, step.now.is_open
         opened.append((day, user[step.opened]))
         user_days += len(user)
@@ -239,13 +237,13 @@ def warnings(log: Log, settings: ChurnSettings, gone: dict[str, int] | None) -> 
     return f"{found} ({len(away):,}) | {planted(log, opened, gone, start)}"
 
 
-def planted(log: Log, opened: list[tuple[int, Ints]], gone: dict[str, int] | None, start: int) -> str:
+def planted(log: Log, opened: list[tuple[int, Int64Array]], gone: dict[str, int] | None, start: int) -> str:
     """Of the planted churners with a rhythm, gone between the start and four weeks before the end: how many, when."""
     if gone is None:
         return "–"
     delays, asked = [], 0
     for user, name in enumerate(log.users.to_pylist()):
-        rhythm = log.rings.n_days[user] >= ChurnSettings().minimum_active_days
+        rhythm = log.user_days.n_days[user] >= ChurnSettings().minimum_active_days
         if rhythm and start <= gone.get(name, -1) <= log.last - HORIZON_DAYS:
             asked += 1
             delays += [day - gone[name] for day, users in opened if day >= gone[name] and user in users][:1]
@@ -266,7 +264,7 @@ def speed(users: int = 1_000_000) -> str:
     yesterday = ChurnWarnings(random.uniform(size=users), np.zeros(users, dtype=bool))
     start = time.process_time()
     found = churn_probabilities(state, ChurnParameters(0.7, 50.0, 0.2, 2.5, 0.1, 1.05), as_date(20_300))
-    churn_transitions(yesterday, ChurnLook(found, count + 1, random.random(users) < 0.1), ChurnSettings())
+    churn_transitions(yesterday, ChurnObservation(found, count + 1, random.random(users) < 0.1), ChurnSettings())
     return (
         f"A day's probabilities and transitions of {users:,} users: {time.process_time() - start:.2f} s of processor."
     )

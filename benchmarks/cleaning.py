@@ -24,13 +24,14 @@ from typing import NamedTuple
 
 import duckdb
 
-from shift_assets.ingest.categories import CategoryModel
-from shift_assets.ingest.clean import clean
-from shift_assets.ingest.context import ParseContext
-from shift_assets.ingest.engines.local_spark import server_folder, stop_local_server
-from shift_assets.ingest.source import load_source
-from shift_assets.settings import Settings
-from shift_assets.simulate import Simulation, Summary, simulate
+from shift_assets.ingest.categories.category_model import CategoryModel
+from shift_assets.ingest.cleaning.clean import clean
+from shift_assets.ingest.cleaning.engines.local_spark import server_folder, stop_local_server
+from shift_assets.ingest.rows.parse_context import ParseContext
+from shift_assets.ingest.source.shipped import load_source
+from shift_assets.settings.root import Settings
+from shift_assets.simulate.simulation import Simulation
+from shift_assets.simulate.writer import Summary, simulate
 
 DAYS = 20
 PLAIN = "plain DuckDB"

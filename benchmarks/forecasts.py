@@ -16,20 +16,20 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.evaluate.forecasts import forecast_quality, forecast_report
-from shift_assets.forecast.forecasts import forecast_errors, interest_forecasts, last_refit
-from shift_assets.home import open_platform
-from shift_assets.landed import series_of
-from shift_assets.settings import ForecastSettings, Settings
+from shift_assets.forecast.interest_forecasts import forecast_errors, interest_forecasts, last_refit
+from shift_assets.outcomes.forecasts import forecast_quality, forecast_report
+from shift_assets.settings.root import ForecastSettings, Settings
+from shift_assets.workspace.home import open_workspace
+from shift_assets.workspace.landed import load_series
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("home", type=Path, nargs="+")
     for home in parser.parse_args().home:
-        platform = open_platform(home)
-        print(f"\n### {platform.source.name}\n")
-        measure(series_of(platform), platform.settings)
+        workspace = open_workspace(home)
+        print(f"\n### {workspace.source.name}\n")
+        measure(load_series(workspace), workspace.settings)
 
 
 def measure(series: pa.Table, settings: Settings) -> None:

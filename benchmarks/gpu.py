@@ -21,11 +21,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from shift_assets.models.encoder import CausalEncoder, Shape
-from shift_assets.models.examples import Examples, Points, ahead
-from shift_assets.models.sequences import Sequences
-from shift_assets.models.training import has_bfloat16, step_loss
-from shift_assets.settings import ModelSettings
+from shift_assets.models.data.sequences import Sequences
+from shift_assets.models.network.blocks import Shape
+from shift_assets.models.network.encoder import CausalEncoder
+from shift_assets.models.network.precision import has_bfloat16
+from shift_assets.models.training.examples import Examples, Points, prefetch
+from shift_assets.models.training.fit import step_loss
+from shift_assets.settings.root import ModelSettings
 
 
 class Training(NamedTuple):
@@ -114,12 +116,12 @@ def trained(training: Training, device: torch.device) -> tuple[float, float]:
     network = CausalEncoder(shape).to(device).train()
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
     examples = Examples(Points.of(sequences, settings), training.items, settings, repeats=False, newest_first=False)
-    half = has_bfloat16(device)
+    mixed_precision = has_bfloat16(device)
     tokens, candidates, steps, began = 0, 0, -LEAST_STEPS, 0.0
-    for example in ahead(examples.steps(random), device):
+    for example in prefetch(examples.steps(random), device):
         if steps == 0:
             tokens, candidates, began = 0, 0, synchronised(device)
-        loss = step_loss(network, example, settings, half=half)
+        loss = step_loss(network, example, settings, mixed_precision=mixed_precision)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

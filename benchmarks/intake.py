@@ -16,9 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shift_assets.ingest.context import ParseContext
-from shift_assets.ingest.parse import Delivered, parse_file
-from shift_assets.ingest.source import load_source
+from shift_assets.ingest.readers.source_files import SourceFile
+from shift_assets.ingest.rows.parse_context import ParseContext
+from shift_assets.ingest.rows.parser import parse_file
+from shift_assets.ingest.source.shipped import load_source
 
 DAY = date(2017, 11, 25)
 NOON = 1511582400
@@ -68,12 +69,12 @@ def main(rows: int) -> None:
                 pq.write_table(table, file)
             (home / "source.yaml").write_text(SOURCE.format(form=form))
             context = ParseContext(load_source(home / "source.yaml"), b"k" * 32, 3, home)
-            delivered = Delivered(str(file.relative_to(home)), DAY, file.stat().st_size)
+            delivered = SourceFile(str(file.relative_to(home)), DAY, file.stat().st_size)
             best = min(_seconds(context, delivered) for _ in range(3))
             print(f"{name}: {rows / best:,.0f} rows per CPU second ({file.stat().st_size / best / 1e6:.0f} MB/s)")
 
 
-def _seconds(context: ParseContext, delivered: Delivered) -> float:
+def _seconds(context: ParseContext, delivered: SourceFile) -> float:
     begun = time.process_time()
     for _ in parse_file(context, delivered):
         pass

@@ -123,7 +123,7 @@ def lists_of(trainer: str, peers: Path, task: Any, events: Any, epochs: int) -> 
             [*command, str(epochs)], env=os.environ | threads | {"PYTHONWARNINGS": "ignore"}, cwd=name,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        after = os.times()
+        tasks_after = os.times()
         if done.returncode:
             raise SystemExit(f"{trainer}: {done.stderr.strip()[-2000:]}")
         made = pd.read_csv(folder / "lists.csv", dtype={"user_id": str, "item_id": str}).to_dict("records")
@@ -132,7 +132,7 @@ def lists_of(trainer: str, peers: Path, task: Any, events: Any, epochs: int) -> 
     lists = np.full((len(users), PLACES), -1)
     for one in made:
         lists[row[one["user_id"]], one["rank"] - 1] = item.get(one["item_id"], -1)
-    spent = after.children_user - before.children_user + after.children_system - before.children_system
+    spent = tasks_after.children_user - before.children_user + tasks_after.children_system - before.children_system
     return lists, spent
 
 
@@ -152,38 +152,40 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     import pyarrow.compute as pc
 
-    from shift_assets.evaluate.day_border import WINDOW, Borders, after, report
-    from shift_assets.evaluate.tasks import quality
-    from shift_assets.home import open_platform
-    from shift_assets.landed import events_of
-    from shift_assets.recommend.known import known_of
+    from shift_assets.evaluate.ranking_tasks import quality
+    from shift_assets.evaluate.temporal_split import WINDOW, TemporalSplit, report, tasks_after
+    from shift_assets.recommend.context import build_context
+    from shift_assets.workspace.home import open_workspace
+    from shift_assets.workspace.landed import load_events
 
-    platform = open_platform(arguments.home)
-    settings = platform.settings
-    events = events_of(platform)
+    workspace = open_workspace(arguments.home)
+    settings = workspace.settings
+    events = load_events(workspace)
     if arguments.segment:
         events = events.filter(pc.field("segment") == arguments.segment)
     if arguments.until:
         events = events.filter(pc.field("day") < arguments.until)
-    borders = Borders.of(events["day"], settings.outcomes.horizon_days)
-    judged = {"samples": settings.outcomes.bootstrap_samples, "seed": settings.seed}
+    borders = TemporalSplit.of(events["day"], settings.outcomes.horizon_days)
+    evaluated = {"samples": settings.outcomes.bootstrap_samples, "seed": settings.seed}
     found: list[tuple[str, Any, float]] = []
     kept = events.filter(pc.field("behavior") != "return")
     for trainer in ("rectools", "replay") if arguments.peers else ():
         best = (-1.0, arguments.epochs[0])
         for border, end in ((borders.validation, borders.test), (borders.test, borders.end)):
-            task = after(events, border, end, settings.recommendations, settings.seed)[WINDOW]
+            task = tasks_after(events, border, end, settings.recommendations, settings.seed)[WINDOW]
             oldest = min(task.window.sequences.days)
             before = kept.filter((pc.field("day") < border) & (pc.field("day").cast("int32") >= int(oldest)))
             for epochs in arguments.epochs if border == borders.validation else (best[1],):
                 lists, spent = lists_of(trainer, arguments.peers, task, before, epochs)
-                told = quality(lists, task, **judged)
+                told = quality(lists, task, **evaluated)
                 print(f"{trainer} {border} {epochs} epochs: NDCG@10 {told.ndcg_at_10.value:.4f}", file=sys.stderr)
                 if border == borders.validation:
                     best = max(best, (told.ndcg_at_10.value, epochs))
         found.append((f"{trainer} SASRec, {best[1]} epochs", told, spent))
-    ours = report(known_of(events, settings, platform.parse_context.items), settings, seed=settings.seed, tell=_quiet)
-    rows = [row for row in ours.judged if row.task == WINDOW]
+    ours = report(
+        build_context(events, settings, workspace.parse_context.items), settings, seed=settings.seed, on_progress=_quiet
+    )
+    rows = [row for row in ours.evaluated if row.task == WINDOW]
     found += [(row.contender, row.quality, row.training.cpu_seconds + row.scoring.cpu_seconds) for row in rows]
     print(f"\n{arguments.segment or 'all'}: {borders.test} to before {borders.end}, {rows[0].quality.users} users\n")
     print("| lists from | recall@20 | NDCG@10 | debiased NDCG@10 | coverage@20 | novelty | CPU-seconds |")

@@ -24,21 +24,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from shift_assets.days import day_number
-from shift_assets.home import open_platform
-from shift_assets.landed import events_of
-from shift_assets.models.encoder import CausalEncoder, Shape
-from shift_assets.models.examples import Validation
-from shift_assets.models.heads import TASKS, Foretelling, Numbers, Task, label_losses
-from shift_assets.models.labels import behavior_points, labels
-from shift_assets.models.moments import Flags, Timeline
-from shift_assets.models.predictions import CHURN_WITHIN_WEEKS, told
-from shift_assets.models.ranking import auc, ndcg_at_k
-from shift_assets.models.scoring import InterestModel, score
-from shift_assets.models.sequences import Sequences, Vocabulary, pack
-from shift_assets.models.tasks import Looks, TaskPlan, TaskTraining, judged, logits_at, shifts
-from shift_assets.models.training import fit
-from shift_assets.settings import InterestSettings, ModelSettings, TaskSettings
+from shift_assets.arrays import BoolArray, Float64Array
+from shift_assets.contracts.day import day_number
+from shift_assets.models.data.labels import behavior_points, labels
+from shift_assets.models.data.prediction_points import Timeline
+from shift_assets.models.data.sequences import Sequences, Vocabulary, pack
+from shift_assets.models.data.validation import Validation
+from shift_assets.models.inference.head_inputs import PredictionPoints, logits_at
+from shift_assets.models.inference.predictions import CHURN_WITHIN_WEEKS, task_probabilities
+from shift_assets.models.inference.scoring import InterestModel, score
+from shift_assets.models.metrics import auc, ndcg_at_k
+from shift_assets.models.network.blocks import Shape
+from shift_assets.models.network.encoder import CausalEncoder
+from shift_assets.models.network.heads import TASKS, Task, TrainedHeads
+from shift_assets.models.training.fit import fit
+from shift_assets.models.training.head_evaluation import evaluate_heads
+from shift_assets.models.training.head_losses import label_losses
+from shift_assets.models.training.multitask import TaskPlan, TaskTraining, shift_examples
+from shift_assets.settings.root import InterestSettings, ModelSettings, TaskSettings
+from shift_assets.workspace.home import open_workspace
+from shift_assets.workspace.landed import load_events
 
 SPLICE_SEEDS = 5
 """The few users held out are spliced so often."""
@@ -77,7 +82,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--horizon", type=int, default=7, help="days ahead; a log of a few days needs fewer")
     given = parser.parse_args()
-    events = events_of(open_platform(given.home.resolve()))
+    events = load_events(open_workspace(given.home.resolve()))
     if given.segment != "all":
         events = events.filter(pc.equal(events["segment"], given.segment))
     model, tasks = ModelSettings(device="cpu"), TaskSettings(horizon_days=given.horizon)
@@ -109,8 +114,8 @@ def measured(kind: str, log: Log, model: ModelSettings, tasks: TaskSettings, see
     if kind == "single":
         found = items(trained(log, model, None, seed)[0], log, tasks)
         for task in TASKS:
-            network, foretelling = alone(log, model, tasks, task, seed=seed)
-            found |= quality(network, foretelling, log, tasks, task)
+            network, trained_heads = alone(log, model, tasks, task, seed=seed)
+            found |= quality(network, trained_heads, log, tasks, task)
         return found
     stopped = {"all teach": (), "as set": tasks.stop_gradient, "none teaches": TASKS}[kind]
     network, told_by = trained(log, model, tasks.model_copy(update={"stop_gradient": stopped}), seed)
@@ -123,7 +128,7 @@ def measured(kind: str, log: Log, model: ModelSettings, tasks: TaskSettings, see
 
 def trained(
     log: Log, model: ModelSettings, tasks: TaskSettings | None, seed: int
-) -> tuple[InterestModel, Foretelling | None]:
+) -> tuple[InterestModel, TrainedHeads | None]:
     """The model as it would be served on the log's day, with `tasks` or without."""
     learnable = log.window.until(log.validation_start)
     plan = TaskPlan(tasks, POINTS, log.validation_start - 1) if tasks else None
@@ -131,13 +136,15 @@ def trained(
     fitted = fit(learnable, log.vocabulary, validation, model, seed=seed, tasks=plan)
     if fitted.tasks is None:
         return fitted.model, None
-    quality_before = judged(fitted.model, fitted.tasks, log.window, log.validation_start, log.day - 1, seed=seed)
-    return fitted.model, quality_before.foretelling
+    quality_before = evaluate_heads(
+        fitted.model, fitted.tasks, log.window, log.validation_start, log.day - 1, seed=seed
+    )
+    return fitted.model, quality_before.trained_heads
 
 
 def alone(
     log: Log, model: ModelSettings, tasks: TaskSettings, task: Task, *, seed: int
-) -> tuple[InterestModel, Foretelling]:
+) -> tuple[InterestModel, TrainedHeads]:
     """Encoder and head taught by one task only, for as many steps as the next item has at most."""
     torch.manual_seed(seed)
     vocabulary = log.vocabulary
@@ -154,11 +161,11 @@ def alone(
     )
     plan = TaskPlan(tasks.model_copy(update={"weights": {task: 1.0}}), POINTS, log.validation_start - 1)
     learnable = log.window.until(log.validation_start)
-    teaching = TaskTraining(learnable, vocabulary, plan, network=network, seed=seed)
+    task_training = TaskTraining(learnable, vocabulary, plan, network=network, seed=seed)
     optimiser = torch.optim.AdamW(
         [
             {"params": list(network.parameters()), "lr": model.learning_rate},
-            {"params": list(teaching.heads.parameters()), "lr": tasks.learning_rate},
+            {"params": list(task_training.heads.parameters()), "lr": tasks.learning_rate},
         ],
         weight_decay=0.01,
     )
@@ -166,17 +173,17 @@ def alone(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 1.1 - step / steps))
     for _ in range(steps):
         network.train()
-        loss = teaching.loss(network)
+        loss = task_training.loss(network)
         if not loss.requires_grad:
             break
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
-    teaching.finish(network)
+    task_training.finish(network)
     made = InterestModel(network.eval(), vocabulary)
-    found = judged(made, teaching, log.window, log.validation_start, log.day - 1, seed=seed)
-    return made, found.foretelling
+    found = evaluate_heads(made, task_training, log.window, log.validation_start, log.day - 1, seed=seed)
+    return made, found.trained_heads
 
 
 def items(model: InterestModel, log: Log, tasks: TaskSettings) -> dict[str, float]:
@@ -191,23 +198,25 @@ def items(model: InterestModel, log: Log, tasks: TaskSettings) -> dict[str, floa
 
 
 def quality(
-    model: InterestModel, foretelling: Foretelling, log: Log, tasks: TaskSettings, task: Task
+    model: InterestModel, trained_heads: TrainedHeads, log: Log, tasks: TaskSettings, task: Task
 ) -> dict[str, float]:
     """What one head is worth on the days after."""
-    heads = foretelling.heads
+    heads = trained_heads.heads
     if task == "shift":
         scores, shifted = [], []
         for seed in range(SPLICE_SEEDS):
-            made = shifts(log.window, log.day - 1, tasks, seed, model.network.shape.maximum_length, held_out=True)
-            scores.append(logits_at(model, heads, made.looks).shift.double().numpy())
+            made = shift_examples(
+                log.window, log.day - 1, tasks, seed, model.network.shape.maximum_length, held_out=True
+            )
+            scores.append(logits_at(model, heads, made.prediction_points).shift.double().numpy())
             shifted.append(made.shifted)
         return _named("shift: AUC", auc(np.concatenate(scores), np.concatenate(shifted)))
     timeline = Timeline(log.whole)
-    looks = timeline.last_looks(log.day - 1)
+    prediction_points = timeline.last_prediction_points(log.day - 1)
     last_day = int(log.whole.days.max())
-    found = labels(timeline, looks, last_day, tasks.horizon_days, POINTS)
-    logits = logits_at(model, heads, Looks(timeline, looks))
-    said = told(foretelling, logits)
+    found = labels(timeline, prediction_points, last_day, tasks.horizon_days, POINTS)
+    logits = logits_at(model, heads, PredictionPoints(timeline, prediction_points))
+    said = task_probabilities(trained_heads, logits)
     if task == "category":
         return _named("category: cross-entropy", float(label_losses(logits, found)["category"]))
     if task == "purchase":
@@ -217,7 +226,7 @@ def quality(
     return _probabilities(task, said.churn, gone, np.asarray(weeks.all(axis=1)))
 
 
-def _probabilities(task: Task, said: Numbers | None, happened: Flags, counts: Flags) -> dict[str, float]:
+def _probabilities(task: Task, said: Float64Array | None, happened: BoolArray, counts: BoolArray) -> dict[str, float]:
     if said is None or not counts.any():
         return {}
     said, happened = said[counts], happened[counts]

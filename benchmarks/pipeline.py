@@ -19,8 +19,9 @@ import time
 from datetime import date, timedelta
 from pathlib import Path
 
-from shift_assets.home import create
-from shift_assets.simulate import Simulation, simulate
+from shift_assets.simulate.simulation import Simulation
+from shift_assets.simulate.writer import simulate
+from shift_assets.workspace.home import create
 
 FIRST_DAY = date(2026, 1, 1)
 HEAVY_IMPORTS = ("torch", "great_expectations", "sklearn.cluster", "matplotlib.figure", "numba", "scipy.sparse")

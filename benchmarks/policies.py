@@ -21,17 +21,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets import contracts
-from shift_assets.contracts import NO_SHIFT
-from shift_assets.days import day_number
-from shift_assets.evaluate.alarms import alarms_from_scores
-from shift_assets.evaluate.experiments import Difference, difference, plain_interval, sequential
-from shift_assets.evaluate.off_policy import Logged, mixture, off_policy
-from shift_assets.evaluate.ranking import resamples
-from shift_assets.policies.assignment import EXPLORING, RECENCY_REWEIGHTED, SHIFT_ADJUSTED, UNADJUSTED, Arm, assign
-from shift_assets.policies.bandits import Cell, arm_shares
-from shift_assets.policies.exploration import (
-    STAY,
+from shift_assets.contracts.day import day_number
+from shift_assets.contracts.outcomes import RECOMMENDATION_OUTCOMES
+from shift_assets.contracts.shift import NO_SHIFT, SEGMENT_SHIFTS, SHIFT_ALERTS
+from shift_assets.evaluate.opened_alerts import alerts_from_scores
+from shift_assets.experiments.assignment import EXPLORING, RECENCY_REWEIGHTED, SHIFT_ADJUSTED, UNADJUSTED, Arm, assign
+from shift_assets.experiments.bandits import Cell, arm_shares
+from shift_assets.experiments.exploration import (
+    KEEP_PROBABILITY,
     Explored,
     best_by_category,
     emerging,
@@ -39,15 +36,21 @@ from shift_assets.policies.exploration import (
     trust,
     value_draws,
 )
-from shift_assets.policies.tabular import ACTIONS, KINDS, ActionValues, choose, state_of
-from shift_assets.recommend.blend import normalised, pull_to_rising
-from shift_assets.settings import EvidenceSettings, ExperimentSettings
-from shift_assets.shift.evidence import EValue
-from shift_assets.shift.histories import histories
-from shift_assets.simulate import PlantedShares, Simulation, scenario, simulated_series
+from shift_assets.experiments.tabular import ACTIONS, KINDS, ActionValues, choose, state_of
+from shift_assets.interest.histories import histories
+from shift_assets.outcomes.estimates import resamples
+from shift_assets.outcomes.off_policy import LoggedFeedback, mixture, off_policy
+from shift_assets.outcomes.sequential_test import Difference, difference, fixed_horizon_interval, sequential
+from shift_assets.recommend.ranking.score_scaling import scale_to_best
+from shift_assets.recommend.shift_adaptation.rising_boost import boost_rising
+from shift_assets.settings.root import EvidenceSettings, ExperimentSettings
+from shift_assets.shift.detector.evidence import EValue
+from shift_assets.simulate.interest_series import simulated_series
 from shift_assets.simulate.population import KINDS as PLANTED
 from shift_assets.simulate.population import build_block, user_ids
-from shift_assets.simulate.responses import FORGETTING, Responses, examined
+from shift_assets.simulate.responses import FATIGUE_DECAY, Responses, examination_probability
+from shift_assets.simulate.scenarios import scenario
+from shift_assets.simulate.simulation import PlantedShares, Simulation
 from shift_assets.simulate.world import build_world
 
 PLACES, SLOTS = 10, 2
@@ -88,7 +91,7 @@ class Shop:
         self.segment = np.array([found.segments[user] for user in ids])
         self.first = day_number(self.simulation.first_day)
         self.shares = self._daily_shares(found.series, ids)
-        self.alarms = self._alarms(found.series, ids)
+        self.alerts = self._alerts(found.series, ids)
         self.interests = {day: self.readers.interests(day) for day in range(FIRST_DAY, LAST_DAY + 1)}
         self.shifting = np.isin(
             self.block.kind, [PLANTED.index(k) for k in ("abrupt", "partial", "gradual", "seasonal_return")]
@@ -104,17 +107,17 @@ class Shop:
         total = shares.sum(axis=2, keepdims=True)
         return np.divide(shares, total, out=shares, where=total > 0)
 
-    def _alarms(self, series: pa.Table, ids: list[str]) -> list[tuple[int, int, int]]:
+    def _alerts(self, series: pa.Table, ids: list[str]) -> list[tuple[int, int, int]]:
         """(day, user, onset day) of every alarm, by day."""
         found = []
         for segment in sorted(set(self.segment.tolist())):
             own = histories(series.filter(pc.equal(series["segment"], segment)))
             place = pc.index_in(own.users, value_set=pa.array(ids)).to_numpy()
-            alarms = alarms_from_scores(own, EValue(EvidenceSettings()).score(own), math.log(10))
+            alerts = alerts_from_scores(own, EValue(EvidenceSettings()).score(own), math.log(10))
             found += zip(
-                (alarms.day - self.first).tolist(),
-                place[alarms.user].tolist(),
-                (alarms.onset_day - self.first).tolist(),
+                (alerts.day - self.first).tolist(),
+                place[alerts.user].tolist(),
+                (alerts.onset_day - self.first).tolist(),
                 strict=True,
             )
         return sorted(found)
@@ -134,9 +137,9 @@ class Shop:
             long = long * 0.5 ** (1 / HALF_LIFE_DAYS) + self.shares[day]
             recent = recent * 0.5 ** (1 / RECENT_HALF_LIFE_DAYS) + self.shares[day]
 
-    def open_alarms(self, day: int) -> dict[int, tuple[int, int]]:
+    def open_alerts(self, day: int) -> dict[int, tuple[int, int]]:
         """User: (day, onset day) of the newest alarm opened before the morning of `day` and still open."""
-        return {user: (at, onset) for at, user, onset in self.alarms if day - OPEN_DAYS <= at < day}
+        return {user: (at, onset) for at, user, onset in self.alerts if day - OPEN_DAYS <= at < day}
 
 
 class Morning(NamedTuple):
@@ -147,7 +150,7 @@ class Morning(NamedTuple):
     gains: np.ndarray
     emerging: np.ndarray
     age: np.ndarray
-    alarmed: np.ndarray
+    alerted: np.ndarray
 
 
 def mornings(shop: Shop) -> dict[int, Morning]:
@@ -159,7 +162,7 @@ def morning(shop: Shop, day: int) -> Morning:
     by_item = shop.item_category
     gains, since, age = np.zeros((users, categories)), np.zeros((users, categories)), np.zeros(users, np.int64)
     rows = []
-    for user, (opened, onset) in shop.open_alarms(day).items():
+    for user, (opened, onset) in shop.open_alerts(day).items():
         before, after = (part.mean(axis=0) for part in (shop.long[onset, user][None], _active(shop, user, onset, day)))
         gain = np.maximum(after - before, 0)
         gain[gain < 0.05] = 0
@@ -170,13 +173,13 @@ def morning(shop: Shop, day: int) -> Morning:
             told = shop.shares[onset : opened + 1, user]
             told = told[told.sum(axis=1) > 0].mean(axis=0)
             rows.append(_alert(shop, day, user, before, told))
-    alerts = pa.Table.from_pylist(rows, schema=contracts.SHIFT_ALERTS.schema)
+    alerts = pa.Table.from_pylist(rows, schema=SHIFT_ALERTS.schema)
     trusted = trust(alerts, shop.ids, shop.categories, since)
     return Morning(
-        normalised(shop.long[day][:, by_item] * shop.readers.appeal.astype(np.float32)),
-        normalised(shop.recent[day][:, by_item] * shop.readers.appeal.astype(np.float32)),
+        scale_to_best(shop.long[day][:, by_item] * shop.readers.appeal.astype(np.float32)),
+        scale_to_best(shop.recent[day][:, by_item] * shop.readers.appeal.astype(np.float32)),
         gains,
-        emerging(gains, trusted, contracts.SEGMENT_SHIFTS.empty(), shop.categories),
+        emerging(gains, trusted, SEGMENT_SHIFTS.empty(), shop.categories),
         age,
         gains.any(axis=1),
     )
@@ -224,9 +227,9 @@ def list_of(shop: Shop, made: Morning, arm: str, values: np.ndarray, random: np.
     if policy == UNADJUSTED:
         return _certain(top(made.scores))
     pulled = made.scores.copy()
-    rows = np.flatnonzero(made.alarmed)
+    rows = np.flatnonzero(made.alerted)
     gains = made.gains[rows][:, shop.item_category].astype(np.float32)
-    pulled[rows] = pull_to_rising(pulled[rows], gains, 0.5 if weight is None else weight)
+    pulled[rows] = boost_rising(pulled[rows], gains, 0.5 if weight is None else weight)
     lists = top(pulled)
     if policy == SHIFT_ADJUSTED:
         return _certain(lists)
@@ -269,10 +272,10 @@ def run(shop: Shop, made: dict[int, Morning], arms: tuple[str, ...], learner: Le
         arm = learner.choose(day, now)
         items = np.stack([lists[name].items for name in arms], axis=1)[np.arange(users), arm]
         drawn = np.stack([lists[name].drawn for name in arms], axis=1)[np.arange(users), arm]
-        chances = shop.readers.click_chances(shop.interests[day], items, shown[rows, items])
+        chances = shop.readers.click_probabilities(shop.interests[day], items, shown[rows, items])
         clicked, bought = shop.readers.respond(chances, day)
         learner.learn(Answer(arm, items, drawn, clicked, bought))
-        shown *= FORGETTING
+        shown *= FATIGUE_DECAY
         shown[rows, items] += 1
         own = chances.sum(axis=1)
         after = shop.shifting & (shop.block.starts <= day) & (day < shop.block.starts + 28)
@@ -288,7 +291,7 @@ class Learner:
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
-        self.outcomes = contracts.RECOMMENDATION_OUTCOMES.empty()
+        self.outcomes = RECOMMENDATION_OUTCOMES.empty()
         self.rows: list[dict[str, object]] = []
         self.settings = ExperimentSettings(half_life_days=14)
 
@@ -328,7 +331,7 @@ class Learner:
 
     def _remember(self, day: int, rows: list[dict[str, object]]) -> None:
         self.rows = [row for row in self.rows if (self.date(day) - row["day"]).days < 60] + rows
-        self.outcomes = pa.Table.from_pylist(self.rows, schema=contracts.RECOMMENDATION_OUTCOMES.schema)
+        self.outcomes = pa.Table.from_pylist(self.rows, schema=RECOMMENDATION_OUTCOMES.schema)
 
 
 class Bandit(Learner):
@@ -346,13 +349,13 @@ class Bandit(Learner):
 
     def choose(self, day: int, now: Morning) -> np.ndarray:
         self.today = day
-        kind = np.where(now.alarmed, SWITCH, NO_SHIFT)
+        kind = np.where(now.alerted, SWITCH, NO_SHIFT)
         cells = [Cell(s, k) for s, k in zip(self.shop.segment.tolist(), kind.tolist(), strict=True)]
         shares = arm_shares(self.outcomes, self.date(day), sorted(set(cells)), self.settings)
-        dealt = assign(self.shop.ids, self.settings.name, [shares[cell] for cell in cells])
-        place = np.array([ARMS.index(arm) for arm in dealt.arms])
+        assignment = assign(self.shop.ids, self.settings.name, [shares[cell] for cell in cells])
+        place = np.array([ARMS.index(arm) for arm in assignment.arms])
         self.kind = kind
-        return place[dealt.arm]
+        return place[assignment.arm]
 
     def learn(self, answer: Answer) -> None:
         super().learn(answer)
@@ -387,7 +390,7 @@ class Tabular(Learner):
 
     def choose(self, day: int, now: Morning) -> np.ndarray:
         self.today = day
-        kind = np.where(now.alarmed, KINDS.index(SWITCH), 0)
+        kind = np.where(now.alerted, KINDS.index(SWITCH), 0)
         state = state_of(kind, now.age, self.response)
         action = choose(self.table.probabilities(state, TRIED), self.random.random(len(state)))
         if self.before is not None:
@@ -409,7 +412,7 @@ def oracle(shop: Shop, made: dict[int, Morning]) -> Earned:
     """Lists by what users truly like that day."""
     exact = {
         day: now._replace(
-            scores=normalised((shop.interests[day][:, shop.item_category] * shop.readers.appeal).astype(np.float32))
+            scores=scale_to_best((shop.interests[day][:, shop.item_category] * shop.readers.appeal).astype(np.float32))
         )
         for day, now in made.items()
     }
@@ -456,41 +459,41 @@ def estimates(shop: Shop, made: dict[int, Morning], repetitions: int) -> None:
     now, values = made[day], np.full((2, len(shop.categories)), 0.5)
     own = {arm: list_of(shop, now, arm, values, np.random.default_rng(0)).items for arm in targets}
     everything = np.tile(np.arange(shop.simulation.items), (len(shop.ids), 1))
-    chances = shop.readers.click_chances(shop.interests[day], everything, np.zeros(everything.shape)) / examined(
-        shop.simulation.items
-    )
+    chances = shop.readers.click_probabilities(
+        shop.interests[day], everything, np.zeros(everything.shape)
+    ) / examination_probability(shop.simulation.items)
     model = 0.5 * (now.scores + now.recent)
     model = model * (chances.mean() / model.mean())
-    looked = examined(PLACES)
-    truth = {arm: float((np.take_along_axis(chances, own[arm], axis=1) * looked).mean()) for arm in targets}
+    examination = examination_probability(PLACES)
+    truth = {arm: float((np.take_along_axis(chances, own[arm], axis=1) * examination).mean()) for arm in targets}
     for n in (30, 60, 120, 250, 1000):
         kept: dict[str, list[tuple]] = {arm: [] for arm in targets}
         for repetition in range(repetitions):
             random = np.random.default_rng([repetition, n])
             users = random.integers(0, len(shop.ids), n)
-            dealt = assign([f"{place}" for place in range(n)], f"{repetition} of {n}", shares)
+            assignment = assign([f"{place}" for place in range(n)], f"{repetition} of {n}", shares)
             part = Morning(*(field[users] for field in now))
             lots = list_of(shop, part, EXPLORING, values, random)
             lists = {arm: own[arm][users] for arm in targets}
             made_by = {**lists, EXPLORING: lots.items}
-            shown = np.stack([made_by[arm] for arm in dealt.arms], axis=1)[np.arange(n), dealt.arm]
-            stayed = np.where(lots.drawn, STAY, 1.0)
+            shown = np.stack([made_by[arm] for arm in assignment.arms], axis=1)[np.arange(n), assignment.arm]
+            stayed = np.where(lots.drawn, KEEP_PROBABILITY, 1.0)
             by_lot = np.where(
                 shown == lists[SHIFT_ADJUSTED], stayed, np.where(shown == lots.items, lots.propensities, 0.0)
             )
-            shown_by = [by_lot if arm == EXPLORING else (shown == lists[arm]).astype(float) for arm in dealt.arms]
-            behaviour = mixture(dealt.probabilities, np.stack(shown_by, axis=1))
+            shown_by = [by_lot if arm == EXPLORING else (shown == lists[arm]).astype(float) for arm in assignment.arms]
+            behaviour = mixture(assignment.probabilities, np.stack(shown_by, axis=1))
             rows = users[:, None]
-            clicked = (random.random(shown.shape) < chances[rows, shown] * looked).astype(float)
+            clicked = (random.random(shown.shape) < chances[rows, shown] * examination).astype(float)
             draws = resamples(n, 200, repetition)
             for arm in targets:
-                log = Logged(
+                log = LoggedFeedback(
                     clicked,
                     behaviour,
                     (shown == lists[arm]).astype(float),
                     np.ones(shown.shape, bool),
-                    model[rows, shown] * looked,
-                    model[rows, lists[arm]] * looked,
+                    model[rows, shown] * examination,
+                    model[rows, lists[arm]] * examination,
                 )
                 kept[arm].append(off_policy(log, 0, draws))
         for arm in targets:
@@ -526,7 +529,7 @@ def looks(repetitions: int) -> None:
                 found = difference((total[day, 0], total[day, 1]), (exposure, exposure))
                 assert found is not None
                 seen.append(found)
-            excluded = [not low <= 0 <= high for low, high in map(plain_interval, seen)]
+            excluded = [not low <= 0 <= high for low, high in map(fixed_horizon_interval, seen)]
             plain, last = plain + any(excluded), last + excluded[-1]
             safe += sequential(seen, 0.03).p_value <= 0.05
         print(f"| {spread} | {plain / repetitions:.1%} | {safe / repetitions:.1%} | {last / repetitions:.1%} |")
@@ -542,7 +545,7 @@ def main() -> None:
     if arguments.part != "looks":
         shop = Shop(arguments.users, arguments.seed)
         made = mornings(shop)
-        print(f"{len(shop.alarms)} alarms on {len(shop.ids)} users, {int(shop.shifting.sum())} of whom shift")
+        print(f"{len(shop.alerts)} alarms on {len(shop.ids)} users, {int(shop.shifting.sum())} of whom shift")
         if arguments.part != "estimates":
             rewards(shop, made)
         if arguments.part != "rewards":

@@ -8,9 +8,10 @@ from datetime import date, timedelta
 
 import duckdb
 
-from shift_assets.contracts import CLEAN_EVENTS, Partition
+from shift_assets.contracts.cleaning import CLEAN_EVENTS
+from shift_assets.contracts.partition import Partition
 from shift_assets.quality.facts import CleaningFacts
-from shift_assets.quality.judge import judge
+from shift_assets.quality.validation import validate_partitions
 
 SEGMENTS = ("a", "b", "c", "d")
 FIRST_DAY = date(2026, 1, 1)
@@ -39,15 +40,15 @@ def main() -> None:
         delivered={Partition(row["day"], row["segment"]): row["count_all"] for row in counted}, rejected={}
     )
     start = time.perf_counter()
-    judge(CLEAN_EVENTS, rows.slice(0, 0), partitions[:1], {partitions[0]: ""}, facts=facts)
+    validate_partitions(CLEAN_EVENTS, rows.slice(0, 0), partitions[:1], {partitions[0]: ""}, facts=facts)
     print(f"import of Great Expectations and a first, empty judgement: {time.perf_counter() - start:.1f} s")
     for _ in range(3):
         start = time.perf_counter()
-        verdicts = judge(CLEAN_EVENTS, rows, partitions, dict.fromkeys(partitions, ""), facts=facts)
+        check_results = validate_partitions(CLEAN_EVENTS, rows, partitions, dict.fromkeys(partitions, ""), facts=facts)
         seconds = time.perf_counter() - start
-        failed = verdicts.num_rows - sum(verdicts["passed"].to_pylist())
+        failed = check_results.num_rows - sum(check_results["passed"].to_pylist())
         print(
-            f"{given.rows:,} rows, {len(partitions)} partitions, {verdicts.num_rows:,} verdicts "
+            f"{given.rows:,} rows, {len(partitions)} partitions, {check_results.num_rows:,} verdicts "
             f"({failed} failed): {seconds:.2f} s"
         )
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from shift_assets.shift.detectors.sliding import MINIMUM
-from shift_assets.shift.histories import Histories
-from shift_assets.shift.rings import Floats
+from shift_assets.arrays import Float64Array
+from shift_assets.interest.histories import Histories
+from shift_assets.shift.baselines.sliding_windows import MINIMUM
 
 
 @dataclass
@@ -26,12 +26,12 @@ class RiverPerCategory:
     name: str
     make: Callable[[], Any]
 
-    def score(self, histories: Histories) -> Floats:
-        rings = histories.rings
-        daily = histories.rings.dense_share(len(histories.codes))
-        out = np.full(len(rings.day), np.nan)
-        for user in range(rings.n_users):
-            first, last = rings.start[user], rings.start[user + 1]
+    def score(self, histories: Histories) -> Float64Array:
+        user_days = histories.user_days
+        daily = histories.user_days.dense_share(len(histories.codes))
+        out = np.full(len(user_days.day), np.nan)
+        for user in range(user_days.n_users):
+            first, last = user_days.start[user], user_days.start[user + 1]
             mine = daily[first:last]
             drift = np.zeros(len(mine), dtype=bool)
             for category in np.flatnonzero(mine.any(axis=0)):  # a category never met stays at 0: no drift
@@ -56,16 +56,16 @@ class NightlyKernelCPD:
     penalty: float
     days: int = 40
 
-    def score(self, histories: Histories) -> Floats:
+    def score(self, histories: Histories) -> Float64Array:
         from ruptures.detection import KernelCPD
 
-        rings = histories.rings
-        daily = histories.rings.dense_share(len(histories.codes))
-        out = np.full(len(rings.day), np.nan)
+        user_days = histories.user_days
+        daily = histories.user_days.dense_share(len(histories.codes))
+        out = np.full(len(user_days.day), np.nan)
         search = KernelCPD("linear", min_size=2, jump=1)
-        for user in range(rings.n_users):
-            first = int(rings.start[user])
-            for entry in range(first + MINIMUM - 1, int(rings.start[user + 1])):
+        for user in range(user_days.n_users):
+            first = int(user_days.start[user])
+            for entry in range(first + MINIMUM - 1, int(user_days.start[user + 1])):
                 window = daily[max(first, entry + 1 - self.days) : entry + 1]
                 out[entry] = len(search.fit(window).predict(pen=self.penalty)) > 1
         return out

@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 import shift_peers as peers
 
-from shift_assets.contracts import BEHAVIORS
-from shift_assets.evaluate.alarms import opening_entries
-from shift_assets.settings import EvidenceSettings
-from shift_assets.shift.detectors import Detector
-from shift_assets.shift.evidence import trace
-from shift_assets.shift.histories import Histories
-from shift_assets.shift.rings import CategoryCodes, Rings, offsets
+from shift_assets.arrays import CategoryCodes, offsets
+from shift_assets.contracts.cleaning import BEHAVIORS
+from shift_assets.evaluate.opened_alerts import opening_entries
+from shift_assets.interest.histories import Histories
+from shift_assets.interest.user_days import UserDays
+from shift_assets.settings.root import EvidenceSettings
+from shift_assets.shift.detector.base import Detector
+from shift_assets.shift.detector.evidence import trace
 
 DAYS, CATEGORIES, ACTIVE = 60, 20, 0.785
 USERS = (25_000, 50_000, 100_000, 212_500)
@@ -38,7 +39,7 @@ class Measured(NamedTuple):
 
     user_days: int
     seconds: float  # of processor time
-    alarms: int
+    alerts: int
     megabytes: float  # peak of the process
     megabytes_before: float  # peak when the histories stood
 
@@ -61,7 +62,7 @@ def random_histories(users: int, seed: int = 1) -> Histories:
         categories.append(cell % CATEGORIES)
         scores.append(count[cell].astype(np.float64))
         met.append(np.bincount(cell // CATEGORIES, minlength=len(here)))
-    rings = Rings(
+    user_days = UserDays(
         start=offsets(active.sum(axis=1)),
         day=day.astype(np.int64),
         score_start=offsets(np.concatenate(met)),
@@ -70,7 +71,7 @@ def random_histories(users: int, seed: int = 1) -> Histories:
         counts=np.zeros((len(day), len(BEHAVIORS)), dtype=np.int32),
     )
     names = pa.array([f"u{number:07d}" for number in range(users)])
-    return Histories(names, CategoryCodes(pa.array([f"c{k:02d}" for k in range(CATEGORIES)])), rings)
+    return Histories(names, CategoryCodes(pa.array([f"c{k:02d}" for k in range(CATEGORIES)])), user_days)
 
 
 def ours(users: int) -> Measured:
@@ -79,8 +80,8 @@ def ours(users: int) -> Measured:
     log = random_histories(users)
     before = _peak()
     begun = time.process_time()
-    alarms = opening_entries(log, trace(log, EvidenceSettings()).log_e, math.log(100))
-    return Measured(len(log.rings.day), time.process_time() - begun, len(alarms), _peak(), before)
+    alerts = opening_entries(log, trace(log, EvidenceSettings()).log_e, math.log(100))
+    return Measured(len(log.user_days.day), time.process_time() - begun, len(alerts), _peak(), before)
 
 
 def peer_seconds(detector: Detector) -> float:
@@ -101,10 +102,10 @@ def main() -> None:
             run = pool.submit(ours, users).result()
         rate = run.user_days / run.seconds if users == STATED else rate
         print(
-            f"| {users:,} | {run.user_days:,} | {run.seconds:.1f} | {run.user_days / run.seconds:,.0f} | {run.alarms} "
+            f"| {users:,} | {run.user_days:,} | {run.seconds:.1f} | {run.user_days / run.seconds:,.0f} | {run.alerts} "
             f"| {run.megabytes:,.0f} | {run.megabytes_before:,.0f} |"
         )
-    user_days = len(random_histories(PEER_USERS).rings.day)
+    user_days = len(random_histories(PEER_USERS).user_days.day)
     print(
         f"\n| {STATED:,} users x {DAYS} days x {CATEGORIES} categories | user-days/s | CPU s |\n| --- | ---: | ---: |"
     )

@@ -30,36 +30,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shift_peers as peers
 
-from shift_assets.evaluate.alarms import alarms_from_alerts, alarms_from_scores
-from shift_assets.evaluate.simulated import (
-    FOUND_WITHIN,
-    Point,
-    Rate,
-    ShiftScore,
-    Truth,
+from shift_assets.arrays import Float64Array, Int64Array, ragged_index
+from shift_assets.evaluate.opened_alerts import alerts_from_scores, alerts_from_table
+from shift_assets.evaluate.simulated import FOUND_WITHIN, Rate, ShiftScore, Truth, pool, score_alerts, truth_of
+from shift_assets.evaluate.threshold_sweep import (
+    OperatingPoint,
     best_threshold,
-    pool,
     pool_points,
     recall_at,
-    score_alarms,
-    share_over_line,
+    share_over_threshold,
     sweep,
     thresholds_of,
-    truth_of,
 )
-from shift_assets.settings import AlertSettings, EvidenceSettings, Settings
-from shift_assets.shift.alerts import shift_alerts
-from shift_assets.shift.detectors import Detector
-from shift_assets.shift.detectors.g_test import GTest
-from shift_assets.shift.detectors.indicators import JensenShannonDistance, ShareGap
-from shift_assets.shift.detectors.raw_bocpd import RawBocpd
-from shift_assets.shift.detectors.split_gain import SplitGain
-from shift_assets.shift.evidence import EValue, Posterior, trace
-from shift_assets.shift.histories import Histories, histories
-from shift_assets.shift.rings import Floats, Ints, ragged_index
-from shift_assets.shift.signals import shift_signals
-from shift_assets.shift.state import advance_range
-from shift_assets.simulate import SCENARIOS, scenario, simulated_series
+from shift_assets.interest.histories import Histories, histories
+from shift_assets.settings.root import AlertSettings, EvidenceSettings, Settings
+from shift_assets.shift.alerts.shift_alerts import shift_alerts
+from shift_assets.shift.baselines.g_test import GTest
+from shift_assets.shift.baselines.raw_bocpd import RawBocpd
+from shift_assets.shift.baselines.split_gain import SplitGain
+from shift_assets.shift.baselines.window_distances import JensenShannonDistance, ShareGap
+from shift_assets.shift.detector.base import Detector
+from shift_assets.shift.detector.evidence import EValue, Posterior, trace
+from shift_assets.shift.detector.signals import shift_signals
+from shift_assets.shift.detector.state import advance_range
+from shift_assets.simulate.interest_series import simulated_series
+from shift_assets.simulate.scenarios import SCENARIOS, scenario
 
 
 class Line(NamedTuple):
@@ -75,7 +70,7 @@ class Entrant:
 
     settings: dict[str, Detector]
     fixed: dict[str, Line] = field(default_factory=dict)
-    thresholds: Callable[[Floats], Floats] = thresholds_of
+    thresholds: Callable[[Float64Array], Float64Array] = thresholds_of
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ class Case:
 
     log: Histories
     truth: Truth
-    segments: list[Ints]  # users of each segment
+    segments: list[Int64Array]  # users of each segment
     series: pa.Table
     days: list[date]
 
@@ -92,11 +87,11 @@ class Case:
 class Scored(NamedTuple):
     """What a detector said of a log."""
 
-    scores: Floats  # [entry]
-    onset: Ints | None  # [entry]
+    scores: Float64Array  # [entry]
+    onset: Int64Array | None  # [entry]
 
 
-def alarm_or_not(_: Floats) -> Floats:
+def alert_or_not(_: Float64Array) -> Float64Array:
     return np.array([1.0])
 
 
@@ -134,7 +129,7 @@ ENTRANTS: dict[str, Callable[[], Entrant]] = {
 def _binary(detectors: Sequence[Detector], *, default: bool = True) -> Entrant:
     """Detectors that say alarm or not; the first is the default setting."""
     settings = {detector.name: detector for detector in detectors}
-    return Entrant(settings, {"default": Line(detectors[0].name, 1.0)} if default else {}, alarm_or_not)
+    return Entrant(settings, {"default": Line(detectors[0].name, 1.0)} if default else {}, alert_or_not)
 
 
 def case(name: str, users: int, seed: int) -> Case:
@@ -153,11 +148,11 @@ def case(name: str, users: int, seed: int) -> Case:
 
 def scored(detector: Detector, log: Case) -> Scored:
     """What `detector` says, segment by segment."""
-    rings = log.log.rings
-    scores, onset = np.full(len(rings.day), np.nan), np.full(len(rings.day), -1)
+    user_days = log.log.user_days
+    scores, onset = np.full(len(user_days.day), np.nan), np.full(len(user_days.day), -1)
     is_evidence = isinstance(detector, EValue | Posterior)
     for users in log.segments:
-        entries = ragged_index(rings.start[users], rings.n_days[users])
+        entries = ragged_index(user_days.start[users], user_days.n_days[users])
         part = log.log.take_users(users)
         scores[entries] = detector.score(part)
         if isinstance(detector, EValue | Posterior):
@@ -168,7 +163,7 @@ def scored(detector: Detector, log: Case) -> Scored:
 
 def swept(
     cases: Sequence[Case], results: Sequence[Scored], entrant: Entrant, more: Sequence[float] = ()
-) -> list[Point]:
+) -> list[OperatingPoint]:
     """What every threshold gives in all cases together, those in `more` among them."""
     thresholds = np.union1d(entrant.thresholds(np.concatenate([result.scores for result in results])), more)
     return pool_points(
@@ -176,7 +171,7 @@ def swept(
     )
 
 
-def best_line(points: dict[str, list[Point]]) -> Line:
+def best_line(points: dict[str, list[OperatingPoint]]) -> Line:
     lines = [Line(setting, best_threshold(swept_points)) for setting, swept_points in points.items()]
     f1 = {line: max(point.f1 for point in points[line.setting]) for line in lines}
     return max(lines, key=f1.__getitem__)
@@ -204,10 +199,10 @@ def rows_of(name: str, entrant: Entrant, tuned: Line, cases: Sequence[Case]) -> 
     for treatment, (setting, threshold) in lines.items():
         pairs = list(zip(cases, results[setting], strict=True))
         verdicts = [
-            score_alarms(alarms_from_scores(log.log, r.scores, threshold, r.onset), log.truth, log.log)
+            score_alerts(alerts_from_scores(log.log, r.scores, threshold, r.onset), log.truth, log.log)
             for log, r in pairs
         ]
-        over = [share_over_line(log.log, r.scores, log.truth, threshold) for log, r in pairs]
+        over = [share_over_threshold(log.log, r.scores, log.truth, threshold) for log, r in pairs]
         curve = points[setting] if len(points[setting]) > 1 else [p for each in points.values() for p in each]
         rows.append(
             {"detector": name, "treatment": treatment, "setting": setting, "threshold": threshold}
@@ -226,8 +221,7 @@ def product_rows(cases: Sequence[Case]) -> list[dict[str, object]]:
     for label, rule in rules.items():
         settings = Settings(alerts=AlertSettings.model_validate(rule))
         verdicts = [
-            score_alarms(alarms_from_alerts(product_alerts(log, settings), log.log), log.truth, log.log)
-            for log in cases
+            score_alerts(alerts_from_table(product_alerts(log, settings), log.log), log.truth, log.log) for log in cases
         ]
         rows.append({"detector": "shift_alerts", "treatment": f"as it is, {label}"} | summary(pool(verdicts), []))
     return rows
@@ -243,10 +237,10 @@ def product_alerts(log: Case, settings: Settings) -> pa.Table:
     return pa.concat_tables(alerts)
 
 
-def summary(score: ShiftScore, curve: Sequence[Point]) -> dict[str, object]:
+def summary(score: ShiftScore, curve: Sequence[OperatingPoint]) -> dict[str, object]:
     """Every figure of a verdict; `curve`, if any, is what other thresholds (or settings) would have given."""
 
-    def middle(values: Floats, how: Callable[[Floats], float]) -> float:
+    def middle(values: Float64Array, how: Callable[[Float64Array], float]) -> float:
         return float(how(values)) if len(values) else math.nan
 
     return {

@@ -8,7 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from shift_assets.simulate import Simulation, simulate
+from shift_assets.simulate.simulation import Simulation
+from shift_assets.simulate.writer import simulate
 
 
 def main() -> None:

@@ -23,29 +23,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.home import open_platform
-from shift_assets.landed import events_of
-from shift_assets.models.ranking import best_columns, ndcg_at_k, recall_at_k
-from shift_assets.models.sequences import Integers
-from shift_assets.recommend.blend import normalised
-from shift_assets.recommend.content import Content
-from shift_assets.recommend.ranker import Blend, Cut, Traits, fit_blend
-from shift_assets.recommend.rules import excluded_pairs, in_catalogue
-from shift_assets.recommend.source import Inputs
-from shift_assets.recommend.sources import SOURCES
-from shift_assets.recommend.window import Floats, Window
-from shift_assets.settings import RecommendationSettings
+from shift_assets.arrays import Float32Array, Int64Array
+from shift_assets.models.metrics import ndcg_at_k, recall_at_k, top_k_columns
+from shift_assets.recommend.candidates.base import GeneratorInputs
+from shift_assets.recommend.candidates.item_content import Content
+from shift_assets.recommend.candidates.registry import GENERATORS
+from shift_assets.recommend.exclusions import excluded_pairs, in_catalogue
+from shift_assets.recommend.ranking.blend import Blend
+from shift_assets.recommend.ranking.blend_training import fit_blend
+from shift_assets.recommend.ranking.features import ContextFeatures
+from shift_assets.recommend.ranking.score_scaling import scale_to_best
+from shift_assets.recommend.ranking.training_snapshot import TrainingSnapshot
+from shift_assets.recommend.window import Window
+from shift_assets.settings.root import RecommendationSettings
+from shift_assets.workspace.home import open_workspace
+from shift_assets.workspace.landed import load_events
 
 SPANS = 3
 """Spans foretold, one after the other at the end of the log, as far as days remain before them."""
 NDCG_AT = 10
 BLOCK_VALUES = 2**21
-POOLED, OWN, FIXED = "learned, all segments together", "learned, of the segment", "fixed"
+ALL_SEGMENTS, OWN, FIXED = "learned, all segments together", "learned, of the segment", "fixed"
 
 
-class Judged(NamedTuple):
-    recall: Floats
-    ndcg: Floats
+class Metrics(NamedTuple):
+    recall: Float32Array
+    ndcg: Float32Array
     coverage: float
     fit_seconds: float
     score_seconds: float
@@ -57,10 +60,10 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=7, help="days of a span")
     asked = parser.parse_args()
     for home in asked.home:
-        platform = open_platform(home)
-        chosen = platform.settings.recommendations.model_copy(update={"validation_days": asked.days})
-        print(f"\n### {platform.source.name}, spans of {asked.days} days\n")
-        measure(events_of(platform), chosen, platform.settings.seed)
+        workspace = open_workspace(home)
+        chosen = workspace.settings.recommendations.model_copy(update={"validation_days": asked.days})
+        print(f"\n### {workspace.source.name}, spans of {asked.days} days\n")
+        measure(load_events(workspace), chosen, workspace.settings.seed)
 
 
 def measure(events: pa.Table, chosen: RecommendationSettings, seed: int) -> None:
@@ -71,52 +74,57 @@ def measure(events: pa.Table, chosen: RecommendationSettings, seed: int) -> None
     # A few rows may tell of days long before the log begins: no day of it is so poor.
     first = min(day for day, rows in counts.items() if rows > events.num_rows / len(counts) / 10)
     spans = [max(counts) - timedelta(days=chosen.validation_days * (number + 1)) for number in range(SPANS)]
-    found: dict[str, dict[str, list[Judged]]] = {name: defaultdict(list) for name in segments}
+    found: dict[str, dict[str, list[Metrics]]] = {name: defaultdict(list) for name in segments}
     for day in spans:
         before = [day - timedelta(days=chosen.validation_days * (n + 1)) for n in range(chosen.validation_rounds)]
-        before = [cut for cut in before if cut >= first]
+        before = [snapshot for snapshot in before if snapshot >= first]
         if not before:
             continue
-        cuts = {name: [Cut.of(inputs_of(log, cut, chosen, seed), log) for cut in before] for name, log in logs.items()}
+        snapshots = {
+            name: [TrainingSnapshot.of(generator_inputs(log, snapshot, chosen, seed), log) for snapshot in before]
+            for name, log in logs.items()
+        }
         started = time.process_time()
-        pooled = fit_blend([cut for own in cuts.values() for cut in own], chosen, seed)
-        print(f"{day}: pooled blend from {len(before)} spans: {told(pooled)}, {time.process_time() - started:.1f} s  ")
+        pooled = fit_blend([snapshot for own in snapshots.values() for snapshot in own], chosen, seed)
+        print(
+            f"{day}: pooled blend from {len(before)} spans: {describe(pooled)}, {time.process_time() - started:.1f} s  "
+        )
         for name, log in logs.items():
-            own = fit_blend(cuts[name], chosen, seed)
-            print(f"{day}: {name}: {told(own)}  ")
-            for label, judged in Day(log, day, chosen, seed).judged({POOLED: pooled, OWN: own}).items():
-                found[name][label].append(judged)
+            own = fit_blend(snapshots[name], chosen, seed)
+            print(f"{day}: {name}: {describe(own)}  ")
+            for label, metrics in Day(log, day, chosen, seed).metrics({ALL_SEGMENTS: pooled, OWN: own}).items():
+                found[name][label].append(metrics)
     for name in segments:
         lists = sum(len(one.recall) for one in found[name][FIXED])
         print(f"\n{name}: {lists} lists judged\n")
         if not lists:
             continue
-        memory = peaks(inputs_of(logs[name], spans[0], chosen, seed))
+        memory = peaks(generator_inputs(logs[name], spans[0], chosen, seed))
         print("| | recall@k | NDCG@10 | coverage | fit, s | score, s | peak MiB |")
         print("|---|---:|---:|---:|---:|---:|---:|")
         for label, days in found[name].items():
             recall, ndcg = (np.concatenate([getattr(one, part) for one in days]).mean() for part in ("recall", "ndcg"))
-            rest = [np.mean([getattr(one, part) for one in days]) for part in Judged._fields[2:]]
+            rest = [np.mean([getattr(one, part) for one in days]) for part in Metrics._fields[2:]]
             print(
                 f"| {label} | {recall:.4f} | {ndcg:.4f} | {rest[0]:.3f} | {rest[1]:.2f} | {rest[2]:.2f} | "
                 f"{memory.get(label, '')} |"
             )
 
 
-def inputs_of(log: pa.Table, day: date, chosen: RecommendationSettings, seed: int) -> Inputs:
+def generator_inputs(log: pa.Table, day: date, chosen: RecommendationSettings, seed: int) -> GeneratorInputs:
     window = Window.of(log, day, chosen)
     first = day - timedelta(days=chosen.look_back_days - 1)
     inside = log.filter((pc.field("day") >= first) & (pc.field("day") <= day))
-    content = Content.of(inside, window.vocabulary, items=None, delivered=None, seed=seed)
-    return Inputs(window, chosen, None, content, seed=seed)
+    content = Content.of(inside, window.vocabulary, items=None, external=None, seed=seed)
+    return GeneratorInputs(window, chosen, None, content, seed=seed)
 
 
-def told(blend: Blend | None) -> str:
+def describe(blend: Blend | None) -> str:
     if blend is None:
         return "none could be fitted"
-    best = sorted(blend.judged, key=lambda name: -sum(blend.judged[name]))[:3]
+    best = sorted(blend.metrics, key=lambda name: -sum(blend.metrics[name]))[:3]
     return f"{blend.chosen} of {blend.users} users; held out (recall, NDCG) " + ", ".join(
-        f"{name} {blend.judged[name].recall:.3f} {blend.judged[name].ndcg:.3f}" for name in best
+        f"{name} {blend.metrics[name].recall:.3f} {blend.metrics[name].ndcg:.3f}" for name in best
     )
 
 
@@ -124,26 +132,28 @@ class Day:
     """The lists of a segment as of a day, judged by the span after it."""
 
     def __init__(self, log: pa.Table, day: date, chosen: RecommendationSettings, seed: int) -> None:
-        self.inputs = inputs_of(log, day, chosen, seed)
-        self.cut, self.chosen = Cut.of(self.inputs, log), chosen
+        self.inputs = generator_inputs(log, day, chosen, seed)
+        self.snapshot, self.chosen = TrainingSnapshot.of(self.inputs, log), chosen
         window = self.inputs.window
-        self.users = window.listed[self.cut.relevant[window.listed] > 0]
+        self.users = window.target_users[self.snapshot.relevant[window.target_users] > 0]
         self.allowed = np.flatnonzero(in_catalogue(window, chosen.catalogue_days))
         self.hidden = excluded_pairs(window, chosen)
 
-    def judged(self, blends: dict[str, Blend | None]) -> dict[str, Judged]:
+    def metrics(self, blends: dict[str, Blend | None]) -> dict[str, Metrics]:
         window = self.inputs.window
         out, scorers, seconds = {}, {}, {}
-        for name, source in SOURCES.items():
-            if source.possible(self.inputs):
+        for name, source in GENERATORS.items():
+            if source.can_fit(self.inputs):
                 started = time.process_time()
                 scorers[name] = source.fit(self.inputs)(window)
                 seconds[name] = time.process_time() - started
-                out[name] = self._judge(lambda users, name=name: self._open(scorers[name](users), users), seconds[name])
+                out[name] = self._evaluate(
+                    lambda users, name=name: self._open(scorers[name](users), users), seconds[name]
+                )
         weights = {name: weight for name, weight in self.chosen.weights.items() if name in scorers and weight > 0}
-        out[FIXED] = self._judge(
+        out[FIXED] = self._evaluate(
             lambda users: np.sum(
-                [weight * normalised(self._open(scorers[name](users), users)) for name, weight in weights.items()],
+                [weight * scale_to_best(self._open(scorers[name](users), users)) for name, weight in weights.items()],
                 axis=0,
             ),
             sum(seconds[name] for name in weights),
@@ -151,13 +161,13 @@ class Day:
         for label, blend in blends.items():
             if blend is not None:
                 started = time.process_time()
-                traits = Traits.of(window, window)
+                context_features = ContextFeatures.of(window, window)
                 spent = time.process_time() - started + sum(seconds[name] for name in blend.sources)
-                out[label] = self._judge(
-                    lambda users, blend=blend, traits=traits: (
+                out[label] = self._evaluate(
+                    lambda users, blend=blend, context_features=context_features: (
                         blend.score(
                             {name: self._open(scorers[name](users), users) for name in blend.sources},
-                            traits,
+                            context_features,
                             users,
                             self.allowed,
                         ).scores
@@ -166,7 +176,7 @@ class Day:
                 )
         return out
 
-    def _open(self, scores: Floats, users: Integers) -> Floats:
+    def _open(self, scores: Float32Array, users: Int64Array) -> Float32Array:
         """Scores of the allowed items; 0 for what must not be recommended."""
         owners, items = self.hidden
         row = np.full(len(self.inputs.window.sequences.users), -1)
@@ -176,33 +186,33 @@ class Day:
         scores[row[owners[inside]], items[inside]] = 0
         return scores[:, self.allowed]
 
-    def _judge(self, scores_of: Callable[[Integers], Floats], fit_seconds: float) -> Judged:
+    def _evaluate(self, scores_of: Callable[[Int64Array], Float32Array], fit_seconds: float) -> Metrics:
         started = time.process_time()
-        hits, listed = [], set()
+        hits, recommended = [], set()
         for users in np.array_split(self.users, len(self.users) * len(self.allowed) // BLOCK_VALUES + 1):
-            best, values = best_columns(scores_of(users), self.chosen.k)
+            best, values = top_k_columns(scores_of(users), self.chosen.k)
             items = self.allowed[best]
-            taken = np.take_along_axis(self.cut.taken[users].toarray(), items, axis=1) > 0
+            taken = np.take_along_axis(self.snapshot.taken[users].toarray(), items, axis=1) > 0
             hits.append(taken & (values > 0))
-            listed.update(items[values > 0].tolist())
+            recommended.update(items[values > 0].tolist())
         spent = time.process_time() - started
-        met, relevant = np.concatenate(hits), self.cut.relevant[self.users]
-        return Judged(
+        met, relevant = np.concatenate(hits), self.snapshot.relevant[self.users]
+        return Metrics(
             recall_at_k(met, relevant),
             ndcg_at_k(met[:, :NDCG_AT], relevant),
-            len(listed) / len(self.allowed),
+            len(recommended) / len(self.allowed),
             fit_seconds,
             spent,
         )
 
 
-def peaks(inputs: Inputs) -> dict[str, int]:
+def peaks(inputs: GeneratorInputs) -> dict[str, int]:
     """MiB that each source holds at most beside its inputs, scoring a block of users."""
     out: dict[str, int] = {}
     window = inputs.window
-    users = window.listed[: max(BLOCK_VALUES // max(window.item_count, 1), 1)]
-    for name, source in SOURCES.items():
-        if source.possible(inputs):
+    users = window.target_users[: max(BLOCK_VALUES // max(window.item_count, 1), 1)]
+    for name, source in GENERATORS.items():
+        if source.can_fit(inputs):
             tracemalloc.start()
             source.fit(inputs)(window)(users)
             out[name] = round(tracemalloc.get_traced_memory()[1] / 2**20)

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from shift_assets.evaluate.splices import LEARNED, Quality, qualities, run_protocol
-from shift_assets.home import open_platform
-from shift_assets.landed import series_of
-from shift_assets.models import shift_detector
-from shift_assets.models.shift_features import FEATURES
-from shift_assets.shift.histories import Histories, histories
-from shift_assets.shift.splices import PARTIAL, UNSPLICED, Construction
+from shift_assets.evaluate.splice_metrics import DetectorMetrics, detector_metrics
+from shift_assets.evaluate.splices import LEARNED, run_protocol
+from shift_assets.interest.histories import Histories, histories
+from shift_assets.shift.learned import shift_model
+from shift_assets.shift.learned.features import FEATURES
+from shift_assets.shift.learned.splices import PARTIAL, UNSPLICED, Construction
+from shift_assets.workspace.home import open_workspace
+from shift_assets.workspace.landed import load_series
 
 WANTED = (
     UNSPLICED,
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--cuts", type=int, default=300)
     arguments = parser.parse_args()
-    series = series_of(open_platform(arguments.home))
+    series = load_series(open_workspace(arguments.home))
     found = histories(series.filter(pc.equal(series["segment"], arguments.segment)), arguments.step)
     print(f"| {'ingredients':36} | random | nearest profile | random, partial | gift |")
     print("|---|---|---|---|---|")
@@ -70,19 +71,19 @@ def main() -> None:
 def without(prefixes: tuple[str, ...]) -> Iterator[None]:
     """Features whose name begins so are 0 in training and scoring."""
     left_out = np.array([name.startswith(prefixes) if prefixes else False for name in FEATURES])
-    whole = shift_detector.features
+    whole = shift_model.features
 
     def some(*arguments: object) -> np.ndarray:
         return np.where(left_out, 0.0, whole(*arguments))  # type: ignore[arg-type]
 
-    shift_detector.features = some
+    shift_model.features = some
     try:
         yield
     finally:
-        shift_detector.features = whole
+        shift_model.features = whole
 
 
-def judged(found: Histories, arguments: argparse.Namespace) -> list[Quality]:
+def judged(found: Histories, arguments: argparse.Namespace) -> list[DetectorMetrics]:
     scored = [
         one
         for seed in range(1, arguments.seeds + 1)
@@ -92,12 +93,12 @@ def judged(found: Histories, arguments: argparse.Namespace) -> list[Quality]:
             {},
             seed=seed,
             active_days=arguments.active_days,
-            wanted=WANTED,
-            cuts_taught=arguments.cuts,
+            constructions=WANTED,
+            training_splice_points=arguments.cuts,
         )
         if one.detector == LEARNED
     ]
-    return qualities(scored, samples=20, seed=1, days=[arguments.active_days])
+    return detector_metrics(scored, samples=20, seed=1, days=[arguments.active_days])
 
 
 if __name__ == "__main__":

@@ -62,10 +62,10 @@ def sequences(log: str, users: int | None = None) -> tuple[list[np.ndarray], int
 
 def ours(log: str, loss: str, precision: str) -> dict[str, float]:
     sys.path.insert(0, str(ROOT))
-    from shift_assets.models.examples import Validation
-    from shift_assets.models.sequences import Sequences, Vocabulary
-    from shift_assets.models.training import fit
-    from shift_assets.settings import ModelSettings
+    from shift_assets.models.data.sequences import Sequences, Vocabulary
+    from shift_assets.models.data.validation import Validation
+    from shift_assets.models.training.fit import fit
+    from shift_assets.settings.root import ModelSettings
 
     drawn, items, length = sequences(log)
     codes = np.concatenate(drawn).astype(np.int64)
@@ -80,7 +80,7 @@ def ours(log: str, loss: str, precision: str) -> dict[str, float]:
          "maximum_epochs": 3}
     )  # fmt: skip
     times: list[float] = []
-    fit(learnable, vocabulary, nobody, settings, seed=1, tell=lambda _: times.append(process_time()))
+    fit(learnable, vocabulary, nobody, settings, seed=1, on_progress=lambda _: times.append(process_time()))
     return {"tokens": float(len(codes) - len(drawn)), "seconds": (times[-1] - times[0]) / 2}
 
 

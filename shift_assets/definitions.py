@@ -13,27 +13,27 @@ from typing import Any
 
 import dagster as dg
 
-from shift_assets.assets import all_assets
-from shift_assets.automation.jobs import DAILY, all_jobs
-from shift_assets.automation.schedules import all_schedules
-from shift_assets.automation.sensors import all_sensors
-from shift_assets.checks import all_checks
-from shift_assets.home import platform_from_environment
-from shift_assets.resources.platform import Platform
-from shift_assets.settings import home_from_environment
+from shift_assets.defs.assets.graph import all_assets
+from shift_assets.defs.automation.jobs import DAILY, all_jobs
+from shift_assets.defs.automation.schedules import all_schedules
+from shift_assets.defs.automation.sensors import all_sensors
+from shift_assets.defs.checks.expectations import all_checks
+from shift_assets.settings.root import home_from_environment
+from shift_assets.workspace.home import workspace_from_environment
+from shift_assets.workspace.workspace import Workspace
 
 
-def build_definitions(platform: Platform, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+def build_definitions(workspace: Workspace, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The definitions of one installation; `resources` replaces resources by name, for tests."""
     with _expected_warnings():
-        jobs = all_jobs(platform)
+        jobs = all_jobs(workspace)
         definitions = dg.Definitions(
-            assets=all_assets(platform),
-            asset_checks=all_checks(platform),
+            assets=all_assets(workspace),
+            asset_checks=all_checks(workspace),
             jobs=list(jobs.values()),
-            schedules=all_schedules(platform, jobs),
-            sensors=all_sensors(platform, jobs),
-            resources={"platform": platform, **(resources or {})},
+            schedules=all_schedules(workspace, jobs),
+            sensors=all_sensors(workspace, jobs),
+            resources={"workspace": workspace, **(resources or {})},
             # One process for all steps of a run: a process per step costs a Python, Dagster and torch start each
             # (benchmarks/RESULTS.md), and the heavy parts are parallel inside.
             executor=dg.in_process_executor,
@@ -58,4 +58,4 @@ def _expected_warnings() -> Iterator[None]:
         yield
 
 
-defs = build_definitions(platform_from_environment(home_from_environment()))
+defs = build_definitions(workspace_from_environment(home_from_environment()))

@@ -16,10 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from shift_assets.contracts import HEX_32, TABLES, Partition
-from shift_assets.resources.fence import Fence
-from shift_assets.resources.lake import Lake
-from shift_assets.tables import Column, Table
+from shift_assets.contracts.columns import HEX_32
+from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.registry import TABLES
+from shift_assets.contracts.table import Column, Table
+from shift_assets.storage.fence import Fence
+from shift_assets.storage.lake import Lake
 
 FIRST_DAY = date(2026, 3, 1)
 CATEGORIES = ("baby care", "garden", "kitchen's", "läufer", "玩具")
@@ -70,11 +72,11 @@ def fill(
     tables: Iterable[str] = TABLES,
 ) -> None:
     """Publishes about `rows` rows of each of `tables` for each partition."""
-    asked = list(wanted)
+    requested = list(wanted)
     for name in tables:
         table = TABLES[name]
-        parts = [rows_of(table, partition, rows, seed=seed, users=users) for partition in asked]
-        lake.publish(table, pa.concat_tables(parts), lake.claim(table, asked, "test"))
+        parts = [rows_of(table, partition, rows, seed=seed, users=users) for partition in requested]
+        lake.publish(table, pa.concat_tables(parts), lake.claim(table, requested, "test"))
 
 
 def rows_of(table: Table, partition: Partition, rows: int, *, seed: int = 0, users: int = 12) -> pa.Table:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from shift_assets.ingest.engines import java_version
-from shift_assets.ingest.engines.local_spark import server_folder, stop_local_server
+from shift_assets.ingest.cleaning.engines.local_spark import server_folder, stop_local_server
+from shift_assets.ingest.cleaning.engines.selection import java_version
 
 needs_java = pytest.mark.skipif((java_version() or 0) < 17, reason="Spark needs Java 17; none was found")
 

@@ -15,10 +15,10 @@ import dagster as dg
 import pytest
 import yaml
 
-from shift_assets.contracts import TABLES
+from shift_assets.contracts.registry import TABLES
 from shift_assets.definitions import build_definitions
-from shift_assets.resources.platform import Platform
-from shift_assets_tests.installations import FIRST_DAY, SOURCE, new_installation
+from shift_assets.workspace.workspace import Workspace
+from shift_assets_tests.workspaces import FIRST_DAY, SOURCE, new_workspace
 
 ROOT = Path(__file__).parents[1]
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")
@@ -28,7 +28,7 @@ HEAVY = ("torch", "great_expectations", "pyspark", "sklearn", "matplotlib")
 
 @pytest.fixture(scope="module")
 def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
-    return build_definitions(new_installation(tmp_path_factory.mktemp("home")))
+    return build_definitions(new_workspace(tmp_path_factory.mktemp("home")))
 
 
 def specs(definitions: dg.Definitions) -> Iterator[dg.AssetSpec]:
@@ -82,8 +82,8 @@ def test_the_asset_graph_is_the_committed_one(definitions: dg.Definitions) -> No
     found = graph(definitions)
     if os.environ.get(RENEW):
         SNAPSHOT.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    kept = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
-    changed = sorted(key for key in found.keys() | kept.keys() if found.get(key) != kept.get(key))
+    committed = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+    changed = sorted(key for key in found.keys() | committed.keys() if found.get(key) != committed.get(key))
     assert not changed, (
         f"{changed} differ from {SNAPSHOT.name}; where that is meant, renew it and look at the difference: "
         f"{RENEW}=1 python -m pytest {Path(__file__).relative_to(ROOT)}"
@@ -108,14 +108,14 @@ def test_every_asset_says_what_it_is_and_whose(definitions: dg.Definitions) -> N
         (("calibration", "users", 60), "interest_state", "shift_alerts"),
     ],
 )
-def test_the_code_version_tells_of_the_settings_that_are_read(
+def test_the_code_version_depends_on_the_settings_that_are_read(
     definitions: dg.Definitions, tmp_path: Path, setting: tuple[str, str, int], reads: str, ignores: str
 ) -> None:
     """Another value of a setting makes those stale that read it, and not those that do not."""
     section, field, value = setting
-    platform = new_installation(tmp_path)
-    changed = getattr(platform.settings, section).model_copy(update={field: value})
-    other = build_definitions(Platform(platform.settings.model_copy(update={section: changed}), platform.source))
+    workspace = new_workspace(tmp_path)
+    changed = getattr(workspace.settings, section).model_copy(update={field: value})
+    other = build_definitions(Workspace(workspace.settings.model_copy(update={section: changed}), workspace.source))
     before, after = ({spec.key.to_user_string(): spec.code_version for spec in specs(d)} for d in (definitions, other))
     stale = {key for key in before if before[key] != after[key]}
     assert reads in stale
@@ -161,12 +161,12 @@ def test_every_check_is_partitioned_but_the_freshness_of_the_whole(definitions: 
     assert whole == ["yesterday_is_complete_for_every_segment"]
 
 
-def test_two_installations_have_their_own_segments(tmp_path: Path) -> None:
+def test_two_workspaces_have_their_own_segments(tmp_path: Path) -> None:
     """Segments come from the source of the installation, not from the code."""
     found = []
     for shards in (2, 5):
-        platform = new_installation(tmp_path / str(shards), source=SOURCE.replace("shards: 2", f"shards: {shards}"))
-        spec = next(spec for spec in specs(build_definitions(platform)) if spec.key.to_user_string() == "clean_events")
+        workspace = new_workspace(tmp_path / str(shards), source=SOURCE.replace("shards: 2", f"shards: {shards}"))
+        spec = next(spec for spec in specs(build_definitions(workspace)) if spec.key.to_user_string() == "clean_events")
         assert isinstance(spec.partitions_def, dg.MultiPartitionsDefinition)
         found.append(spec.partitions_def.get_partitions_def_for_dimension("segment").get_partition_keys())
     assert [len(segments) for segments in found] == [2, 5]
@@ -174,8 +174,8 @@ def test_two_installations_have_their_own_segments(tmp_path: Path) -> None:
 
 def test_a_resource_can_be_replaced_by_name(tmp_path: Path) -> None:
     """Tests and commands swap parts where everything is put together."""
-    platform = new_installation(tmp_path)
-    assert build_definitions(platform, {"platform": "other"}).resources == {"platform": "other"}
+    workspace = new_workspace(tmp_path)
+    assert build_definitions(workspace, {"workspace": "other"}).resources == {"workspace": "other"}
 
 
 def python(code: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -217,10 +217,10 @@ def test_the_code_location_validates_in_an_empty_home(tmp_path: Path, entry: lis
         timeout=120,
         check=False,
     )
-    told = found.stdout + found.stderr
-    assert found.returncode == 0, told
-    assert "All code locations passed validation" in told
-    assert "shift_assets" in told
+    output = found.stdout + found.stderr
+    assert found.returncode == 0, output
+    assert "All code locations passed validation" in output
+    assert "shift_assets" in output
 
 
 def test_both_entries_name_the_same_module() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shift_assets.ingest.source import load_source
-from shift_assets.settings import Settings
+from shift_assets.ingest.source.shipped import load_source
+from shift_assets.settings.root import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 FENCE = re.compile(r"^( *)```yaml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)

@@ -1,0 +1,1 @@
+"""Offline evaluation protocols: temporal split, leave-one-out, after a shift, splices, simulated shifts."""

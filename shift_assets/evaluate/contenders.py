@@ -8,17 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shift_assets.evaluate.tasks import Quality, Task, quality, top_lists
-from shift_assets.evaluate.usage import Usage, measured
-from shift_assets.models.sequences import Integers
-from shift_assets.recommend.mixing import Mixer
-from shift_assets.recommend.ranker import Blend
-from shift_assets.recommend.source import Fitted, Inputs, Scorer
-from shift_assets.recommend.sources import SOURCES
-from shift_assets.recommend.window import Floats
-from shift_assets.settings import SourceName
+from shift_assets.arrays import Float32Array, Int64Array
+from shift_assets.evaluate.ranking_tasks import RankingMetrics, RankingTask, quality, top_k_items
+from shift_assets.evaluate.resource_usage import ResourceUsage, measure_usage
+from shift_assets.recommend.candidates.base import FittedGenerator, GeneratorInputs, Scorer
+from shift_assets.recommend.candidates.registry import GENERATORS
+from shift_assets.recommend.ranking.blend import Blend
+from shift_assets.recommend.ranking.ranker import BlendedRanker
+from shift_assets.settings.root import GeneratorName
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 BLEND, FIXED_BLEND = "blend", "fixed_blend"
 
@@ -30,80 +29,97 @@ class Contender(NamedTuple):
     """
 
     name: str
-    scorer_on: Callable[[Task], Scorer]
-    training: Usage
+    scorer_on: Callable[[RankingTask], Scorer]
+    training: ResourceUsage
 
 
-class Judged(NamedTuple):
+class ContenderResult(NamedTuple):
     """One contender on one task; `scoring` is the cost of its lists."""
 
     contender: str
     task: str
-    quality: Quality
-    training: Usage
-    scoring: Usage
+    quality: RankingMetrics
+    training: ResourceUsage
+    scoring: ResourceUsage
 
 
-def contenders(inputs: Inputs, blend: Blend | None, *, encoder: Usage, blending: Usage, tell: Tell) -> list[Contender]:
+def contenders(
+    inputs: GeneratorInputs,
+    blend: Blend | None,
+    *,
+    encoder: ResourceUsage,
+    blending: ResourceUsage,
+    on_progress: OnProgress,
+) -> list[Contender]:
     """Every source that can be fitted on the inputs, and all of them blended, by fixed weights and as learned.
 
     `encoder` is the cost of the interest model's training, `blending` that of the blend beside its sources.
     """
-    fitted: dict[SourceName, Fitted] = {}
-    costs: dict[str, Usage] = {}
-    for name, source in SOURCES.items():
-        if source.possible(inputs):
-            tell(f"fitting {name}")
-            with measured() as usage:
+    fitted: dict[GeneratorName, FittedGenerator] = {}
+    costs: dict[str, ResourceUsage] = {}
+    for name, source in GENERATORS.items():
+        if source.can_fit(inputs):
+            on_progress(f"fitting {name}")
+            with measure_usage() as usage:
                 fitted[name] = source.fit(inputs)
             costs[name] = encoder if source.needs_model else usage
     found = [Contender(name, _source_on(made), costs[name]) for name, made in fitted.items()]
     weighted = {name: made for name, made in fitted.items() if inputs.settings.weights.get(name, 0) > 0}
-    found.append(Contender(FIXED_BLEND, _mixed_on(weighted, None, inputs), _sum(costs[name] for name in weighted)))
+    found.append(
+        Contender(FIXED_BLEND, _mixed_on(weighted, None, inputs), _total_usage(costs[name] for name in weighted))
+    )
     if blend is not None:
         used = {name: made for name, made in fitted.items() if name in blend.sources}
-        cost = _sum([blending, *(costs[name] for name in used)])
+        cost = _total_usage([blending, *(costs[name] for name in used)])
         found.append(Contender(BLEND, _mixed_on(used, blend, inputs), cost))
     return found
 
 
-def _source_on(fitted: Fitted) -> Callable[[Task], Scorer]:
+def _source_on(fitted: FittedGenerator) -> Callable[[RankingTask], Scorer]:
     return lambda task: fitted(task.window)
 
 
-def _mixed_on(fitted: Mapping[SourceName, Fitted], blend: Blend | None, inputs: Inputs) -> Callable[[Task], Scorer]:
+def _mixed_on(
+    fitted: Mapping[GeneratorName, FittedGenerator], blend: Blend | None, inputs: GeneratorInputs
+) -> Callable[[RankingTask], Scorer]:
     everything = np.arange(inputs.window.item_count)
 
-    def on(task: Task) -> Scorer:
-        ranked = Mixer(fitted, blend, inputs.settings, inputs.window, everything, task.hidden).on(task.window)
+    def for_histories(task: RankingTask) -> Scorer:
+        ranked = BlendedRanker(fitted, blend, inputs.settings, inputs.window, everything, task.hidden).for_histories(
+            task.window
+        )
 
-        def scores(users: Integers) -> Floats:
+        def scores(users: Int64Array) -> Float32Array:
             return ranked(users).scores
 
         return scores
 
-    return on
+    return for_histories
 
 
-def _sum(parts: Any) -> Usage:
+def _total_usage(parts: Any) -> ResourceUsage:
     parts = list(parts)
-    return Usage(sum(part.cpu_seconds for part in parts), max((part.peak_memory_mib for part in parts), default=0.0))
+    return ResourceUsage(
+        sum(part.cpu_seconds for part in parts), max((part.peak_memory_mib for part in parts), default=0.0)
+    )
 
 
-def judge(found: list[Contender], tasks: Mapping[str, Task], *, samples: int, seed: int, tell: Tell) -> list[Judged]:
+def evaluate_contenders(
+    found: list[Contender], tasks: Mapping[str, RankingTask], *, samples: int, seed: int, on_progress: OnProgress
+) -> list[ContenderResult]:
     """Each contender on each task."""
     rows = []
     for task_name, task in tasks.items():
         for contender in found:
-            tell(f"{task_name}: {contender.name}")
-            with measured() as usage:
-                lists = top_lists(contender.scorer_on(task), task, task.users)
-            judged = quality(lists, task, samples=samples, seed=seed)
-            rows.append(Judged(contender.name, task_name, judged, contender.training, usage))
+            on_progress(f"{task_name}: {contender.name}")
+            with measure_usage() as usage:
+                lists = top_k_items(contender.scorer_on(task), task, task.users)
+            evaluated = quality(lists, task, samples=samples, seed=seed)
+            rows.append(ContenderResult(contender.name, task_name, evaluated, contender.training, usage))
     return rows
 
 
-def described(blend: Blend | None) -> dict[str, Any] | None:
+def blend_description(blend: Blend | None) -> dict[str, Any] | None:
     """The blend as plain values, for a report; None where nothing could be learned."""
     if blend is None:
         return None

@@ -14,24 +14,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from scipy import sparse
 
-from shift_assets.contracts import BEHAVIORS
-from shift_assets.days import EPOCH
-from shift_assets.evaluate.contenders import Judged, contenders, described, judge
-from shift_assets.evaluate.tasks import Task
-from shift_assets.evaluate.usage import measured
-from shift_assets.models.sequences import Integers, Sequences, Vocabulary
-from shift_assets.recommend.ranker import Cut, fit_blend
-from shift_assets.recommend.source import Inputs
+from shift_assets.arrays import Int64Array
+from shift_assets.contracts.day import EPOCH
+from shift_assets.evaluate.contenders import ContenderResult, blend_description, contenders, evaluate_contenders
+from shift_assets.evaluate.ranking_tasks import RankingTask
+from shift_assets.evaluate.resource_usage import measure_usage
+from shift_assets.evaluate.sequence_file import SequenceFileError, read_attributes, read_sequences
+from shift_assets.models.data.sequences import Sequences, Vocabulary
+from shift_assets.recommend.candidates.base import GeneratorInputs
+from shift_assets.recommend.ranking.blend_training import fit_blend
+from shift_assets.recommend.ranking.training_snapshot import TrainingSnapshot
 from shift_assets.recommend.window import Window
-from shift_assets.settings import ModelSettings, Settings
+from shift_assets.settings.root import ModelSettings, Settings
 
 EVER = 10**6
 """Days in which nothing grows old: position stands for time, and the protocol knows no now."""
+
+
 ENCODER = {
     "objective": "next_event",
     "item_start": "transitions",
@@ -43,96 +44,10 @@ ENCODER = {
     "patience": 2,
 }
 """Of the model where the next item of short sequences is foretold; chosen on the validation items of one such file."""
+
+
 LENGTHS = (50, 200)
 """Fewest and most newest events of a user that the encoder sees: as many as nine users in ten have."""
-COLUMNS = ("user_id", "item_id", "pos")
-
-
-class SequenceFileError(ValueError):
-    """A file of sequences cannot be read; the message names file, row and remedy."""
-
-
-def read_sequences(path: Path) -> tuple[Sequences, Vocabulary]:
-    """The Parquet file `path`, one row per event: user_id, item_id and pos, the event's place in its user's order.
-
-    Position stands for time: an event's day is its position. All events are purchases of items of one category.
-    """
-    table = _read(path, COLUMNS)
-    for name in COLUMNS:
-        missing = np.flatnonzero(table[name].is_null().to_numpy())
-        if len(missing):
-            raise SequenceFileError(f"{path}: row {missing[0] + 1}: {name} is empty; fill it or leave the row out")
-    if not pa.types.is_integer(table["pos"].type):
-        raise SequenceFileError(f"{path}: column pos is {table['pos'].type}; expected whole numbers")
-    users, owners = np.unique(table["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False), return_inverse=True)
-    names, items = np.unique(table["item_id"].cast(pa.string()).to_numpy(zero_copy_only=False), return_inverse=True)
-    positions = table["pos"].to_numpy().astype(np.int64)
-    order = np.lexsort((positions, owners))
-    twice = np.flatnonzero((np.diff(owners[order]) == 0) & (np.diff(positions[order]) == 0))
-    if len(twice):
-        row = int(order[twice[0] + 1])
-        raise SequenceFileError(
-            f"{path}: row {row + 1}: user {users[owners[row]]} has two events at pos {positions[row]}; "
-            "number the events of a user without repeats"
-        )
-    count = len(names)
-    return Sequences(
-        users=tuple(users.tolist()),
-        offsets=np.concatenate(([0], np.cumsum(np.bincount(owners, minlength=len(users))))),
-        items=items[order] + 1,
-        categories=np.ones(len(items), dtype=np.int64),
-        behaviors=np.full(len(items), BEHAVIORS.index("purchase") + 1),
-        gaps=np.zeros(len(items), dtype=np.int64),
-        days=positions[order],
-    ), Vocabulary(tuple(names.tolist()), ("all",), np.append(0, np.ones(count, dtype=np.int64)))
-
-
-class Attributes(NamedTuple):
-    """Item i has the attributes `codes[offsets[i]]` to `codes[offsets[i + 1]]`, indices into `names`."""
-
-    names: tuple[str, ...]
-    offsets: Integers
-    codes: Integers
-
-    @property
-    def documents(self) -> list[list[str]]:
-        """The names [item] of each item's attributes."""
-        return [
-            [self.names[code] for code in self.codes[first:last]]
-            for first, last in zip(self.offsets[:-1], self.offsets[1:], strict=True)
-        ]
-
-
-def read_attributes(path: Path, vocabulary: Vocabulary) -> Attributes:
-    """Attributes of items from the Parquet file `path`: item_id, and any columns of values or lists of values.
-
-    Attributes are told apart by column and value. Items that the vocabulary does not hold are left out.
-    """
-    table = _read(path, ("item_id",))
-    place = pc.index_in(table["item_id"].cast(pa.string()), value_set=pa.array(vocabulary.items, pa.string()))
-    known = np.asarray(pc.fill_null(place, -1).to_numpy())
-    names: list[str] = []
-    owners: list[Integers] = []
-    codes: list[Integers] = []
-    for column in table.column_names:
-        if column == "item_id":
-            continue
-        values = table[column].combine_chunks()
-        rows = np.arange(table.num_rows)
-        if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-            rows = pc.list_parent_indices(values).to_numpy().astype(np.int64)
-            values = pc.list_flatten(values)
-        kept = values.is_valid().to_numpy(zero_copy_only=False) & (known[rows] >= 0)
-        texts, code = np.unique(values.cast(pa.string()).to_numpy(zero_copy_only=False)[kept], return_inverse=True)
-        owners.append(known[rows[kept]])
-        codes.append(code + len(names))
-        names += [f"{column}={text}" for text in texts]
-    if not owners:
-        raise SequenceFileError(f"{path}: no column besides item_id; add the items' attributes, or leave --items out")
-    owner, code = np.concatenate(owners), np.concatenate(codes)
-    order = np.lexsort((code, owner))
-    counts = np.bincount(owner, minlength=len(vocabulary.items))
-    return Attributes(tuple(names), np.concatenate(([0], np.cumsum(counts))), code[order])
 
 
 class Split(NamedTuple):
@@ -142,29 +57,29 @@ class Split(NamedTuple):
     """
 
     learnable: Window
-    validation: Task
-    test: Task
+    validation: RankingTask
+    test: RankingTask
 
 
 def split(sequences: Sequences, vocabulary: Vocabulary) -> Split:
     """The test histories hold the validation item. Users with fewer than three events only teach."""
-    judged = np.flatnonzero(sequences.lengths >= 3)
-    if not len(judged):
+    evaluated = np.flatnonzero(sequences.lengths >= 3)
+    if not len(evaluated):
         raise SequenceFileError("no user has three events or more: there is nothing to leave out")
     ends = sequences.offsets[1:].copy()
-    ends[judged] -= 2
+    ends[evaluated] -= 2
     everyone = np.arange(len(sequences.users))
     last = EPOCH + timedelta(days=int(sequences.days.max()))
     whole = Window(last, vocabulary, sequences, everyone, sequences.days[sequences.offsets[1:] - 1])
-    learnable = replace(whole.prefixes(everyone, ends), listed=judged)
+    learnable = replace(whole.prefixes(everyone, ends), target_users=evaluated)
 
-    def task(back: int) -> Task:
-        held_back = sequences.offsets[1:][judged] - back
-        window = whole.prefixes(judged, held_back)
-        return Task(
+    def task(back: int) -> RankingTask:
+        held_back = sequences.offsets[1:][evaluated] - back
+        window = whole.prefixes(evaluated, held_back)
+        return RankingTask(
             window=window,
             allowed=np.arange(len(vocabulary.items)),
-            owners=np.arange(len(judged)),
+            owners=np.arange(len(evaluated)),
             items=whole.items[held_back],
             log=learnable,
             hidden=(window.owners, window.items),
@@ -173,40 +88,31 @@ def split(sequences: Sequences, vocabulary: Vocabulary) -> Split:
     return Split(learnable, task(2), task(1))
 
 
-def _encoder_settings(settings: ModelSettings, lengths: Integers) -> ModelSettings:
+def _encoder_settings(settings: ModelSettings, lengths: Int64Array) -> ModelSettings:
     seen = int(np.clip(np.quantile(lengths, 0.9), *LENGTHS))
     return settings.model_copy(update={**ENCODER, "maximum_length": seen})
-
-
-def _read(path: Path, needed: tuple[str, ...]) -> pa.Table:
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SequenceFileError(f"{path}: no readable Parquet file ({error})") from error
-    lacking = [name for name in needed if name not in table.column_names]
-    if lacking:
-        raise SequenceFileError(f"{path}: no column {', '.join(lacking)}; it has {', '.join(table.column_names)}")
-    return table
 
 
 class Report(NamedTuple):
     """Every contender on the test items, and what the blend is made of."""
 
-    judged: list[Judged]
+    evaluated: list[ContenderResult]
     blend: dict[str, Any] | None
     users: int
     items: int
 
 
-def report(path: Path, items: Path | None, settings: Settings, *, seed: int, tell: Callable[[str], None]) -> Report:
+def report(
+    path: Path, items: Path | None, settings: Settings, *, seed: int, on_progress: Callable[[str], None]
+) -> Report:
     """Every source, the encoder and the blend on the file's test items. Nothing is chosen by them.
 
     Raises SequenceFileError where a file cannot be used.
     """
-    from shift_assets.models.encoder import ItemAttributes
-    from shift_assets.models.examples import Validation
-    from shift_assets.models.training import fit
-    from shift_assets.recommend.content import Content, TextSpace
+    from shift_assets.models.data.item_attributes import ItemAttributes
+    from shift_assets.models.data.validation import Validation
+    from shift_assets.models.training.fit import fit
+    from shift_assets.recommend.candidates.item_content import Content, TextSpace
 
     sequences, vocabulary = read_sequences(path)
     attributes = read_attributes(items, vocabulary) if items else None
@@ -218,8 +124,8 @@ def report(path: Path, items: Path | None, settings: Settings, *, seed: int, tel
         vectors = space.vectors(attributes.documents)
         content = Content(vectors, vectors, space)
     validation = parts.validation
-    tell("training the encoder")
-    with measured() as training:
+    on_progress("training the encoder")
+    with measure_usage() as training:
         fitted = fit(
             parts.learnable.sequences,
             vocabulary,
@@ -231,16 +137,16 @@ def report(path: Path, items: Path | None, settings: Settings, *, seed: int, tel
     wanted = settings.recommendations.model_copy(
         update={"popularity_days": EVER, "catalogue_days": EVER, "exclude_bought_days": EVER}
     )
-    inputs = Inputs(parts.learnable, wanted, fitted.model, content=content, seed=seed)
-    tell("fitting the blend to the validation items")
-    with measured() as blending:
+    inputs = GeneratorInputs(parts.learnable, wanted, fitted.model, content=content, seed=seed)
+    on_progress("fitting the blend to the validation items")
+    with measure_usage() as blending:
         taken = sparse.csr_matrix(
-            (np.ones(len(validation.owners), np.float32), (parts.learnable.listed, validation.items)),
+            (np.ones(len(validation.owners), np.float32), (parts.learnable.target_users, validation.items)),
             shape=(len(parts.learnable.sequences.users), len(vocabulary.items)),
         )
         relevant = np.asarray(taken.sum(axis=1), dtype=np.int64).ravel()
-        blend = fit_blend([Cut(inputs, taken, relevant)], wanted, seed)
-    found = contenders(inputs, blend, encoder=training, blending=blending, tell=tell)
+        blend = fit_blend([TrainingSnapshot(inputs, taken, relevant)], wanted, seed)
+    found = contenders(inputs, blend, encoder=training, blending=blending, on_progress=on_progress)
     samples = settings.outcomes.bootstrap_samples
-    judged = judge(found, {"test": parts.test}, samples=samples, seed=seed, tell=tell)
-    return Report(judged, described(blend), len(parts.test.users), len(vocabulary.items))
+    evaluated = evaluate_contenders(found, {"test": parts.test}, samples=samples, seed=seed, on_progress=on_progress)
+    return Report(evaluated, blend_description(blend), len(parts.test.users), len(vocabulary.items))

@@ -1,11 +1,12 @@
 """How well alarms find planted shifts: the judge of detectors on a log whose truth is known.
 
-The rules. Alarms of the first `BURN_IN_DAYS` of the log are ignored. Alarms of a user within `ONE_ALARM_DAYS` of the
+The rules. Alarms of the first `BURN_IN_DAYS` of the log are ignored. Alarms of a user within `SAME_ALERT_DAYS` of the
 one before are one alarm, on the day of the first. A planted shift is found by an alarm from its first day until
 `FOUND_WITHIN` days later, and counts once; whatever else is raised on that user from then on is late, neither true nor
 false. An alarm before the shift is false, and so is every alarm on a user without one: with a gift, a change of
 volume, or nothing planted. Users with a surge, a fade or a churn have no shift to be found; from its first day on, an
-alarm of the kind that names it (`NAMED`) is not false. A shift is detectable with at least `ACTIVE_BEFORE` active days
+alarm of the kind that names it (`NAMED_KINDS`) is not false. A shift is detectable with at least `ACTIVE_BEFORE`
+active days
 before it and `ACTIVE_AFTER` in the days in which it may be found.
 """
 
@@ -19,21 +20,32 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from shift_assets.days import day_number
-from shift_assets.evaluate.alarms import Alarms, episode_starts, opening_entries
-from shift_assets.shift.histories import Histories
-from shift_assets.shift.rings import Flags, Floats, Ints
+from shift_assets.arrays import BoolArray, Float64Array, Int64Array
+from shift_assets.contracts.day import day_number
+from shift_assets.evaluate.opened_alerts import Alerts, episode_starts
+from shift_assets.interest.histories import Histories
 
 BURN_IN_DAYS = 60
+
+
 FOUND_WITHIN = {"abrupt": 30, "partial": 30, "gradual": 42, "seasonal_return": 58}
 """Calendar days after its first in which a shift of a kind may be found: the two slow ones take longer to end."""
-NAMED = {"surge": "surge", "fade": "fade", "churn": "churn_risk"}
+
+
+NAMED_KINDS = {"surge": "surge", "fade": "fade", "churn": "churn_risk"}
 """Kind of alarm that is right about what was planted."""
+
+
 ACTIVE_BEFORE, ACTIVE_AFTER = 8, 5
+
+
 ONSET_TOLERANCE = 2
 """Active days by which the stated start of a shift may be wrong."""
+
+
 TOP = 3
 """Risen categories of an alarm that are compared with the planted ones, of which the labels name so many."""
+
 
 _NEVER = np.iinfo(np.int64).max // 2
 
@@ -45,18 +57,18 @@ class Truth:
     first_day: int  # judged days, since 1970-01-01
     last_day: int
     kind: Sequence[str]  # [user], "none" where nothing was planted
-    start: Ints  # [user], first changed day; never where nothing was planted
-    found_until: Ints  # [user], last day on which the shift counts as found; before `start` without a shift
-    detectable: Flags  # [user]
+    start: Int64Array  # [user], first changed day; never where nothing was planted
+    found_until: Int64Array  # [user], last day on which the shift counts as found; before `start` without a shift
+    detectable: BoolArray  # [user]
     rising: Sequence[Sequence[str]]  # [user], planted categories, most risen first
-    promotion_days: Ints
+    promotion_days: Int64Array
     shifts: int  # planted, also in users without any event
 
     @property
-    def is_shift(self) -> Flags:
+    def is_shift(self) -> BoolArray:
         return self.found_until >= self.start
 
-    def of_kind(self, kind: str) -> Flags:
+    def of_kind(self, kind: str) -> BoolArray:
         return np.array([own == kind for own in self.kind], dtype=bool)
 
 
@@ -88,16 +100,16 @@ class ShiftScore:
     recall_by_kind: dict[str, Rate]  # of the detectable shifts
     false_by_kind: dict[str, Rate]  # kind planted in the user: false alarms of those users' judged days
     false_on_promotions: Rate  # false alarms of the user-days that were promotions
-    delay_days: Floats  # [true alarm], calendar days after the shift's first
-    delay_active_days: Floats  # [true alarm], active days from the shift's first to the alarm's, both counted
-    onset_error: Floats  # [true alarm], active days by which the claimed start lies after (> 0) the true one
+    delay_days: Float64Array  # [true alarm], calendar days after the shift's first
+    delay_active_days: Float64Array  # [true alarm], active days from the shift's first to the alarm's, both counted
+    onset_error: Float64Array  # [true alarm], active days by which the claimed start lies after (> 0) the true one
     first_risen: Rate  # true alarms whose most risen category is one of the planted top three
-    risen_overlap: Floats  # [true alarm], share of the planted top three that are among its three most risen
+    risen_overlap: Float64Array  # [true alarm], share of the planted top three that are among its three most risen
 
     @property
     def f1(self) -> float:
         """Harmonic mean of the precision and the recall of detectable shifts; 0 without any true alarm."""
-        return _f1(self.precision, self.recall_detectable)
+        return f1_score(self.precision, self.recall_detectable)
 
     @property
     def onset_right(self) -> Rate:
@@ -118,10 +130,10 @@ def truth_of(labels: pa.Table, histories: Histories, first_day: date, last_day: 
             kind[user], rising[user] = row["kind"], row["to_categories"]
             start[user] = day_number(row["start_day"])
             found_until[user] = start[user] + FOUND_WITHIN.get(row["kind"], -1)
-    rings = histories.rings
-    after = rings.day >= start[rings.user]
-    within = after & (rings.day <= found_until[rings.user])
-    active_before, active_within = (np.bincount(rings.user[side], minlength=n) for side in (~after, within))
+    user_days = histories.user_days
+    after = user_days.day >= start[user_days.user]
+    within = after & (user_days.day <= found_until[user_days.user])
+    active_before, active_within = (np.bincount(user_days.user[side], minlength=n) for side in (~after, within))
     return Truth(
         first_day=day_number(first_day) + BURN_IN_DAYS,
         last_day=day_number(last_day),
@@ -137,36 +149,38 @@ def truth_of(labels: pa.Table, histories: Histories, first_day: date, last_day: 
     )
 
 
-def score_alarms(alarms: Alarms, truth: Truth, histories: Histories) -> ShiftScore:
-    """Judge `alarms` by the rules above."""
-    order = np.lexsort((alarms.day, alarms.user))
-    index = order[episode_starts(alarms.user[order], alarms.day[order])]
-    named = np.array([NAMED.get(truth.kind[u]) == k for u, k in zip(alarms.user, alarms.kind, strict=True)], dtype=bool)
-    judged = _judge(alarms.user[index], alarms.day[index], truth, named[index])
-    true, false = index[judged.true], index[judged.false]
-    user, day = alarms.user[true], alarms.day[true]
-    rings = histories.rings
+def score_alerts(alerts: Alerts, truth: Truth, histories: Histories) -> ShiftScore:
+    """Judge `alerts` by the rules above."""
+    order = np.lexsort((alerts.day, alerts.user))
+    index = order[episode_starts(alerts.user[order], alerts.day[order])]
+    named = np.array(
+        [NAMED_KINDS.get(truth.kind[u]) == k for u, k in zip(alerts.user, alerts.kind, strict=True)], dtype=bool
+    )
+    evaluated = classify_alerts(alerts.user[index], alerts.day[index], truth, named[index])
+    true, false = index[evaluated.true], index[evaluated.false]
+    user, day = alerts.user[true], alerts.day[true]
+    user_days = histories.user_days
     n_days = truth.last_day - truth.first_day + 1
 
-    def active_until(users: Ints, days: Ints) -> Ints:
+    def active_until(users: Int64Array, days: Int64Array) -> Int64Array:
         """Active days of each user before the day."""
         return np.array(
             [
-                np.searchsorted(rings.day[rings.start[u] : rings.start[u + 1]], d)
+                np.searchsorted(user_days.day[user_days.start[u] : user_days.start[u + 1]], d)
                 for u, d in zip(users, days, strict=True)
             ],
             dtype=np.int64,
         )
 
-    false_user = alarms.user[false]
+    false_user = alerts.user[false]
     found = np.zeros(len(truth.kind), dtype=bool)
     found[user] = True
     overlaps = [
-        len(set(alarms.rising[a][:TOP]) & set(truth.rising[u])) / len(truth.rising[u])
+        len(set(alerts.rising[a][:TOP]) & set(truth.rising[u])) / len(truth.rising[u])
         for a, u in zip(true.tolist(), user.tolist(), strict=True)
         if truth.rising[u]
     ]
-    hits = [alarms.rising[a][:1] for a in true]
+    hits = [alerts.rising[a][:1] for a in true]
     kinds = {kind: truth.of_kind(kind) for kind in dict.fromkeys(["none", *truth.kind])}
     promotions = truth.promotion_days[truth.promotion_days >= truth.first_day]
     begun = active_until(user, truth.start[user])
@@ -174,9 +188,11 @@ def score_alarms(alarms: Alarms, truth: Truth, histories: Histories) -> ShiftSco
         precision=Rate(len(true), len(true) + len(false)),
         recall=Rate(len(true), truth.shifts),
         recall_detectable=Rate(int(found[truth.detectable].sum()), int(truth.detectable.sum())),
-        late=len(judged.late),
+        late=len(evaluated.late),
         false_user_days=Rate(len(false), len(truth.kind) * n_days),
-        false_active_days=Rate(len(false), int(((rings.day >= truth.first_day) & (rings.day <= truth.last_day)).sum())),
+        false_active_days=Rate(
+            len(false), int(((user_days.day >= truth.first_day) & (user_days.day <= truth.last_day)).sum())
+        ),
         recall_by_kind={
             kind: Rate(int(found[mine & truth.detectable].sum()), int((mine & truth.detectable).sum()))
             for kind, mine in kinds.items()
@@ -185,10 +201,10 @@ def score_alarms(alarms: Alarms, truth: Truth, histories: Histories) -> ShiftSco
         false_by_kind={
             kind: Rate(int(mine[false_user].sum()), int(mine.sum()) * n_days) for kind, mine in kinds.items()
         },
-        false_on_promotions=Rate(int(np.isin(alarms.day[false], promotions).sum()), len(truth.kind) * len(promotions)),
+        false_on_promotions=Rate(int(np.isin(alerts.day[false], promotions).sum()), len(truth.kind) * len(promotions)),
         delay_days=(day - truth.start[user]).astype(np.float64),
         delay_active_days=(active_until(user, day + 1) - begun).astype(np.float64),
-        onset_error=(active_until(user, alarms.onset_day[true]) - begun).astype(np.float64),
+        onset_error=(active_until(user, alerts.onset_day[true]) - begun).astype(np.float64),
         first_risen=Rate(
             sum(bool(set(hit) & set(truth.rising[u])) for hit, u in zip(hits, user.tolist(), strict=True)),
             sum(bool(truth.rising[u]) for u in user.tolist()),
@@ -212,108 +228,29 @@ def pool(scores: Sequence[ShiftScore]) -> ShiftScore:
     )
 
 
-@dataclass(frozen=True)
-class Point:
-    """What a threshold gives, in one log or several."""
-
-    threshold: float
-    precision: Rate
-    recall: Rate  # of the detectable shifts
-    false_user_days: Rate
-
-    @property
-    def f1(self) -> float:
-        return _f1(self.precision, self.recall)
-
-
-def thresholds_of(scores: Floats, n: int = 80) -> Floats:
-    """At most `n` thresholds, ascending: from a tenth of the `scores` at or above them to one."""
-    known = np.sort(scores[~np.isnan(scores)])
-    over = np.unique(np.geomspace(1, max(len(known) // 10, 1), n).astype(np.int64))
-    return np.asarray(np.unique(known[len(known) - over[: len(known)]]))
-
-
-def sweep(histories: Histories, scores: Floats, truth: Truth, thresholds: Floats) -> list[Point]:
-    """What each threshold on `scores` [entry] gives."""
-    rings = histories.rings
-    user_days = len(truth.kind) * (truth.last_day - truth.first_day + 1)
-    points = []
-    for threshold in thresholds.tolist():
-        entries = opening_entries(histories, scores, threshold)
-        user = rings.user[entries]
-        judged = _judge(user, rings.day[entries], truth, np.zeros(len(entries), dtype=bool))
-        n_true, n_false = len(judged.true), len(judged.false)
-        found = int(truth.detectable[user[judged.true]].sum())
-        points.append(
-            Point(
-                threshold,
-                Rate(n_true, n_true + n_false),
-                Rate(found, int(truth.detectable.sum())),
-                Rate(n_false, user_days),
-            )
-        )
-    return points
-
-
-def pool_points(sweeps: Sequence[Sequence[Point]]) -> list[Point]:
-    """The points of several logs, swept over the same thresholds, as if they were one."""
-    return [
-        Point(
-            same[0].threshold,
-            *(
-                Rate(*map(sum, zip(*(getattr(point, name) for point in same), strict=True)))
-                for name in ("precision", "recall", "false_user_days")
-            ),
-        )
-        for same in zip(*sweeps, strict=True)
-    ]
-
-
-def best_threshold(points: Sequence[Point]) -> float:
-    """The threshold of the largest F1; the lowest of several."""
-    return max(points, key=lambda point: (point.f1, -point.threshold)).threshold
-
-
-def recall_at(points: Sequence[Point], false_per_thousand: float) -> float:
-    """Largest recall of detectable shifts with at most so many false alarms per 1000 user-days; 0 if none has."""
-    allowed = [point.recall.share for point in points if point.false_user_days.per_thousand <= false_per_thousand]
-    return max(allowed, default=0.0)
-
-
-def share_over_line(histories: Histories, scores: Floats, truth: Truth, threshold: float) -> Rate:
-    """Judged active days at or above `threshold` of the users in whom nothing was planted.
-
-    This is what a bound P(score >= A) <= 1 / A on every active day speaks about.
-    """
-    rings = histories.rings
-    mine = truth.of_kind("none")[rings.user] & (rings.day >= truth.first_day) & (rings.day <= truth.last_day)
-    with np.errstate(invalid="ignore"):
-        return Rate(int((scores[mine] >= threshold).sum()), int(mine.sum()))
-
-
-def _f1(precision: Rate, recall: Rate) -> float:
+def f1_score(precision: Rate, recall: Rate) -> float:
     if not recall.some:
         return 0.0
     return 2.0 / (1.0 / precision.share + 1.0 / recall.share)
 
 
-class _Verdict(NamedTuple):
+class _Classified(NamedTuple):
     """Positions in the list of alarms; those that are ignored are in none."""
 
-    true: Ints
-    false: Ints
-    late: Ints
+    true: Int64Array
+    false: Int64Array
+    late: Int64Array
 
 
-def _judge(user: Ints, day: Ints, truth: Truth, named: Flags) -> _Verdict:
+def classify_alerts(user: Int64Array, day: Int64Array, truth: Truth, named: BoolArray) -> _Classified:
     """user, day: [alarm], sorted, already one per episode; `named`: whether the alarm's kind is what was planted."""
     start, until = truth.start[user], truth.found_until[user]
-    judged = (day >= truth.first_day) & (day <= truth.last_day)
+    evaluated = (day >= truth.first_day) & (day <= truth.last_day)
     shifted = truth.is_shift[user] & (day >= start)
-    candidates = np.flatnonzero(judged & shifted & (day <= until))
+    candidates = np.flatnonzero(evaluated & shifted & (day <= until))
     _, first = np.unique(user[candidates], return_index=True)
     true = candidates[first]
     right = named & (day >= start)
-    neither = judged & (shifted | right)
+    neither = evaluated & (shifted | right)
     neither[true] = False
-    return _Verdict(true, np.flatnonzero(judged & ~shifted & ~right), np.flatnonzero(neither))
+    return _Classified(true, np.flatnonzero(evaluated & ~shifted & ~right), np.flatnonzero(neither))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shift_assets.forecast import Parameters
+from shift_assets.arrays import Float64Array
+from shift_assets.forecast.base import Parameters
 from shift_assets.forecast.features import Examples
-from shift_assets.shift.rings import Floats
 
 
 @dataclass(frozen=True)
@@ -20,5 +20,5 @@ class Baseline:
     def fit(self, examples: Examples, parameters: Parameters, seed: int) -> Baseline:  # noqa: ARG002 - nothing to learn
         return self
 
-    def predict(self, examples: Examples) -> Floats:
+    def predict(self, examples: Examples) -> Float64Array:
         return examples.column(self.feature)

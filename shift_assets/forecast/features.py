@@ -8,9 +8,9 @@ from datetime import date, timedelta
 
 import numpy as np
 
+from shift_assets.arrays import Float64Array, Int64Array
 from shift_assets.forecast.weeks import DAYS, Weeks
-from shift_assets.settings import ForecastSettings
-from shift_assets.shift.rings import Floats, Ints
+from shift_assets.settings.root import ForecastSettings
 
 LAGS = 4
 MEAN_WEEKS = 4
@@ -23,28 +23,30 @@ class Examples:
     """User and category pairs, each as it stood at the end of a week, and what the next week brought."""
 
     names: tuple[str, ...]  # [feature]
-    features: Floats  # [row, feature]
-    history: Floats  # [row, week, channel]: share carried over weeks without a visit, visited, the segment's share
-    target: Floats  # [row], share of the next week; nan where it is not known, or the user did not come
-    pair: Ints  # [row], position in `Weeks`
-    week: Ints  # [row], the forecast week's position in `Weeks`
+    features: Float64Array  # [row, feature]
+    history: (
+        Float64Array  # [row, week, channel]: share carried over weeks without a visit, visited, the segment's share
+    )
+    target: Float64Array  # [row], share of the next week; nan where it is not known, or the user did not come
+    pair: Int64Array  # [row], position in `Weeks`
+    week: Int64Array  # [row], the forecast week's position in `Weeks`
 
     def __len__(self) -> int:
         return len(self.pair)
 
-    def column(self, name: str) -> Floats:
+    def column(self, name: str) -> Float64Array:
         """The feature called `name`, [row]."""
         return np.asarray(self.features[:, self.names.index(name)])
 
-    def where(self, kept: np.ndarray) -> Examples:
+    def where(self, mask: np.ndarray) -> Examples:
         """Only these rows."""
         return Examples(
             self.names,
-            self.features[kept],
-            self.history[kept],
-            self.target[kept],
-            self.pair[kept],
-            self.week[kept],
+            self.features[mask],
+            self.history[mask],
+            self.target[mask],
+            self.pair[mask],
+            self.week[mask],
         )
 
     def known(self) -> Examples:
@@ -52,7 +54,7 @@ class Examples:
         return self.where(~np.isnan(self.target))
 
 
-def join(parts: Sequence[Examples]) -> Examples:
+def concatenate_examples(parts: Sequence[Examples]) -> Examples:
     """The rows of all parts."""
     return Examples(
         parts[0].names,
@@ -70,18 +72,18 @@ def examples(weeks: Weeks, targets: Iterable[int], settings: ForecastSettings) -
     known. A share in a week without a visit is that of the last visit before it, or else of the first one after it
     (within the history: nothing later than the history is looked at).
     """
-    return join([_of_week(weeks, target, settings) for target in targets])
+    return concatenate_examples([_week_examples(weeks, target, settings) for target in targets])
 
 
-def _of_week(weeks: Weeks, target: int, settings: ForecastSettings) -> Examples:
+def _week_examples(weeks: Weeks, target: int, settings: ForecastSettings) -> Examples:
     past = slice(target - settings.history_weeks, target)
     pair = np.flatnonzero(weeks.score[:, past].any(axis=1))
     user, category = weeks.user[pair], weeks.category[pair]
     score, total = weeks.score[pair, past], weeks.total[user, past]
     visited = total > 0
-    share = _carried(score, total, visited)
-    platform = weeks.segment[:, past]
-    platform = (platform / np.maximum(platform.sum(axis=0), np.finfo(float).tiny))[category]
+    share = _fill_missing_weeks(score, total, visited)
+    segment_share = weeks.segment[:, past]
+    segment_share = (segment_share / np.maximum(segment_share.sum(axis=0), np.finfo(float).tiny))[category]
     columns = {
         **{f"lag_{lag}": share[:, -lag] for lag in range(1, LAGS + 1)},
         **{f"difference_{lag}": share[:, -lag] - share[:, -lag - 1] for lag in range(1, LAGS)},
@@ -91,8 +93,8 @@ def _of_week(weeks: Weeks, target: int, settings: ForecastSettings) -> Examples:
         "profile_share": score.sum(axis=1) / total.sum(axis=1),
         "weeks_since_met": np.argmax(score[:, ::-1] > 0, axis=1).astype(np.float64),
         "visited_weeks": visited.mean(axis=1),
-        "segment_share": platform[:, -1],
-        "segment_difference": platform[:, -1] - platform[:, -2],
+        "segment_share": segment_share[:, -1],
+        "segment_difference": segment_share[:, -1] - segment_share[:, -2],
         "weekend_share": weeks.weekend[user, past].sum(axis=1) / total.sum(axis=1),
         **_calendar(weeks.last_day + timedelta(days=DAYS * (target + 1 - weeks.score.shape[1])), len(pair)),
     }
@@ -104,14 +106,14 @@ def _of_week(weeks: Weeks, target: int, settings: ForecastSettings) -> Examples:
     return Examples(
         tuple(columns),
         np.stack(list(columns.values()), axis=1),
-        np.stack([share, visited, platform], axis=2),
+        np.stack([share, visited, segment_share], axis=2),
         known,
         pair,
         np.full(len(pair), target, dtype=np.int64),
     )
 
 
-def _carried(score: Floats, total: Floats, visited: np.ndarray) -> Floats:
+def _fill_missing_weeks(score: Float64Array, total: Float64Array, visited: np.ndarray) -> Float64Array:
     """Shares [row, week]; those of weeks without a visit are carried forward, before the first visit backward."""
     n_rows, n_weeks = score.shape
     week = np.where(visited, np.arange(n_weeks), -1)
@@ -121,7 +123,7 @@ def _carried(score: Floats, total: Floats, visited: np.ndarray) -> Floats:
     return np.asarray(score[row, source] / total[row, source])
 
 
-def _ewma(share: Floats, settings: ForecastSettings) -> dict[str, Floats]:
+def _ewma(share: Float64Array, settings: ForecastSettings) -> dict[str, Float64Array]:
     """Exponentially weighted mean of the shares; absent where the settings switch it off."""
     if settings.ewma_half_life_weeks is None:
         return {}
@@ -129,14 +131,14 @@ def _ewma(share: Floats, settings: ForecastSettings) -> dict[str, Floats]:
     return {"ewma": share @ (weight / weight.sum())}
 
 
-def _calendar(last_day: date, n_rows: int) -> dict[str, Floats]:
+def _calendar(last_day: date, n_rows: int) -> dict[str, Float64Array]:
     """Month and season of the middle of the week that ends on `last_day`; the same for every row."""
     middle = last_day - timedelta(days=DAYS // 2)
-    turn = 2 * np.pi * (middle.month - 1) / 12
+    angle = 2 * np.pi * (middle.month - 1) / 12
     season = middle.month % 12 // 3 - 1
     values = {
-        "month_sine": np.sin(turn),
-        "month_cosine": np.cos(turn),
+        "month_sine": np.sin(angle),
+        "month_cosine": np.cos(angle),
         **{f"season_{name}": float(number == season) for number, name in enumerate(SEASONS)},
     }
     return {name: np.full(n_rows, value, dtype=np.float64) for name, value in values.items()}

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from shift_assets.forecast import Parameters
+from shift_assets.arrays import Float64Array
+from shift_assets.forecast.base import Parameters
 from shift_assets.forecast.features import Examples
-from shift_assets.shift.rings import Floats
 
 TREES = 50
 
@@ -19,11 +19,11 @@ TREES = 50
 class ForestPredictor:
     forest: Any
 
-    def predict(self, examples: Examples) -> Floats:
+    def predict(self, examples: Examples) -> Float64Array:
         return np.asarray(self.forest.predict(examples.features), dtype=np.float64)
 
     @property
-    def importances(self) -> Floats:
+    def importances(self) -> Float64Array:
         """Mean decrease of the squared error, adding up to 1, [feature]."""
         return np.asarray(self.forest.feature_importances_, dtype=np.float64)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shift_assets.forecast import Parameters
+from shift_assets.arrays import Float64Array
+from shift_assets.forecast.base import Parameters
 from shift_assets.forecast.features import Examples
-from shift_assets.shift.rings import Floats
 
 SIGNIFICANCE = 0.001
 """Level of the F test. A calendar feature that does not pass would be a line through a few weeks, drawn on."""
@@ -17,10 +17,10 @@ SIGNIFICANCE = 0.001
 
 @dataclass(frozen=True)
 class LinearPredictor:
-    weights: Floats  # [feature]
+    weights: Float64Array  # [feature]
     intercept: float
 
-    def predict(self, examples: Examples) -> Floats:
+    def predict(self, examples: Examples) -> Float64Array:
         return np.asarray(examples.features @ self.weights + self.intercept)
 
 
@@ -33,14 +33,14 @@ class Linear:
     def fit(self, examples: Examples, parameters: Parameters, seed: int) -> LinearPredictor:  # noqa: ARG002 - exact
         from sklearn.feature_selection import f_regression
 
-        moves = np.flatnonzero(np.ptp(examples.features, axis=0) > 0)
-        _, p_value = f_regression(examples.features[:, moves], examples.target)
-        kept = moves[p_value < SIGNIFICANCE]
-        features, average = examples.features[:, kept], float(examples.target.mean())
+        varies = np.flatnonzero(np.ptp(examples.features, axis=0) > 0)
+        _, p_value = f_regression(examples.features[:, varies], examples.target)
+        selected = varies[p_value < SIGNIFICANCE]
+        features, average = examples.features[:, selected], float(examples.target.mean())
         mean, scale = features.mean(axis=0), features.std(axis=0)
         standard = (features - mean) / scale
-        penalised = standard.T @ standard / len(examples) + parameters["penalty"] * np.eye(len(kept))
+        penalised = standard.T @ standard / len(examples) + parameters["penalty"] * np.eye(len(selected))
         moment = standard.T @ (examples.target - average) / len(examples)
         weights = np.zeros(len(examples.names))
-        weights[kept] = np.linalg.solve(penalised, moment) / scale
-        return LinearPredictor(weights, average - float(mean @ weights[kept]))
+        weights[selected] = np.linalg.solve(penalised, moment) / scale
+        return LinearPredictor(weights, average - float(mean @ weights[selected]))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from shift_assets.forecast import Parameters
+from shift_assets.arrays import Float64Array
+from shift_assets.forecast.base import Parameters
 from shift_assets.forecast.features import Examples
-from shift_assets.shift.rings import Floats
 
 BATCH = 256
 LEARNING_RATE = 1e-2
@@ -22,7 +22,7 @@ class LstmPredictor:
 
     network: Any
 
-    def predict(self, examples: Examples) -> Floats:
+    def predict(self, examples: Examples) -> Float64Array:
         import torch
 
         with torch.no_grad():
@@ -63,5 +63,5 @@ def _forward(network: Any, history: Any) -> Any:
     return network["head"](states[:, -1]).squeeze(1)
 
 
-def _mean(examples: Examples) -> Floats:
+def _mean(examples: Examples) -> Float64Array:
     return np.asarray(examples.history[:, :, 0].mean(axis=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shift_assets.forecast import Forecaster
+from shift_assets.forecast.base import Forecaster
 from shift_assets.forecast.baselines import Baseline
 from shift_assets.forecast.features import MEAN_WEEKS
 from shift_assets.forecast.forest import Forest

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shift_assets.forecast import Forecaster, Parameters, Predictor
-from shift_assets.forecast.conformal import conformal_quantile, least_residuals, spread, user_residuals
+from shift_assets.arrays import Float64Array
+from shift_assets.forecast.base import Forecaster, Parameters, Predictor
+from shift_assets.forecast.conformal import conformal_quantile, minimum_residuals, spread, user_residuals
 from shift_assets.forecast.features import Examples, examples
 from shift_assets.forecast.registry import FORECASTERS
 from shift_assets.forecast.weeks import Weeks
-from shift_assets.settings import ForecastSettings
-from shift_assets.shift.rings import Floats
+from shift_assets.settings.root import ForecastSettings
 
-LEAST_ROWS = 30
+MINIMUM_ROWS = 30
 """Known rows below which a week can neither teach, size a band nor judge."""
 
 ROUNDING = 1e-12
@@ -23,7 +23,7 @@ ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Quality:
+class ForecastScore:
     """What a member came to on the out-of-time weeks."""
 
     model: str
@@ -46,19 +46,19 @@ def r2(mse: float, variance: float) -> float | None:
     return 1.0 - mse / variance if variance > ROUNDING else None
 
 
-def bounded(predictor: Predictor, rows: Examples) -> Floats:
+def predict_bounded(predictor: Predictor, rows: Examples) -> Float64Array:
     """Forecast share of every row, within 0..1."""
     return np.clip(predictor.predict(rows), 0.0, 1.0)
 
 
-def stored(share: Floats, settings: ForecastSettings) -> Floats:
+def drop_small_shares(share: Float64Array, settings: ForecastSettings) -> Float64Array:
     """Forecasts as they are kept: those below `least_share` are 0."""
     return np.where(share < settings.least_share, 0.0, share)
 
 
 def compare(
     weeks: Weeks, settings: ForecastSettings, seed: int, members: Collection[str] = tuple(FORECASTERS)
-) -> list[Quality]:
+) -> list[ForecastScore]:
     """The members on the newest `folds` weeks of `weeks`, in the order of the registry; none where rows are too few.
 
     As in service, what forecasts a week has learned from the weeks up to two before it, and the week between sizes
@@ -70,23 +70,23 @@ def compare(
     folds = range(end - settings.folds, end)
     parts = [rows.week < folds[0] - 1, *(rows.week == week for week in range(folds[0] - 1, end))]
     n_users = [len(np.unique(weeks.user[rows.pair[part]])) for part in parts]
-    if min(int(part.sum()) for part in parts) < LEAST_ROWS or min(n_users) < least_residuals(settings.coverage):
+    if min(int(part.sum()) for part in parts) < MINIMUM_ROWS or min(n_users) < minimum_residuals(settings.coverage):
         return []
     return [
-        _quality(name, member, weeks, rows, folds=folds, settings=settings, seed=seed)
+        _evaluate(name, member, weeks, rows, folds=folds, settings=settings, seed=seed)
         for name, member in FORECASTERS.items()
         if name in members
     ]
 
 
-def calibrated(weeks: Weeks, rows: Examples, predictor: Predictor, settings: ForecastSettings) -> float:
+def calibrate_quantile(weeks: Weeks, rows: Examples, predictor: Predictor, settings: ForecastSettings) -> float:
     """The conformal quantile that the rows of one week give; their features come from `weeks`."""
     return conformal_quantile(
-        user_residuals(weeks, rows, stored(bounded(predictor, rows), settings)), settings.coverage
+        user_residuals(weeks, rows, drop_small_shares(predict_bounded(predictor, rows), settings)), settings.coverage
     )
 
 
-def _quality(
+def _evaluate(
     name: str,
     member: Forecaster,
     weeks: Weeks,
@@ -95,19 +95,19 @@ def _quality(
     folds: range,
     settings: ForecastSettings,
     seed: int,
-) -> Quality:
+) -> ForecastScore:
     parameters, first = _search(member, rows, folds[0] - 1, seed)
     residual, inside, width = [], [], []
     for week in folds:
         predictor = first if week == folds[0] else member.fit(rows.where(rows.week < week - 1), parameters, seed)
-        quantile = calibrated(weeks, rows.where(rows.week == week - 1), predictor, settings)
-        judged = rows.where(rows.week == week)
-        forecast = bounded(predictor, judged)
-        residual.append(judged.target - forecast)
-        inside.append(user_residuals(weeks, judged, stored(forecast, settings)) <= quantile)
+        quantile = calibrate_quantile(weeks, rows.where(rows.week == week - 1), predictor, settings)
+        test_rows = rows.where(rows.week == week)
+        forecast = predict_bounded(predictor, test_rows)
+        residual.append(test_rows.target - forecast)
+        inside.append(user_residuals(weeks, test_rows, drop_small_shares(forecast, settings)) <= quantile)
         width.append(quantile * spread(forecast))
     errors = np.concatenate(residual)
-    return Quality(
+    return ForecastScore(
         name,
         parameters,
         len(errors),
@@ -121,6 +121,6 @@ def _quality(
 
 def _search(member: Forecaster, rows: Examples, week: int, seed: int) -> tuple[Parameters, Predictor]:
     """The parameters with the least squared error on `week`, and what they learned from the weeks before it."""
-    learned, judged = rows.where(rows.week < week), rows.where(rows.week == week)
-    fits = [(parameters, member.fit(learned, parameters, seed)) for parameters in member.grid]
-    return min(fits, key=lambda fit: float(np.mean((judged.target - bounded(fit[1], judged)) ** 2)))
+    train_rows, test_rows = rows.where(rows.week < week), rows.where(rows.week == week)
+    fits = [(parameters, member.fit(train_rows, parameters, seed)) for parameters in member.grid]
+    return min(fits, key=lambda fit: float(np.mean((test_rows.target - predict_bounded(fit[1], test_rows)) ** 2)))

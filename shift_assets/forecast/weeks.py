@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.days import day_number
-from shift_assets.shift.rings import CategoryCodes, Floats, Ints, sum_by
+from shift_assets.arrays import CategoryCodes, Float64Array, Int64Array, sum_by
+from shift_assets.contracts.day import day_number
 
 DAYS = 7
 SATURDAY = 5
@@ -23,12 +23,12 @@ class Weeks:
     last_day: date
     users: pa.Array  # [user], sorted
     codes: CategoryCodes
-    user: Ints  # [pair], ascending
-    category: Ints  # [pair], ascending within a user
-    score: Floats  # [pair, week]
-    weekend: Floats  # [user, week], score of Saturdays and Sundays
-    total: Floats  # [user, week], score of all categories
-    segment: Floats  # [category, week], score of all users
+    user: Int64Array  # [pair], ascending
+    category: Int64Array  # [pair], ascending within a user
+    score: Float64Array  # [pair, week]
+    weekend: Float64Array  # [user, week], score of Saturdays and Sundays
+    total: Float64Array  # [user, week], score of all categories
+    segment: Float64Array  # [category, week], score of all users
 
     def take_rows(self, maximum: int, first_week: int) -> Weeks:
         """Only the first users with no more than `maximum` pairs on visited weeks, from `first_week` on, together.
@@ -73,7 +73,7 @@ def weeks(series: pa.Table, last_day: date, n_weeks: int) -> Weeks:
     pair_key, pair = np.unique(user * n_codes + category, return_inverse=True)
     weekday = (last_day.weekday() - age) % DAYS
 
-    def by_week(row: Ints, value: Floats, n_rows: int) -> Floats:
+    def by_week(row: Int64Array, value: Float64Array, n_rows: int) -> Float64Array:
         return sum_by(row * n_weeks + week, value, n_rows * n_weeks).reshape(n_rows, n_weeks)
 
     return Weeks(

@@ -1,0 +1,1 @@
+"""From delivered files to clean events: read, validate, clean, categorise."""

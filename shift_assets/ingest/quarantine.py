@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.contracts import REJECTED_EVENTS, Partition
-from shift_assets.ingest.context import ParseContext
-from shift_assets.ingest.files import Delivered, delivered_files
-from shift_assets.ingest.parse import parse_file
-from shift_assets.tables import Table
+from shift_assets.contracts.cleaning import REJECTED_EVENTS
+from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.table import Table
+from shift_assets.ingest.readers.source_files import SourceFile, list_source_files
+from shift_assets.ingest.rows.parse_context import ParseContext
+from shift_assets.ingest.rows.parser import parse_file
 
 SET_REASONS = ("duplicate", "bot_burst")
 """Reasons that other rows gave: no change of the source's YAML takes them away."""
@@ -70,31 +71,31 @@ def replay(installation: Installation, first_day: date, last_day: date) -> dict[
     rows = rejected_rows(installation.lake, first_day=first_day, last_day=last_day)
     rows = rows.filter(pc.invert(pc.is_in(rows["reason"], pa.array(SET_REASONS))))
     context = installation.parse_context
-    landed = {file.path: file for file in delivered_files(context.landing, date.min, date.max)}
+    landed = {file.path: file for file in list_source_files(context.landing, date.min, date.max)}
     gains: Counter[Partition] = Counter()
     for path in sorted(set(rows["source_file"].to_pylist()) & set(landed)):
-        gains.update(_gains(context, landed[path], rows.filter(pc.equal(rows["source_file"], path))))
+        gains.update(_accepted_rows(context, landed[path], rows.filter(pc.equal(rows["source_file"], path))))
     return dict(sorted(gains.items()))
 
 
-def _gains(context: ParseContext, file: Delivered, rejected: pa.Table) -> dict[Partition, int]:
+def _accepted_rows(context: ParseContext, file: SourceFile, rejected: pa.Table) -> dict[Partition, int]:
     """Rows of `rejected`, all of `file`, that are accepted now, by the partition they belong to."""
-    held = {
+    partition_of_row = {
         number: Partition(day, segment)
         for number, day, segment in zip(
             *(rejected[name].to_pylist() for name in ("source_row", "day", "segment")), strict=True
         )
     }
-    whole_file = 0 in held
+    whole_file = 0 in partition_of_row
     gains: dict[Partition, int] = {}
     for batch in parse_file(context, file):
         accepted = batch.filter(pc.is_null(batch.column("reason")))
         numbers = np.asarray(accepted.column("source_row"))
-        wanted = accepted if whole_file else accepted.filter(pa.array(np.isin(numbers, list(held))))
+        wanted = accepted if whole_file else accepted.filter(pa.array(np.isin(numbers, list(partition_of_row))))
         for number, day, segment in zip(
             *(wanted.column(name).to_pylist() for name in ("source_row", "day", "segment")), strict=True
         ):
             partition = Partition(day, segment)
             gains[partition] = gains.get(partition, 0) + 1
-            gains.setdefault(held[0 if whole_file else number], 0)
+            gains.setdefault(partition_of_row[0 if whole_file else number], 0)
     return gains

@@ -9,22 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.contracts import BEHAVIORS, ITEM_FEATURES, NORMALISED_FEATURES, USER_FEATURES
-from shift_assets.interest.embedding import TextEmbedder
-from shift_assets.interest.lookback import (
-    Floats,
-    Ints,
-    column_days,
-    day_numbers,
-    encode,
-    expand,
-    groups,
-    median,
-    mid_rank,
-    total,
-)
+from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.contracts.cleaning import BEHAVIORS
+from shift_assets.contracts.interest import ITEM_FEATURES, NORMALISED_FEATURES, USER_FEATURES
+from shift_assets.interest.embeddings import TextEmbedder
+from shift_assets.interest.lookback import column_days, day_numbers, encode, expand, groups, median, mid_rank, total
 from shift_assets.interest.series import local_time
-from shift_assets.settings import FeatureSettings
+from shift_assets.settings.root import FeatureSettings
 
 POPULARITY_DAYS = 7
 """A week, so that every weekday counts once."""
@@ -52,13 +43,13 @@ def user_features(
     the segment; null where no item met has a price. Missing values are imputed by the segment's median of that
     day (0 where nobody has one) and normalised to z-scores over the segment (0 where all are equal).
     """
-    asked = day_numbers(days)
+    requested = day_numbers(days)
     series = series.sort_by([(name, "ascending") for name in ("day", "segment", "user_id", "category")])
     segment, segment_names = encode(series["segment"])
     user, user_names = encode(series["user_id"])
     category, _ = encode(series["category"])
     row_day = column_days(series["day"])
-    row, at = expand(row_day, asked, settings.look_back_days)
+    row, at = expand(row_day, requested, settings.look_back_days)
     (out_at, out_segment, out_user), out = groups(at, segment[row], user[row])
     n_out = len(out_at)
     counts = np.stack(
@@ -71,19 +62,19 @@ def user_features(
     (active_out, _), _ = groups(out, row_day[row] - row_day.min(initial=0))
     row_events = np.asarray(np.sum([series[f"n_{b}"].to_numpy() for b in BEHAVIORS], axis=0), dtype=np.float64)
 
-    located = _Locator(asked, segment_names, user_names, (out_at, out_segment, out_user))
-    hours, weekdays = _clock_profiles(events, located, settings.look_back_days, timezone)
-    features: dict[str, Floats] = {
-        "recency_days": (asked[out_at] - newest).astype(np.float64),
+    locator = _Locator(requested, segment_names, user_names, (out_at, out_segment, out_user))
+    hours, weekdays = _clock_profiles(events, locator, settings.look_back_days, timezone)
+    features: dict[str, Float64Array] = {
+        "recency_days": (requested[out_at] - newest).astype(np.float64),
         "frequency": frequency,
         "monetary": total(out, series["amount"].to_numpy()[row], n_out),
         "active_days": np.bincount(active_out, minlength=n_out).astype(np.float64),
         "entropy_bits": _entropy(out, category[row], row_events[row], n_out),
-        "price_level": _price_level(events, located, settings.look_back_days),
+        "price_level": _price_level(events, locator, settings.look_back_days),
     }
     stratum = out_at * max(len(segment_names), 1) + out_segment
     columns: dict[str, pa.Array] = {
-        "day": pa.array(asked[out_at].astype(np.int32)).cast(pa.date32()),
+        "day": pa.array(requested[out_at].astype(np.int32)).cast(pa.date32()),
         "segment": segment_names.take(pa.array(out_segment)),
         "user_id": user_names.take(pa.array(out_user)),
         **{name: pa.array(value, from_pandas=True) for name, value in features.items()},
@@ -106,8 +97,8 @@ def item_features(events: pa.Table, days: Sequence[date], settings: FeatureSetti
     Category is that of the item's newest event. The text is the one delivered most often with the item (reviews
     are no item text). Embeddings are fitted per day and segment, so that a partition can be rebuilt alone.
     """
-    asked = day_numbers(days)
-    window = _Window(events, asked, settings.look_back_days)
+    requested = day_numbers(days)
+    window = _Window(events, requested, settings.look_back_days)
     prices = _median_prices(window)
     popularity = _users_in_week(window, lag_days=0)
     before = _users_in_week(window, lag_days=POPULARITY_DAYS)
@@ -118,7 +109,7 @@ def item_features(events: pa.Table, days: Sequence[date], settings: FeatureSetti
             window.out[rated], minlength=window.n_out
         )
     columns = {
-        "day": pa.array(asked[window.out_at].astype(np.int32)).cast(pa.date32()),
+        "day": pa.array(requested[window.out_at].astype(np.int32)).cast(pa.date32()),
         "segment": window.segment_names.take(pa.array(window.out_segment)),
         "item_id": window.item_names.take(pa.array(window.out_item)),
         "category": window.category_names.take(pa.array(window.out_category)),
@@ -134,14 +125,14 @@ def item_features(events: pa.Table, days: Sequence[date], settings: FeatureSetti
 class _Window:
     """Events of every window, grouped by day, segment and item."""
 
-    def __init__(self, events: pa.Table, asked: Ints, look_back_days: int) -> None:
+    def __init__(self, events: pa.Table, requested: Int64Array, look_back_days: int) -> None:
         self.events = events.sort_by([("event_ts", "ascending"), ("event_id", "ascending")])
-        self.asked = asked
+        self.requested = requested
         self.segment, self.segment_names = encode(self.events["segment"])
         self.item, self.item_names = encode(self.events["item_id"])
         self.category, self.category_names = encode(self.events["category"])
         self.day = column_days(self.events["day"])
-        self.row, self.at = expand(self.day, asked, look_back_days)
+        self.row, self.at = expand(self.day, requested, look_back_days)
         keys, self.out = groups(self.at, self.segment[self.row], self.item[self.row])
         self.out_at, self.out_segment, self.out_item = keys
         self.n_out = len(self.out_at)
@@ -152,83 +143,93 @@ class _Window:
 class _Locator:
     """Finds the output row of a (day, segment, user)."""
 
-    def __init__(self, asked: Ints, segments: pa.Array, users: pa.Array, keys: tuple[Ints, Ints, Ints]) -> None:
-        self.asked, self.segments, self.users = asked, segments, users
+    def __init__(
+        self,
+        requested: Int64Array,
+        segments: pa.Array,
+        users: pa.Array,
+        keys: tuple[Int64Array, Int64Array, Int64Array],
+    ) -> None:
+        self.requested, self.segments, self.users = requested, segments, users
         self.n_out = len(keys[0])
-        self._sizes = (max(len(asked), 1), max(len(segments), 1), max(len(users), 1))
+        self._sizes = (max(len(requested), 1), max(len(segments), 1), max(len(users), 1))
         self._known = np.ravel_multi_index(keys, self._sizes)
 
-    def find(self, events: pa.Table, row: Ints, at: Ints) -> tuple[Ints, Ints]:
+    def find(self, events: pa.Table, row: Int64Array, at: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Of the pairs (row of `events`, position of the day): those with an output row, and that row."""
         segment = pc.fill_null(pc.index_in(events["segment"], value_set=self.segments), -1).to_numpy()[row]
         user = pc.fill_null(pc.index_in(events["user_id"], value_set=self.users), -1).to_numpy()[row]
         known = np.flatnonzero((segment >= 0) & (user >= 0))
         key = np.ravel_multi_index((at[known], segment[known], user[known]), self._sizes)
-        place = np.minimum(np.searchsorted(self._known, key), max(self.n_out - 1, 0))
-        found = self._known[place] == key if self.n_out else np.zeros(0, dtype=bool)
-        return known[found], place[found].astype(np.int64)
+        position = np.minimum(np.searchsorted(self._known, key), max(self.n_out - 1, 0))
+        found = self._known[position] == key if self.n_out else np.zeros(0, dtype=bool)
+        return known[found], position[found].astype(np.int64)
 
 
-def _clock_profiles(events: pa.Table, located: _Locator, look_back_days: int, timezone: str) -> tuple[Floats, Floats]:
+def _clock_profiles(
+    events: pa.Table, locator: _Locator, look_back_days: int, timezone: str
+) -> tuple[Float64Array, Float64Array]:
     """Shares of a user's events by local hour [out, 24] and weekday from Monday [out, 7]."""
     local = local_time(events["event_ts"], timezone)
     hour = pc.hour(local).to_numpy()
     weekday = pc.day_of_week(local).to_numpy()
-    row, at = expand(column_days(events["day"]), located.asked, look_back_days)
-    pair, out = located.find(events, row, at)
+    row, at = expand(column_days(events["day"]), locator.requested, look_back_days)
+    pair, out = locator.find(events, row, at)
     row = row[pair]
     profiles = []
     for value, size in ((hour, 24), (weekday, 7)):
-        counts = np.bincount(out * size + value[row], minlength=located.n_out * size).reshape(located.n_out, size)
+        counts = np.bincount(out * size + value[row], minlength=locator.n_out * size).reshape(locator.n_out, size)
         profiles.append(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
     return profiles[0], profiles[1]
 
 
-def _median_prices(window: _Window) -> Floats:
+def _median_prices(window: _Window) -> Float64Array:
     """Median price [out] of every item and window; nan where it was never priced."""
     price = window.events["price"].to_numpy()[window.row]
     priced = ~np.isnan(price)
     return median(window.out[priced], price[priced], window.n_out)
 
 
-def _price_level(events: pa.Table, located: _Locator, look_back_days: int) -> Floats:
+def _price_level(events: pa.Table, locator: _Locator, look_back_days: int) -> Float64Array:
     """Mean price rank [out] of the items that a user met; nan without a price."""
-    window = _Window(events, located.asked, look_back_days)
+    window = _Window(events, locator.requested, look_back_days)
     prices = _median_prices(window)
     priced = np.flatnonzero(~np.isnan(prices))
-    _, shelf = groups(window.out_at[priced], window.out_segment[priced], window.out_category[priced])
+    _, price_group = groups(window.out_at[priced], window.out_segment[priced], window.out_category[priced])
     rank = np.full(window.n_out, np.nan)
-    rank[priced] = mid_rank(shelf, prices[priced], int(shelf.max(initial=-1)) + 1)
-    pair, out = located.find(window.events, window.row, window.at)
+    rank[priced] = mid_rank(price_group, prices[priced], int(price_group.max(initial=-1)) + 1)
+    pair, out = locator.find(window.events, window.row, window.at)
     met = rank[window.out[pair]]
     # Sums of ranks must not depend on how many windows an event is expanded to, hence the fixed order of rows.
     known = ~np.isnan(met)
     with np.errstate(invalid="ignore"):
         return np.asarray(
-            total(out[known], met[known], located.n_out) / np.bincount(out[known], minlength=located.n_out)
+            total(out[known], met[known], locator.n_out) / np.bincount(out[known], minlength=locator.n_out)
         )
 
 
-def _users_in_week(window: _Window, lag_days: int) -> Floats:
+def _users_in_week(window: _Window, lag_days: int) -> Float64Array:
     """Distinct users [out] of an item in the seven days that end `lag_days` before the window's day."""
     user, _ = encode(window.events["user_id"])
-    row, at = expand(window.day + lag_days, window.asked, POPULARITY_DAYS)
+    row, at = expand(window.day + lag_days, window.requested, POPULARITY_DAYS)
     (seen_at, seen_segment, seen_item, _), _ = groups(at, window.segment[row], window.item[row], user[row])
-    sizes = (max(len(window.asked), 1), max(len(window.segment_names), 1), max(len(window.item_names), 1))
+    sizes = (max(len(window.requested), 1), max(len(window.segment_names), 1), max(len(window.item_names), 1))
     key = np.ravel_multi_index((seen_at, seen_segment, seen_item), sizes)
     known = np.ravel_multi_index((window.out_at, window.out_segment, window.out_item), sizes)
-    place = np.searchsorted(known, key)
-    inside = place < window.n_out
-    place, key = place[inside], key[inside]
-    return np.bincount(place[known[place] == key], minlength=window.n_out).astype(np.float64)
+    position = np.searchsorted(known, key)
+    inside = position < window.n_out
+    position, key = position[inside], key[inside]
+    return np.bincount(position[known[position] == key], minlength=window.n_out).astype(np.float64)
 
 
 def _embeddings(window: _Window, dimensions: int, seed: int) -> pa.Array:
     """Text embeddings [out] as lists; empty without a text."""
     has_text = pc.and_(window.events["text"].is_valid(), pc.not_equal(window.events["behavior"], "review"))
     text, texts = encode(pc.if_else(has_text, window.events["text"], ""))
-    told = texts.take(pa.array(text[window.row])).to_numpy(zero_copy_only=False) != "" if len(texts) else window.row > 0
-    (out, candidate), combination = groups(window.out[told], text[window.row[told]])
+    has_item_text = (
+        texts.take(pa.array(text[window.row])).to_numpy(zero_copy_only=False) != "" if len(texts) else window.row > 0
+    )
+    (out, candidate), combination = groups(window.out[has_item_text], text[window.row[has_item_text]])
     count = np.bincount(combination, minlength=len(out))
     most_frequent = np.lexsort((candidate, -count, out))
     items, first = np.unique(out[most_frequent], return_index=True)
@@ -244,7 +245,7 @@ def _embeddings(window: _Window, dimensions: int, seed: int) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(start), pa.array(vectors[has_vector].ravel()))
 
 
-def _entropy(out: Ints, category: Ints, events: Floats, n_out: int) -> Floats:
+def _entropy(out: Int64Array, category: Int64Array, events: Float64Array, n_out: int) -> Float64Array:
     """Shannon entropy [out] of events over categories, bits."""
     (cell_out, _), cell = groups(out, category)
     mass = total(cell, events, len(cell_out))
@@ -252,7 +253,7 @@ def _entropy(out: Ints, category: Ints, events: Floats, n_out: int) -> Floats:
     return np.maximum(total(cell_out, -share * np.log2(share), n_out), 0.0)
 
 
-def _impute_and_normalise(value: Floats, stratum: Ints) -> tuple[Floats, Floats]:
+def _impute_and_normalise(value: Float64Array, stratum: Int64Array) -> tuple[Float64Array, Float64Array]:
     """The stratum's median for nan (0 where all are), and z-scores within the stratum (0 where all are equal)."""
     n_strata = int(stratum.max(initial=-1)) + 1
     known = ~np.isnan(value)
@@ -275,7 +276,7 @@ def _attributes(attributes: pa.Table | None, user_names: pa.Array) -> pa.Array:
     return pa.array([known.get(user, []) for user in user_names.to_pylist()], type=_ATTRIBUTES_TYPE)
 
 
-def _lists(rows: Floats) -> pa.Array:
+def _lists(rows: Float64Array) -> pa.Array:
     """A matrix as an array of lists, one per row."""
     start = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
     return pa.ListArray.from_arrays(pa.array(start), pa.array(np.ascontiguousarray(rows).ravel()))

@@ -11,8 +11,9 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.contracts import BEHAVIORS, INTEREST_SERIES
-from shift_assets.settings import InterestSettings
+from shift_assets.contracts.cleaning import BEHAVIORS
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.settings.root import InterestSettings
 
 Step = Literal["hour", "day", "week"]
 
@@ -102,7 +103,7 @@ def _score(sums: pa.Table, settings: InterestSettings) -> pa.ChunkedArray:
     return pc.max_element_wise(points, 0.0)
 
 
-def _ratio(hits: pa.ChunkedArray, tries: pa.ChunkedArray) -> pa.ChunkedArray:
+def _ratio(hits: pa.ChunkedArray, trials: pa.ChunkedArray) -> pa.ChunkedArray:
     """hits / max(tries, hits), 0 where there are no hits."""
-    at_least_one = pc.max_element_wise(pc.max_element_wise(tries, hits), 1)
+    at_least_one = pc.max_element_wise(pc.max_element_wise(trials, hits), 1)
     return pc.divide(pc.cast(hits, pa.float64()), pc.cast(at_least_one, pa.float64()))

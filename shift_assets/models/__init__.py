@@ -1,0 +1,1 @@
+"""The multi-task interest model: data, network, training, inference, registry."""

@@ -13,7 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from shift_assets.contracts import ALERT_OUTBOX, SEVERITIES
+from shift_assets.contracts.serving import ALERT_OUTBOX
+from shift_assets.contracts.shift import SEVERITIES
 
 _NOT_ENDED = "0001-01-01T00:00:00Z"
 """Alertmanager's way to say that an alert has not ended."""
@@ -25,7 +26,7 @@ def outbox_messages(alerts: pa.Table, minimum_severity: str) -> pa.Table:
     A closed alarm is told whatever its last severity; the notifier sends that only where it told of the alarm
     before. Raises ValueError for an unknown severity.
     """
-    told = frozenset(SEVERITIES[SEVERITIES.index(minimum_severity) :])
+    reported = frozenset(SEVERITIES[SEVERITIES.index(minimum_severity) :])
     rows = [
         {
             "day": alert["day"],
@@ -37,15 +38,15 @@ def outbox_messages(alerts: pa.Table, minimum_severity: str) -> pa.Table:
             "payload": json.dumps(_payload(alert), ensure_ascii=False, sort_keys=True),
         }
         for alert in alerts.to_pylist()
-        if alert["severity"] in told or alert["status"] == "closed"
+        if alert["severity"] in reported or alert["status"] == "closed"
     ]
     return pa.Table.from_pylist(rows, schema=ALERT_OUTBOX.schema)
 
 
 def message_id(alert_id: str, status: str, severity: str) -> str:
     """Idempotency key: 32 hex characters, the same for every day on which an alarm stands unchanged."""
-    told = "resolved" if status == "closed" else f"firing|{severity}"
-    return hashlib.sha256(f"{alert_id}|{told}".encode()).hexdigest()[:32]
+    reported = "resolved" if status == "closed" else f"firing|{severity}"
+    return hashlib.sha256(f"{alert_id}|{reported}".encode()).hexdigest()[:32]
 
 
 def _payload(alert: dict[str, Any]) -> dict[str, Any]:

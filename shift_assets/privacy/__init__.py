@@ -1,0 +1,1 @@
+"""Pseudonyms, and the erasure of one user."""

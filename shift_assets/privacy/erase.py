@@ -10,9 +10,7 @@ names both. Nothing else may be running; an attempt that is running is fenced ou
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import time
 import unicodedata
@@ -27,27 +25,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shift_assets.contracts import (
-    ALERT_OUTBOX,
-    ALERT_OUTCOMES,
-    CLEAN_EVENTS,
-    DETECTOR_SELF_CHECK,
-    INTEREST_STATE,
-    MODEL_REGISTRY,
-    RECOMMENDATIONS,
-    REJECTED_EVENTS,
-    SHIFT_ALERTS,
-    TABLES,
-    Partition,
-)
-from shift_assets.tables import Table
+from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
+from shift_assets.contracts.models import MODEL_REGISTRY
+from shift_assets.contracts.outcomes import ALERT_OUTCOMES
+from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.recommendations import RECOMMENDATIONS
+from shift_assets.contracts.registry import TABLES
+from shift_assets.contracts.serving import ALERT_OUTBOX
+from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE, SHIFT_ALERTS
+from shift_assets.contracts.table import Table
+from shift_assets.privacy.erased_users import ERASED_DETAIL, ERASED_REASON, NOTHING_SHA256, add_erased
 
-ERASED_FILE = "erased.txt"
 AUDIT_FILE = "erasures.jsonl"
-ERASED_REASON, ERASED_DETAIL = "missing_user", "the user was erased on request"
-NOTHING_SHA256 = hashlib.sha256().hexdigest()
+
 
 _ALERT_TABLES = (ALERT_OUTBOX, ALERT_OUTCOMES)
+
+
 _USER_TABLES = (
     *(table for table in TABLES.values() if "user_id" in table.schema.names and table is not CLEAN_EVENTS),
     CLEAN_EVENTS,
@@ -82,60 +76,40 @@ class Erasure:
     """Models (`name/version`) and detectors (their path) whose training data held such a day: train them again."""
 
 
-def erased_pseudonyms(privacy_folder: Path) -> frozenset[str]:
-    """Pseudonyms that the cleaning must not take in."""
-    path = privacy_folder / ERASED_FILE
-    return frozenset(path.read_text(encoding="ascii").split()) if path.exists() else frozenset()
-
-
 def erase(
     lake: ErasableLake,
     privacy_folder: Path,
     pseudonyms: Collection[str],
-    delivered_ids: Collection[str] = (),
+    raw_ids: Collection[str] = (),
     *,
     check_days: int,
     other_models: Iterable[tuple[str, date, date]] = (),
 ) -> Erasure:
     """Removes the users from every table of `lake`; a second call removes what a killed first one left.
 
-    `pseudonyms` are their `user_id`s; `delivered_ids` are their ids as delivered, without which rejected rows are
+    `pseudonyms` are their `user_id`s; `raw_ids` are their ids as delivered, without which rejected rows are
     left alone; `check_days` is the window of the detectors' self-check; `other_models` are models that no table
     lists: name, first and last day of the training data. Raises FencedOut where another attempt claims a partition
     meanwhile; call it again then.
     """
     users = pa.array(sorted(pseudonyms), pa.string())
-    _remember(privacy_folder, pseudonyms)
-    days = tuple(sorted({p.day for p in _holding(lake, CLEAN_EVENTS, "user_id", users)}))
-    models = _trained_on(lake, days, check_days, other_models)
+    add_erased(privacy_folder, pseudonyms)
+    days = tuple(sorted({p.day for p in _partitions_with(lake, CLEAN_EVENTS, "user_id", users)}))
+    models = _models_trained_on(lake, days, check_days, other_models)
     alerts = _alerts_of(lake, users)
-    _reject_events(lake, users)
-    rows = {REJECTED_EVENTS.name: _empty_rejected(lake, pseudonyms, delivered_ids)}
+    _replace_by_rejections(lake, users)
+    rows = {REJECTED_EVENTS.name: _blank_rejections(lake, pseudonyms, raw_ids)}
     for table in _ALERT_TABLES:
         rows[table.name] = _remove(lake, table, "alert_id", alerts)
     for table in _USER_TABLES:
         rows[table.name] = _remove(lake, table, "user_id", users)
     erasure = Erasure({name: count for name, count in rows.items() if count}, days, models)
     if erasure.rows:
-        _note(privacy_folder, len(users), erasure)
+        _append_audit(privacy_folder, len(users), erasure)
     return erasure
 
 
-def _remember(privacy_folder: Path, pseudonyms: Collection[str]) -> None:
-    known = erased_pseudonyms(privacy_folder)
-    if known.issuperset(pseudonyms):
-        return
-    privacy_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = privacy_folder / f".{ERASED_FILE}.{os.getpid()}"
-    with aside.open("w", encoding="ascii") as file:
-        aside.chmod(0o600)
-        file.writelines(f"{pseudonym}\n" for pseudonym in sorted(known.union(pseudonyms)))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(privacy_folder / ERASED_FILE)
-
-
-def _holding(lake: ErasableLake, table: Table, column: str, values: pa.Array) -> list[Partition]:
+def _partitions_with(lake: ErasableLake, table: Table, column: str, values: pa.Array) -> list[Partition]:
     """Partitions of `table` in which `column` holds one of `values`."""
     return [
         partition
@@ -153,7 +127,7 @@ def _alerts_of(lake: ErasableLake, users: pa.Array) -> pa.Array:
     return pa.array(sorted(found - {None}), pa.string())
 
 
-def _trained_on(
+def _models_trained_on(
     lake: ErasableLake, days: Collection[date], check_days: int, others: Iterable[tuple[str, date, date]]
 ) -> tuple[str, ...]:
     """Next-item models by the window that the registry tells, taught detectors by that of their self-check."""
@@ -174,23 +148,23 @@ def _remove(lake: ErasableLake, table: Table, column: str, values: pa.Array) -> 
     """Rows removed from `table`; the bytes of every earlier state of it go too."""
     fenced_at = _fence_out(lake, table)
     removed = 0
-    for partition in _holding(lake, table, column, values):
+    for partition in _partitions_with(lake, table, column, values):
         rows = _rows(lake, table, partition)
-        kept = rows.filter(pc.invert(pc.fill_null(pc.is_in(rows[column], values), False)))
-        lake.publish(table, kept, lake.claim(table, [partition], "erase"))
-        removed += rows.num_rows - kept.num_rows
-    _shred(lake, table, fenced_at)
+        remaining = rows.filter(pc.invert(pc.fill_null(pc.is_in(rows[column], values), False)))
+        lake.publish(table, remaining, lake.claim(table, [partition], "erase"))
+        removed += rows.num_rows - remaining.num_rows
+    _delete_unreferenced_files(lake, table, fenced_at)
     return removed
 
 
-def _reject_events(lake: ErasableLake, users: pa.Array) -> None:
+def _replace_by_rejections(lake: ErasableLake, users: pa.Array) -> None:
     """Puts a row without content into rejected_events for each clean event of the users; again changes nothing."""
-    for partition in _holding(lake, CLEAN_EVENTS, "user_id", users):
+    for partition in _partitions_with(lake, CLEAN_EVENTS, "user_id", users):
         events = _rows(lake, CLEAN_EVENTS, partition)
         events = events.filter(pc.is_in(events["user_id"], users)).to_pylist()
-        rows = {_place(row): row for row in _rows(lake, REJECTED_EVENTS, partition).to_pylist()}
+        rows = {_row_key(row): row for row in _rows(lake, REJECTED_EVENTS, partition).to_pylist()}
         for event in events:
-            rows[_place(event)] = {
+            rows[_row_key(event)] = {
                 **{name: event[name] for name in ("day", "segment", "source_file", "source_row")},
                 "segment_known": False,
                 "reason": ERASED_REASON,
@@ -198,34 +172,34 @@ def _reject_events(lake: ErasableLake, users: pa.Array) -> None:
                 "raw": b"",
                 "raw_sha256": NOTHING_SHA256,
             }
-        made = pa.Table.from_pylist([rows[place] for place in sorted(rows)], schema=REJECTED_EVENTS.schema)
+        made = pa.Table.from_pylist([rows[row_key] for row_key in sorted(rows)], schema=REJECTED_EVENTS.schema)
         lake.publish(REJECTED_EVENTS, made, lake.claim(REJECTED_EVENTS, [partition], "erase"))
 
 
-def _place(row: Mapping[str, Any]) -> tuple[str, int]:
+def _row_key(row: Mapping[str, Any]) -> tuple[str, int]:
     return row["source_file"], row["source_row"]
 
 
-def _empty_rejected(lake: ErasableLake, pseudonyms: Collection[str], delivered_ids: Collection[str]) -> int:
+def _blank_rejections(lake: ErasableLake, pseudonyms: Collection[str], raw_ids: Collection[str]) -> int:
     fenced_at = _fence_out(lake, REJECTED_EVENTS)
-    pattern = _word_pattern([*pseudonyms, *delivered_ids])
+    pattern = _word_pattern([*pseudonyms, *raw_ids])
     emptied = 0
     for partition, path in lake.files(REJECTED_EVENTS).items():
-        words = pq.ParquetFile(path).read(columns=["raw", "detail"]).to_pylist()
-        if not any(_tells(pattern, row) for row in words):
+        texts = pq.ParquetFile(path).read(columns=["raw", "detail"]).to_pylist()
+        if not any(_mentions_user(pattern, row) for row in texts):
             continue
         rows = _rows(lake, REJECTED_EVENTS, partition).to_pylist()
-        subjects = [row for row in rows if _tells(pattern, row)]
-        for row in subjects:
+        matching = [row for row in rows if _mentions_user(pattern, row)]
+        for row in matching:
             row |= {"raw": b"", "raw_sha256": NOTHING_SHA256, "detail": "erased"}
         claim = lake.claim(REJECTED_EVENTS, [partition], "erase")
         lake.publish(REJECTED_EVENTS, pa.Table.from_pylist(rows, schema=REJECTED_EVENTS.schema), claim)
-        emptied += len(subjects)
-    _shred(lake, REJECTED_EVENTS, fenced_at)
+        emptied += len(matching)
+    _delete_unreferenced_files(lake, REJECTED_EVENTS, fenced_at)
     return emptied
 
 
-def _tells(pattern: re.Pattern[bytes], row: Mapping[str, Any]) -> bool:
+def _mentions_user(pattern: re.Pattern[bytes], row: Mapping[str, Any]) -> bool:
     return bool(pattern.search(row["raw"]) or pattern.search(row["detail"].encode()))
 
 
@@ -237,8 +211,8 @@ def _word_pattern(ids: Iterable[str]) -> re.Pattern[bytes]:
         for normal in (delivered, *(unicodedata.normalize(name, delivered) for name in ("NFC", "NFD")))
         for form in (normal, json.dumps(normal)[1:-1], json.dumps(normal, ensure_ascii=False)[1:-1])
     }
-    words = b"|".join(re.escape(form.encode()) for form in sorted(forms, key=lambda form: (-len(form), form)))
-    return re.compile(rb"(?<![0-9A-Za-z])(?:" + words + rb")(?![0-9A-Za-z])")
+    texts = b"|".join(re.escape(form.encode()) for form in sorted(forms, key=lambda form: (-len(form), form)))
+    return re.compile(rb"(?<![0-9A-Za-z])(?:" + texts + rb")(?![0-9A-Za-z])")
 
 
 def _rows(lake: ErasableLake, table: Table, partition: Partition) -> pa.Table:
@@ -256,7 +230,7 @@ def _fence_out(lake: ErasableLake, table: Table) -> float:
     return fenced_at
 
 
-def _shred(lake: ErasableLake, table: Table, fenced_at: float) -> None:
+def _delete_unreferenced_files(lake: ErasableLake, table: Table, fenced_at: float) -> None:
     """Deletes the files that the newest version does not name, also those of attempts that never published."""
     lake.vacuum(table, retention_hours=0)
     named = set(lake.files(table).values())
@@ -265,7 +239,7 @@ def _shred(lake: ErasableLake, table: Table, fenced_at: float) -> None:
             path.unlink()
 
 
-def _note(privacy_folder: Path, users: int, erasure: Erasure) -> None:
+def _append_audit(privacy_folder: Path, users: int, erasure: Erasure) -> None:
     line = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "users": users,

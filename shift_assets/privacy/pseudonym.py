@@ -10,7 +10,7 @@ import secrets
 import unicodedata
 from pathlib import Path
 
-from shift_assets.configfile import ConfigError
+from shift_assets.settings.config_file import ConfigError
 
 KEY_VARIABLE = "SHIFT_PRIVACY_KEY"
 KEY_FILE = "pseudonym.key"
@@ -19,9 +19,9 @@ KEY_BYTES = 32
 _logger = logging.getLogger(__name__)
 
 
-def pseudonym(key: bytes, delivered_id: str) -> str:
-    """First 32 hex characters of HMAC-SHA256(`key`, NFC(`delivered_id`) as UTF-8)."""
-    return hmac.digest(key, unicodedata.normalize("NFC", delivered_id).encode(), "sha256").hex()[:32]
+def pseudonym(key: bytes, raw_id: str) -> str:
+    """First 32 hex characters of HMAC-SHA256(`key`, NFC(`raw_id`) as UTF-8)."""
+    return hmac.digest(key, unicodedata.normalize("NFC", raw_id).encode(), "sha256").hex()[:32]
 
 
 def load_key(privacy_folder: Path) -> bytes:
@@ -34,7 +34,7 @@ def load_key(privacy_folder: Path) -> bytes:
         return _decoded(from_environment, f"environment variable {KEY_VARIABLE}")
     path = privacy_folder / KEY_FILE
     if not path.exists():
-        _make(path)
+        _create_key(path)
     return _decoded(path.read_text(encoding="ascii", errors="replace").strip(), str(path))
 
 
@@ -48,22 +48,22 @@ def _decoded(text: str, where: str) -> bytes:
     return key
 
 
-def _make(path: Path) -> None:
+def _create_key(path: Path) -> None:
     """Write a new key at `path` unless another process was first.
 
     The whole key is written aside and linked into place: a link fails where the name exists, so the first one
     stays, and no reader ever sees a part of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(KEY_BYTES) + "\n")
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
-            os.link(aside, path)
+            os.link(temporary, path)
             _logger.warning("made the pseudonym key %s; keep a copy: without it no pseudonym can be made again", path)
     finally:
-        aside.unlink()
+        temporary.unlink()

@@ -12,20 +12,20 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
-from shift_assets.contracts import Partition
+from shift_assets.contracts.partition import Partition
 from shift_assets.quality.suites import ACCOUNTING, REJECTED_SHARE, REJECTED_SHARE_LIMIT, SEGMENT_STABLE, VOLUME
 
 _WEEKS = 28
-_FEWEST_WEEKS = 4
+_MINIMUM_WEEKS = 4
 _ROBUST_DEVIATIONS = 4.0
-_SMALLEST_FACTOR = 2.0
+_MINIMUM_FACTOR = 2.0
 """A day is unusual only when its volume differs by this factor at least, however steady the weeks before were."""
 _MAD_TO_DEVIATION = 1.4826
 
 
 @dataclass(frozen=True)
 class CleaningFacts:
-    """What is known beside the clean events of the partitions judged.
+    """What is known beside the clean events of the partitions validated.
 
     `users_before` has day, segment and user_id of events in the look-back before them, in any segment.
     """
@@ -39,34 +39,34 @@ class CleaningFacts:
     look_back_days: int = 90
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """A quantity that keeps its expectation while it is at most 0, and what was seen, in words."""
 
     excess: float
     observed: str
 
 
-def measure(
+def measure_facts(
     facts: CleaningFacts, rows: Mapping[Partition, int], moved_users: Mapping[Partition, int], partition: Partition
-) -> dict[str, Measured]:
+) -> dict[str, Measurement]:
     """Every fact about `partition`, by the name of its expectation; `rows` are the clean rows per partition."""
     count = rows[partition]
     delivered, rejected = facts.delivered.get(partition, 0), facts.rejected.get(partition, 0)
     share = rejected / delivered if delivered else 0.0
     moved = moved_users.get(partition, 0)
     return {
-        ACCOUNTING: Measured(
+        ACCOUNTING: Measurement(
             abs(delivered - count - rejected), f"{delivered:,} delivered, {count:,} clean, {rejected:,} rejected"
         ),
-        REJECTED_SHARE: Measured(max(0.0, share - REJECTED_SHARE_LIMIT), f"{share:.1%} of {delivered:,} rows"),
+        REJECTED_SHARE: Measurement(max(0.0, share - REJECTED_SHARE_LIMIT), f"{share:.1%} of {delivered:,} rows"),
         VOLUME: _volume(count, partition, {**facts.rows_before, **rows}),
-        SEGMENT_STABLE: Measured(moved, f"{moved:,} users"),
+        SEGMENT_STABLE: Measurement(moved, f"{moved:,} users"),
     }
 
 
 def moved_users(connection: duckdb.DuckDBPyConnection, facts: CleaningFacts) -> dict[Partition, int]:
-    """Users of each partition of the relation `judged` who were in another segment within the look-back before."""
-    seen = "select distinct day, segment, user_id from judged"
+    """Users of each partition of the relation `checked` who were in another segment within the look-back before."""
+    seen = "select distinct day, segment, user_id from checked"
     if facts.users_before is not None:
         connection.register("users_before", facts.users_before.select(["day", "segment", "user_id"]))
         seen += " union select day, segment, user_id from users_before"
@@ -76,7 +76,7 @@ def moved_users(connection: duckdb.DuckDBPyConnection, facts: CleaningFacts) -> 
         wanderer as (select user_id from seen group by user_id having count(distinct segment) > 1),
         visit as (select * from seen semi join wanderer using (user_id))
         select later.day, later.segment, count(distinct later.user_id)
-        from (select distinct day, segment, user_id from judged semi join wanderer using (user_id)) later
+        from (select distinct day, segment, user_id from checked semi join wanderer using (user_id)) later
         join visit earlier on earlier.user_id = later.user_id and earlier.segment <> later.segment
             and earlier.day < later.day and earlier.day >= later.day - {int(facts.look_back_days)}
         group by all
@@ -85,17 +85,17 @@ def moved_users(connection: duckdb.DuckDBPyConnection, facts: CleaningFacts) -> 
     return {Partition(day, segment): count for day, segment, count in found}
 
 
-def _volume(count: int, partition: Partition, rows: Mapping[Partition, int]) -> Measured:
+def _volume(count: int, partition: Partition, rows: Mapping[Partition, int]) -> Measurement:
     """Distance of log rows from the median of the same weekdays before, beyond what is usual (0: usual)."""
     weeks = [
         rows.get(Partition(partition.day - timedelta(weeks=week), partition.segment), 0)
         for week in range(1, _WEEKS + 1)
     ]
     logs = [math.log1p(number) for number in weeks if number]
-    if len(logs) < _FEWEST_WEEKS:
-        return Measured(0.0, f"{count:,} rows; {len(logs)} same weekdays before, too few to compare")
-    middle = median(logs)
-    deviation = _MAD_TO_DEVIATION * median(abs(value - middle) for value in logs)
-    usual = max(_ROBUST_DEVIATIONS * deviation, math.log(_SMALLEST_FACTOR))
-    observed = f"{count:,} rows, median of {len(logs)} same weekdays before {math.expm1(middle):,.0f}"
-    return Measured(max(0.0, abs(math.log1p(count) - middle) - usual), observed)
+    if len(logs) < _MINIMUM_WEEKS:
+        return Measurement(0.0, f"{count:,} rows; {len(logs)} same weekdays before, too few to compare")
+    centre = median(logs)
+    deviation = _MAD_TO_DEVIATION * median(abs(value - centre) for value in logs)
+    usual = max(_ROBUST_DEVIATIONS * deviation, math.log(_MINIMUM_FACTOR))
+    observed = f"{count:,} rows, median of {len(logs)} same weekdays before {math.expm1(centre):,.0f}"
+    return Measurement(max(0.0, abs(math.log1p(count) - centre) - usual), observed)

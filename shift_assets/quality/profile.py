@@ -11,10 +11,10 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from shift_assets.contracts import Partition
-from shift_assets.quality.facts import CleaningFacts, measure, moved_users
-from shift_assets.quality.suites import Expectation, FactHolds, RowsDiffer, RowsKeep
-from shift_assets.tables import ContractError, Table
+from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.table import ContractError, Table
+from shift_assets.quality.facts import CleaningFacts, measure_facts, moved_users
+from shift_assets.quality.suites import Expectation, FactHolds, RowsSatisfy, RowsUnique
 
 Rows: TypeAlias = pa.Table | Mapping[Partition, Path]
 """Rows of a table, or the Parquet file of each partition, in which day and segment need not stand."""
@@ -36,41 +36,41 @@ def profile(
     wants_facts = any(isinstance(expectation, FactHolds) for expectation in suite)
     if wants_facts and facts is None:
         raise ContractError(f"table {table.name} is judged with CleaningFacts beside its rows; none were given")
-    with _judged(table, rows) as connection:
+    with _open_rows(table, rows) as connection:
         measured = _measure_rows(connection, suite)
         moved = moved_users(connection, facts) if wants_facts and facts is not None else {}
-    strangers = sorted(set(measured) - set(partitions))
-    if strangers:
-        day, segment = strangers[0]
+    unexpected = sorted(set(measured) - set(partitions))
+    if unexpected:
+        day, segment = unexpected[0]
         raise ContractError(
-            f"table {table.name} has rows of {len(strangers)} partitions not asked for: {day}|{segment}, …"
+            f"table {table.name} has rows of {len(unexpected)} partitions not asked for: {day}|{segment}, …"
         )
     counts = {partition: measured[partition]["rows"] if partition in measured else 0 for partition in partitions}
-    lines = []
+    records = []
     for partition in sorted(partitions):
-        line: dict[str, object] = {
+        record: dict[str, object] = {
             "day": partition.day.isoformat(),
             "segment": partition.segment,
             "rows": counts[partition],
         }
-        known = measure(facts, counts, moved, partition) if wants_facts and facts is not None else {}
+        measured_facts = measure_facts(facts, counts, moved, partition) if wants_facts and facts is not None else {}
         for number, expectation in enumerate(suite):
             if isinstance(expectation, FactHolds):
-                excess, observed = known[expectation.name]
+                excess, observed = measured_facts[expectation.name]
             else:
                 excess, observed = _violations(expectation, number, counts[partition], measured.get(partition, {}))
-            line[expectation.name] = float(excess)
-            line[f"observed: {expectation.name}"] = observed
-        lines.append(line)
-    return pd.DataFrame(lines)
+            record[expectation.name] = float(excess)
+            record[f"observed: {expectation.name}"] = observed
+        records.append(record)
+    return pd.DataFrame(records)
 
 
 @contextmanager
-def _judged(table: Table, rows: Rows) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection in which `judged` holds the rows, with day and segment."""
+def _open_rows(table: Table, rows: Rows) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in which `checked` holds the rows, with day and segment."""
     with duckdb.connect() as connection:
         if isinstance(rows, pa.Table):
-            connection.register("judged", rows)
+            connection.register("checked", rows)
         elif rows:
             keys = [(str(path), partition.day, partition.segment) for partition, path in rows.items()]
             files, days, segments = zip(*keys, strict=True)
@@ -79,12 +79,12 @@ def _judged(table: Table, rows: Rows) -> Iterator[duckdb.DuckDBPyConnection]:
             own = ", ".join(f'stored."{name}"' for name in stored.columns if name not in ("filename", "day", "segment"))
             stored.create_view("stored")
             connection.execute(
-                f"create view judged as select partition_of.day, partition_of.segment, {own} "  # noqa: S608
+                f"create view checked as select partition_of.day, partition_of.segment, {own} "  # noqa: S608
                 "from stored join partition_of on stored.filename = partition_of.file"
             )
         else:
-            connection.register("judged", table.empty())
-        present = {name for name, *_ in connection.execute("describe judged").fetchall()}
+            connection.register("checked", table.empty())
+        present = {name for name, *_ in connection.execute("describe checked").fetchall()}
         missing = [name for name in table.schema.names if name not in present]
         if missing:
             raise ContractError(f"table {table.name}: missing columns {missing}")
@@ -96,20 +96,20 @@ def _measure_rows(
 ) -> dict[Partition, dict[str, int]]:
     """Counts of bad rows by partition: `rows`, `<number>` per expectation and, of what some row violates in one of
     several columns, `<number>: <column>`."""
-    wanted, distinct = {"rows": "count(*)"}, {}
+    expressions, distinct = {"rows": "count(*)"}, {}
     for number, expectation in enumerate(suite):
-        if isinstance(expectation, RowsKeep):
+        if isinstance(expectation, RowsSatisfy):
             either = " or ".join(f"coalesce({condition}, false)" for _, condition in expectation.violations)
-            wanted[str(number)] = f"count(*) filter (where {either})"
-        elif isinstance(expectation, RowsDiffer):
+            expressions[str(number)] = f"count(*) filter (where {either})"
+        elif isinstance(expectation, RowsUnique):
             columns = ", ".join(f'"{name}"' for name in expectation.columns)
             key = columns if len(expectation.columns) == 1 else f"({columns})"
             distinct[str(number)] = f"count({key}) - count(distinct {key})"
-    measured = _by_partition(connection, wanted)
+    measured = _by_partition(connection, expressions)
     causes = {
         f"{number}: {column}": f"count(*) filter (where {condition})"
         for number, expectation in enumerate(suite)
-        if isinstance(expectation, RowsKeep) and any(counts[str(number)] for counts in measured.values())
+        if isinstance(expectation, RowsSatisfy) and any(counts[str(number)] for counts in measured.values())
         for column, condition in expectation.violations
     }
     # A query of its own for each distinct count: beside one, all other counts run several times as long.
@@ -120,16 +120,18 @@ def _measure_rows(
     return measured
 
 
-def _by_partition(connection: duckdb.DuckDBPyConnection, wanted: Mapping[str, str]) -> dict[Partition, dict[str, int]]:
-    selected = ", ".join(f'{expression} as "{name}"' for name, expression in wanted.items())
-    found = connection.execute(f"select day, segment, {selected} from judged group by day, segment").fetchall()  # noqa: S608
-    return {Partition(day, segment): dict(zip(wanted, values, strict=True)) for day, segment, *values in found}
+def _by_partition(
+    connection: duckdb.DuckDBPyConnection, expressions: Mapping[str, str]
+) -> dict[Partition, dict[str, int]]:
+    selected = ", ".join(f'{expression} as "{name}"' for name, expression in expressions.items())
+    found = connection.execute(f"select day, segment, {selected} from checked group by day, segment").fetchall()  # noqa: S608
+    return {Partition(day, segment): dict(zip(expressions, values, strict=True)) for day, segment, *values in found}
 
 
 def _violations(expectation: Expectation, number: int, rows: int, measured: Mapping[str, int]) -> tuple[float, str]:
     bad = measured.get(str(number), 0)
     observed = f"{bad:,} of {rows:,} rows" if rows else "no rows"
-    if bad and isinstance(expectation, RowsKeep) and len(expectation.violations) > 1:
+    if bad and isinstance(expectation, RowsSatisfy) and len(expectation.violations) > 1:
         causes = [column for column, _ in expectation.violations if measured[f"{number}: {column}"]]
         observed += f": {', '.join(causes)}"
     return bad, observed

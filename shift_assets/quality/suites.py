@@ -9,16 +9,12 @@ from typing import Literal
 
 import pyarrow as pa
 
-from shift_assets.contracts import (
-    BEHAVIORS,
-    CLEAN_EVENTS,
-    HEX_32,
-    INTEREST_SERIES,
-    INTEREST_STATE,
-    RECOMMENDATIONS,
-    SHIFT_ALERTS,
-)
-from shift_assets.tables import Column, Table
+from shift_assets.contracts.cleaning import BEHAVIORS, CLEAN_EVENTS
+from shift_assets.contracts.columns import HEX_32
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.contracts.recommendations import RECOMMENDATIONS
+from shift_assets.contracts.shift import INTEREST_STATE, SHIFT_ALERTS
+from shift_assets.contracts.table import Column, Table
 
 Severity = Literal["ERROR", "WARN"]
 
@@ -29,9 +25,9 @@ VOLUME = "the number of rows is usual for the weekday"
 SEGMENT_STABLE = "no user was in another segment before"
 FRESHNESS = "the day is complete for every segment"
 
-_NAMED_ALONE = 3
+_SEPARATE_COLUMNS = 3
 """Up to so many columns under the same bound have an expectation each; more share one."""
-_PATTERN_PROMISES = {HEX_32: "is 32 hex characters", r"^[0-9a-f]{64}$": "is 64 hex characters"}
+_PATTERN_DESCRIPTIONS = {HEX_32: "is 32 hex characters", r"^[0-9a-f]{64}$": "is 64 hex characters"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +39,14 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
-class RowsKeep(Expectation):
+class RowsSatisfy(Expectation):
     """No row violates any of `violations`: (column to blame, DuckDB condition that is true for a bad row)."""
 
     violations: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class RowsDiffer(Expectation):
+class RowsUnique(Expectation):
     """No two rows of the partition agree in all of `columns`."""
 
     columns: tuple[str, ...]
@@ -63,40 +59,42 @@ class FactHolds(Expectation):
 
 def expectations(table: Table, *, timezone: str = "UTC") -> list[Expectation]:
     """The promises of `table`, in a fixed order; names do not depend on `timezone`, the shop's time zone."""
-    return [*_from_contract(table), *_special(table, timezone)]
+    return [*_from_contract(table), *_table_specific(table, timezone)]
 
 
 def _from_contract(table: Table) -> Iterator[Expectation]:
     key = tuple(name for name in table.key if name not in ("day", "segment"))
     if key:
-        yield RowsDiffer(f"no {' and '.join(key)} occurs twice", "ERROR", key)
+        yield RowsUnique(f"no {' and '.join(key)} occurs twice", "ERROR", key)
     required = [column.name for column in table.own_columns if not column.nullable]
-    yield RowsKeep("no null where none may be", "ERROR", tuple((name, f"{_quoted(name)} is null") for name in required))
+    yield RowsSatisfy(
+        "no null where none may be", "ERROR", tuple((name, f"{_quoted(name)} is null") for name in required)
+    )
     fractional = [column.name for column in table.own_columns if pa.types.is_floating(column.type)]
     if fractional:
-        yield RowsKeep(
+        yield RowsSatisfy(
             "every number is finite", "ERROR", tuple((name, f"not isfinite({_quoted(name)})") for name in fractional)
         )
-    promises: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    by_description: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for column in table.own_columns:
-        for promise, violation in _bounds(column):
-            promises[promise].append((column.name, violation))
-    for promise, violations in promises.items():
-        if len(violations) <= _NAMED_ALONE:
+        for description, violation in _bounds(column):
+            by_description[description].append((column.name, violation))
+    for description, violations in by_description.items():
+        if len(violations) <= _SEPARATE_COLUMNS:
             for name, violation in violations:
-                yield RowsKeep(f"{name} {promise}", "ERROR", ((name, violation),))
+                yield RowsSatisfy(f"{name} {description}", "ERROR", ((name, violation),))
         else:
             first, last = violations[0][0], violations[-1][0]
-            yield RowsKeep(f"each of {first} … {last} {promise}", "ERROR", tuple(violations))
+            yield RowsSatisfy(f"each of {first} … {last} {description}", "ERROR", tuple(violations))
 
 
 def _bounds(column: Column) -> Iterator[tuple[str, str]]:
     """(promise, condition of a bad row) of each bound that the column's contract sets; nulls are never bad here."""
     name = _quoted(column.name)
     if column.pattern is not None:
-        promise = _PATTERN_PROMISES.get(column.pattern, f"matches {column.pattern}")
+        description = _PATTERN_DESCRIPTIONS.get(column.pattern, f"matches {column.pattern}")
         yield (
-            promise if column.name != "user_id" else f"is a pseudonym of {promise.removeprefix('is ')}",
+            description if column.name != "user_id" else f"is a pseudonym of {description.removeprefix('is ')}",
             (f"not regexp_full_match({name}, {_literal(column.pattern)})"),
         )
     if column.allowed is not None:
@@ -113,11 +111,11 @@ def _bounds(column: Column) -> Iterator[tuple[str, str]]:
         yield f"is at most {column.maximum:g}", f"{name} > {column.maximum!r}"
 
 
-def _special(table: Table, timezone: str) -> Sequence[Expectation]:
+def _table_specific(table: Table, timezone: str) -> Sequence[Expectation]:
     if table is CLEAN_EVENTS:
         other_day = f"cast(timezone({_literal(timezone)}, event_ts) as date) <> day"
         return (
-            RowsKeep("event_ts lies on the partition's local day", "ERROR", (("event_ts", other_day),)),
+            RowsSatisfy("event_ts lies on the partition's local day", "ERROR", (("event_ts", other_day),)),
             FactHolds(ACCOUNTING, "ERROR"),
             FactHolds(REJECTED_SHARE, "WARN"),
             FactHolds(VOLUME, "WARN"),
@@ -125,18 +123,18 @@ def _special(table: Table, timezone: str) -> Sequence[Expectation]:
         )
     if table is INTEREST_SERIES:
         no_event = " + ".join(f"n_{behavior}" for behavior in BEHAVIORS) + " < 1"
-        return (RowsKeep("a row stands for at least one event", "ERROR", (("n_view", no_event),)),)
+        return (RowsSatisfy("a row stands for at least one event", "ERROR", (("n_view", no_event),)),)
     if table is INTEREST_STATE:
         return (_not_after("last_active_day"),)
     if table is SHIFT_ALERTS:
         return (_not_after("onset_day"),)
     if table is RECOMMENDATIONS:
-        return (RowsDiffer("no item stands twice in a user's list", "ERROR", ("user_id", "item_id")),)
+        return (RowsUnique("no item stands twice in a user's list", "ERROR", ("user_id", "item_id")),)
     return ()
 
 
-def _not_after(name: str) -> RowsKeep:
-    return RowsKeep(f"{name} is not after the day", "ERROR", ((name, f"{name} > day"),))
+def _not_after(name: str) -> RowsSatisfy:
+    return RowsSatisfy(f"{name} is not after the day", "ERROR", ((name, f"{name} > day"),))
 
 
 def _quoted(name: str) -> str:

@@ -16,17 +16,14 @@ from datetime import date
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets import contracts
-from shift_assets.tables import Table
+from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.contracts.recommendations import AD_SLOTS, CAMPAIGN_AUDIENCES
+from shift_assets.contracts.table import Table
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-
-LEAST_SCORE = 0.2
+MINIMUM_SCORE = 0.2
 """Users without an alarm about a category join its audience from a fifth of their interest on."""
 CREATIVES = 5
 """Items suggested at most."""
@@ -41,17 +38,17 @@ class _Pairs(NamedTuple):
     category rose in, -1 for none; `gain` the share that it gained there, nan for none.
     """
 
-    user: Integers
-    category: Integers
-    score: Floats
-    gain: Floats
-    alarm: Integers
-    first: Integers
-    length: Integers
-    items: Integers
+    user: Int64Array
+    category: Int64Array
+    score: Float64Array
+    gain: Float64Array
+    alert_row: Int64Array
+    first: Int64Array
+    length: Int64Array
+    items: Int64Array
 
 
-class _Day(NamedTuple):
+class _DayPairs(NamedTuple):
     """Pairs of one (day, segment) with the names behind their codes."""
 
     pairs: _Pairs
@@ -69,16 +66,16 @@ def campaign_audiences(
     """Rows of `campaign_audiences` of one (day, segment): for each risen category the users to address, best first.
 
     Risen is what rose in an open alarm of the segment. Its users are those alarmed about it and those of whose
-    interest it has `LEAST_SCORE` or more. `item_features` tell the items' categories; listed items without one are
+    interest it has `MINIMUM_SCORE` or more. `item_features` tell the items' categories; listed items without one are
     left out. The order of the rows given does not matter.
     """
     found = _pairs_of(recommendations, alerts, item_features, day, segment)
     pairs = found.pairs
-    risen = np.unique(pairs.category[pairs.alarm >= 0])
-    chosen = np.flatnonzero(np.isin(pairs.category, risen) & ((pairs.alarm >= 0) | (pairs.score >= LEAST_SCORE)))
+    risen = np.unique(pairs.category[pairs.alert_row >= 0])
+    chosen = np.flatnonzero(np.isin(pairs.category, risen) & ((pairs.alert_row >= 0) | (pairs.score >= MINIMUM_SCORE)))
     best_first = chosen[np.lexsort((pairs.user[chosen], -pairs.score[chosen], pairs.category[chosen]))]
-    place = _place_within(pairs.category[best_first])
-    return _table(contracts.CAMPAIGN_AUDIENCES, found, best_first, {"place": pa.array(place)}, by_user=False)
+    position = _rank_within(pairs.category[best_first])
+    return _table(CAMPAIGN_AUDIENCES, found, best_first, {"place": pa.array(position)}, by_user=False)
 
 
 def ad_slots(recommendations: pa.Table, alerts: pa.Table, item_features: pa.Table, day: date, segment: str) -> pa.Table:
@@ -89,44 +86,48 @@ def ad_slots(recommendations: pa.Table, alerts: pa.Table, item_features: pa.Tabl
     found = _pairs_of(recommendations, alerts, item_features, day, segment)
     pairs = found.pairs
     best_first = np.lexsort((pairs.category, -pairs.score, pairs.user))
-    slot = _place_within(pairs.user[best_first])
-    kept = slot <= SLOTS
-    return _table(contracts.AD_SLOTS, found, best_first[kept], {"slot": pa.array(slot[kept])}, by_user=True)
+    slot = _rank_within(pairs.user[best_first])
+    shown = slot <= SLOTS
+    return _table(AD_SLOTS, found, best_first[shown], {"slot": pa.array(slot[shown])}, by_user=True)
 
 
-def _pairs_of(recommendations: pa.Table, alerts: pa.Table, item_features: pa.Table, day: date, segment: str) -> _Day:
-    listed = _with_category(recommendations, item_features)
+def _pairs_of(
+    recommendations: pa.Table, alerts: pa.Table, item_features: pa.Table, day: date, segment: str
+) -> _DayPairs:
+    recommended = _with_category(recommendations, item_features)
     opened = alerts.filter(pc.field("status") != "closed").sort_by(
         [("magnitude", "ascending"), ("alert_id", "ascending")]
     )
-    moves = _moves(opened)
-    users = _names(listed["user_id"], moves["user_id"])
-    categories = _names(listed["category"], moves["category"])
-    items = _names(listed["item_id"])
+    rising = _rising_in_open_alerts(opened)
+    users = _names(recommended["user_id"], rising["user_id"])
+    categories = _names(recommended["category"], rising["category"])
+    items = _names(recommended["item_id"])
     width = max(len(categories), 1)
-    own_key = _codes(listed["user_id"], users) * width + _codes(listed["category"], categories)
-    item, rank = _codes(listed["item_id"], items), listed["rank"].to_numpy().astype(np.int64)
+    own_key = _codes(recommended["user_id"], users) * width + _codes(recommended["category"], categories)
+    item, rank = _codes(recommended["item_id"], items), recommended["rank"].to_numpy().astype(np.int64)
     weight = 1 / np.log2(1 + rank)
-    moved_key = _codes(moves["user_id"], users) * width + _codes(moves["category"], categories)
+    moved_key = _codes(rising["user_id"], users) * width + _codes(rising["category"], categories)
     keys = np.unique(np.concatenate([own_key, moved_key]))
 
-    place = np.searchsorted(keys, own_key)
+    position = np.searchsorted(keys, own_key)
     total = np.bincount(own_key // width, weight, minlength=len(users))[keys // width]
-    score = np.bincount(place, weight, minlength=len(keys)) / np.where(total > 0, total, 1)
-    gain, alarm = np.full(len(keys), np.nan), np.full(len(keys), -1)
+    score = np.bincount(position, weight, minlength=len(keys)) / np.where(total > 0, total, 1)
+    gain, alert_row = np.full(len(keys), np.nan), np.full(len(keys), -1)
     moved = np.searchsorted(keys, moved_key)  # of several alarms the one of largest magnitude comes last, and stays
-    for values, name in ((score, "expected"), (gain, "gain"), (alarm, "row")):
-        values[moved] = moves[name].to_numpy()
+    for values, name in ((score, "expected"), (gain, "gain"), (alert_row, "row")):
+        values[moved] = rising[name].to_numpy()
 
     order = np.lexsort((rank, own_key))
-    count = np.bincount(place, minlength=len(keys))
+    count = np.bincount(position, minlength=len(keys))
     suggested, first = item[order], np.cumsum(count) - count
-    popular, popular_first, popular_count = _most_listed(own_key % width, item, weight, (width, len(items)))
+    popular, popular_first, popular_count = _most_recommended(own_key % width, item, weight, (width, len(items)))
     none = count == 0
     first = np.where(none, len(suggested) + popular_first[keys % width], first)
     count = np.minimum(np.where(none, popular_count[keys % width], count), CREATIVES)
-    pairs = _Pairs(keys // width, keys % width, score, gain, alarm, first, count, np.concatenate([suggested, popular]))
-    return _Day(pairs, users, categories, items, opened["alert_id"].combine_chunks(), day, segment)
+    pairs = _Pairs(
+        keys // width, keys % width, score, gain, alert_row, first, count, np.concatenate([suggested, popular])
+    )
+    return _DayPairs(pairs, users, categories, items, opened["alert_id"].combine_chunks(), day, segment)
 
 
 def _with_category(recommendations: pa.Table, item_features: pa.Table) -> pa.Table:
@@ -136,7 +137,7 @@ def _with_category(recommendations: pa.Table, item_features: pa.Table) -> pa.Tab
     return rows.append_column("category", item_features["category"].take(found)).filter(pc.is_valid(found))
 
 
-def _moves(opened: pa.Table) -> dict[str, pa.Array]:
+def _rising_in_open_alerts(opened: pa.Table) -> dict[str, pa.Array]:
     """What rose in open alarms, [move]: user_id, category, row of the alarm, gained share, and the share expected."""
     found = [
         (
@@ -144,7 +145,7 @@ def _moves(opened: pa.Table) -> dict[str, pa.Array]:
             change["category"],
             row,
             change["share_after"] - change["share_before"],
-            _believed(alert["confidence"], change["share_before"], change["share_after"]),
+            _expected_share(alert["confidence"], change["share_before"], change["share_after"]),
         )
         for row, alert in enumerate(opened.select(["user_id", "confidence", "rising"]).to_pylist())
         for change in alert["rising"]
@@ -155,45 +156,47 @@ def _moves(opened: pa.Table) -> dict[str, pa.Array]:
     return {name: pa.array(column, kind) for name, column, kind in zip(names, columns, kinds, strict=True)}
 
 
-def _believed(confidence: float | None, before: float, after: float) -> float:
+def _expected_share(confidence: float | None, before: float, after: float) -> float:
     part = 0.5 if confidence is None else confidence
     return part * after + (1 - part) * before
 
 
-def _most_listed(
-    category: Integers, item: Integers, weight: Floats, shape: tuple[int, int]
-) -> tuple[Integers, Integers, Integers]:
+def _most_recommended(
+    category: Int64Array, item: Int64Array, weight: Float64Array, shape: tuple[int, int]
+) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Items in order of category and weight in all lists, and where each category's begin and how many they are."""
-    key, place = np.unique(category * max(shape[1], 1) + item, return_inverse=True)
-    total = np.bincount(place, weight, minlength=len(key))
+    key, position = np.unique(category * max(shape[1], 1) + item, return_inverse=True)
+    total = np.bincount(position, weight, minlength=len(key))
     of = key // max(shape[1], 1)
     order = np.lexsort((key, -total, of))
     count = np.bincount(of, minlength=shape[0])
     return (key % max(shape[1], 1))[order], np.cumsum(count) - count, count
 
 
-def _place_within(groups: Integers) -> Integers:
+def _rank_within(groups: Int64Array) -> Int64Array:
     """1, 2, … within each run of equal `groups`."""
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     sizes = np.diff(np.append(starts, len(groups)))
     return np.arange(len(groups)) - np.repeat(starts, sizes) + 1
 
 
-def _table(table: Table, found: _Day, chosen: Integers, places: dict[str, pa.Array], *, by_user: bool) -> pa.Table:
+def _table(
+    table: Table, found: _DayPairs, chosen: Int64Array, positions: dict[str, pa.Array], *, by_user: bool
+) -> pa.Table:
     pairs = found.pairs
     counts = pairs.length[chosen]
     offsets = np.concatenate([[0], np.cumsum(counts)])
     flat = np.repeat(pairs.first[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
-    gain, alarm = pairs.gain[chosen], pairs.alarm[chosen]
+    gain, alert_row = pairs.gain[chosen], pairs.alert_row[chosen]
     columns = {
         "day": pa.repeat(pa.scalar(found.day, pa.date32()), len(chosen)),
         "segment": pa.repeat(found.segment, len(chosen)),
         "user_id": found.users.take(pa.array(pairs.user[chosen])),
         "category": found.categories.take(pa.array(pairs.category[chosen])),
-        **places,
+        **positions,
         "score": pa.array(pairs.score[chosen]),
         "gain": pa.array(gain, mask=np.isnan(gain)),
-        "alert_id": found.alert_ids.take(pa.array(alarm, mask=alarm < 0)),
+        "alert_id": found.alert_ids.take(pa.array(alert_row, mask=alert_row < 0)),
         "items": pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), found.items.take(pa.array(pairs.items[flat]))),
     }
     rows = table.conform(pa.table(columns))
@@ -208,5 +211,5 @@ def _names(*columns: pa.ChunkedArray | pa.Array) -> pa.Array:
     return names.take(pc.sort_indices(names))
 
 
-def _codes(names: pa.ChunkedArray | pa.Array, among: pa.Array) -> Integers:
+def _codes(names: pa.ChunkedArray | pa.Array, among: pa.Array) -> Int64Array:
     return np.asarray(pc.index_in(names, value_set=among).to_numpy(zero_copy_only=False), dtype=np.int64)

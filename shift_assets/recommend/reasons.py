@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from shift_assets.recommend.changes import Change
+from shift_assets.recommend.shift_adaptation.interest_changes import InterestChange
 
 Language = Literal["en", "zh"]
 
@@ -52,7 +52,9 @@ _WEEKDAYS: dict[Language, tuple[str, ...]] = {
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def reason(source: str, category: str | None, *, is_rising: bool, change: Change | None, language: Language) -> str:
+def reason(
+    source: str, category: str | None, *, is_rising: bool, change: InterestChange | None, language: Language
+) -> str:
     """The phrase for an item of `category` from candidate source `source`.
 
     `change`: what the user's list leans towards; told where the item is of the category that rose. `is_rising`: the
@@ -68,7 +70,7 @@ def reason(source: str, category: str | None, *, is_rising: bool, change: Change
     return phrase
 
 
-def _day(change: Change, language: Language) -> str:
+def _day(change: InterestChange, language: Language) -> str:
     since = change.since
     if (change.today - since).days <= _DAYS_BY_NAME:
         return _WEEKDAYS[language][since.weekday()]

@@ -12,17 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from shift_assets.contracts import BEHAVIORS
-from shift_assets.days import day_number
-from shift_assets.models.sequences import Integers, Sequences, Vocabulary, pack
-from shift_assets.settings import RecommendationSettings
-
-Floats = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
+from shift_assets.arrays import BoolArray, Int64Array
+from shift_assets.contracts.cleaning import BEHAVIORS
+from shift_assets.contracts.day import day_number
+from shift_assets.models.data.sequences import Sequences, Vocabulary, pack
+from shift_assets.settings.root import RecommendationSettings
 
 BLOCK_VALUES = 2**21
 """Scores of a block of users held at once: 8 MiB."""
-UserItems = tuple[Integers, Integers]
+UserItems = tuple[Int64Array, Int64Array]
 """Users and items, as two parallel arrays."""
 
 _RETURN, _PURCHASE = BEHAVIORS.index("return") + 1, BEHAVIORS.index("purchase") + 1
@@ -33,15 +31,15 @@ class Window:
     """Users' histories up to and with `day`, and the users who get a list.
 
     Items are indices into `vocabulary.items`, -1 for one that it does not hold. Event arrays run along
-    `sequences`; `listed[user]` are the indices of the users to be served, in order; `today[user]` is the day, as
+    `sequences`; `target_users[user]` are the indices of the users to be served, in order; `today[user]` is the day, as
     a number, from which the ages of a user's events count.
     """
 
     day: date
     vocabulary: Vocabulary
     sequences: Sequences
-    listed: Integers
-    today: Integers
+    target_users: Int64Array
+    today: Int64Array
 
     @classmethod
     def of(
@@ -62,14 +60,14 @@ class Window:
         vocabulary = Vocabulary.of(named)
         sequences = pack(inside, vocabulary)
         last_day = sequences.days[sequences.offsets[1:] - 1]
-        listed = np.flatnonzero(day_number(day) - last_day < settings.active_within_days)
-        return cls(day, vocabulary, sequences, listed, np.full(len(sequences.users), day_number(day)))
+        target_users = np.flatnonzero(day_number(day) - last_day < settings.active_within_days)
+        return cls(day, vocabulary, sequences, target_users, np.full(len(sequences.users), day_number(day)))
 
-    def since(self, first: Integers) -> Window:
+    def since(self, first: Int64Array) -> Window:
         """The same users with their events from day `first[user]` on."""
         return replace(self, sequences=self.sequences.since(first))
 
-    def prefixes(self, users: Integers, ends: Integers) -> Window:
+    def prefixes(self, users: Int64Array, ends: Int64Array) -> Window:
         """One history for each pair: the events of `users[i]` before event number `ends[i]`, as of the last of them.
 
         All are listed. Events are numbered along `sequences`.
@@ -78,45 +76,45 @@ class Window:
         today = np.full(len(users), day_number(self.day))
         some = histories.lengths > 0
         today[some] = histories.days[histories.offsets[1:][some] - 1]
-        return replace(self, sequences=histories, listed=np.arange(len(users)), today=today)
+        return replace(self, sequences=histories, target_users=np.arange(len(users)), today=today)
 
     @property
     def item_count(self) -> int:
         return len(self.vocabulary.items)
 
     @cached_property
-    def owners(self) -> Integers:
+    def owners(self) -> Int64Array:
         """User [event]."""
         return np.repeat(np.arange(len(self.sequences.users)), self.sequences.lengths)
 
     @cached_property
-    def items(self) -> Integers:
+    def items(self) -> Int64Array:
         """Item [event]."""
         return self.sequences.items - 1
 
     @cached_property
-    def ages(self) -> Integers:
+    def ages(self) -> Int64Array:
         """Days [event] since the event; 0 on the user's `today`."""
         return self.today[self.owners] - self.sequences.days
 
     @cached_property
-    def returned(self) -> Flags:
+    def returned(self) -> BoolArray:
         return np.asarray(self.sequences.behaviors == _RETURN)
 
     @cached_property
-    def bought(self) -> Flags:
+    def bought(self) -> BoolArray:
         return np.asarray(self.sequences.behaviors == _PURCHASE)
 
     def user_items(self, weights: npt.NDArray[np.floating]) -> sparse.csr_matrix:
         """Sum of `weights[event]` as a sparse matrix [user, item]; returned and unknown items count nothing."""
-        kept = ~self.returned & (self.items >= 0)
+        counted = ~self.returned & (self.items >= 0)
         return sparse.csr_matrix(
-            (weights[kept].astype(np.float32), (self.owners[kept], self.items[kept])),
+            (weights[counted].astype(np.float32), (self.owners[counted], self.items[counted])),
             shape=(len(self.sequences.users), self.item_count),
         )
 
 
-def blocks_of(users: Integers, items: int) -> list[Integers]:
+def blocks_of(users: Int64Array, items: int) -> list[Int64Array]:
     """`users` in blocks of about BLOCK_VALUES scores for `items` items each; nobody is one block of nobody."""
     return np.array_split(users, max(-(-len(users) * items // BLOCK_VALUES), 1))
 

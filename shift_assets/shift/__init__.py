@@ -1,0 +1,1 @@
+"""Whether, when and from what to what a user's interest shifted."""

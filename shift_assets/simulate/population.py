@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shift_assets.simulate.scenario import Simulation
+from shift_assets.simulate.simulation import Simulation
 from shift_assets.simulate.world import World, generator, promotion_days
 
 KINDS = ("none", "abrupt", "partial", "gradual", "seasonal_return", "surge", "fade", "churn", "gift", "volume")
-MUST_ALARM = frozenset({"abrupt", "partial", "gradual", "seasonal_return", "surge", "fade", "churn"})
+MUST_ALERT = frozenset({"abrupt", "partial", "gradual", "seasonal_return", "surge", "fade", "churn"})
 PROMOTION, NEW_SEASON = "promotion", "new_season"
 
 NEVER = np.iinfo(np.int32).max
@@ -173,7 +173,7 @@ def labels_table(simulation: Simulation, world: World, block: Block) -> pa.Table
         "end_day": first + end,
         "from_categories": _leading(-gain, names),
         "to_categories": _leading(gain, names),
-        "must_alarm": np.isin(kind, [_CODE[name] for name in MUST_ALARM]),
+        "must_alarm": np.isin(kind, [_CODE[name] for name in MUST_ALERT]),
         "total_variation": total_variation,
     }
     return pa.table(columns).cast(LABELS)
@@ -246,9 +246,9 @@ def _new_profiles(
     new = fresh / fresh.sum(axis=1, keepdims=True)
     volume = np.ones(n)
     faded = kinds == _CODE["fade"]
-    kept = np.where(leading, 0.0, old)
-    new[faded] = (kept / kept.sum(axis=1, keepdims=True))[faded]
-    volume[changed[faded]] = np.maximum(kept.sum(axis=1)[faded], 0.25)
+    remaining = np.where(leading, 0.0, old)
+    new[faded] = (remaining / remaining.sum(axis=1, keepdims=True))[faded]
+    volume[changed[faded]] = np.maximum(remaining.sum(axis=1)[faded], 0.25)
     surged = np.flatnonzero(kinds == _CODE["surge"])
     category = order[surged, random.integers(count // 2, count, len(surged))]
     new[surged] = old[surged] / 2
@@ -262,6 +262,6 @@ def _new_profiles(
 def _leading(gain: NDArray[np.float64], names: pa.Array) -> pa.ListArray:
     """Per user up to three categories that gain most, largest first, above 2 % each."""
     order = np.argsort(-gain, axis=1)[:, :3]
-    kept = np.take_along_axis(gain, order, axis=1) > 0.02
-    offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(offsets, names.take(pa.array(order[kept])))
+    remaining = np.take_along_axis(gain, order, axis=1) > 0.02
+    offsets = np.concatenate([[0], np.cumsum(remaining.sum(axis=1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, names.take(pa.array(order[remaining])))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shift_assets.simulate.population import Block
-from shift_assets.simulate.scenario import Simulation
+from shift_assets.simulate.simulation import Simulation
 from shift_assets.simulate.traffic import true_interests
 from shift_assets.simulate.world import World, generator
 
@@ -27,7 +27,7 @@ POPULARITY_EXPONENT = 0.3
 """An item with a hundredth of the best one's popularity is clicked a quarter as often."""
 FATIGUE = 0.1
 """Each recent showing of an item takes so much off the logarithm of its appeal."""
-FORGETTING = 0.8
+FATIGUE_DECAY = 0.8
 """Part of the showings that a user still remembers a day later."""
 PURCHASE_OF_CLICK = 0.15
 
@@ -57,31 +57,31 @@ class Responses:
         shares: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
         return shares
 
-    def click_chances(
+    def click_probabilities(
         self, interests: NDArray[np.float64], items: NDArray[np.int64], shown: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Chance [user, place] of a click on `items[user, place]` (-1: no item), place 0 being rank 1.
 
         `interests[user, category]` are those of the day and the same users; `shown[user, place]` how often the item
-        was shown to the user, faded by `FORGETTING` a day.
+        was shown to the user, faded by `FATIGUE_DECAY` a day.
         """
         category = self.world.item_category[items]
         attraction = CLICK_AT_BEST * np.take_along_axis(interests, category.astype(np.int64), axis=1)
-        chance: NDArray[np.float64] = (
-            examined(items.shape[1]) * attraction * self.appeal[items] * np.exp(-FATIGUE * shown)
+        probability: NDArray[np.float64] = (
+            examination_probability(items.shape[1]) * attraction * self.appeal[items] * np.exp(-FATIGUE * shown)
         )
-        return np.where(items >= 0, chance, 0.0)
+        return np.where(items >= 0, probability, 0.0)
 
     def respond(
-        self, chances: NDArray[np.float64], day: int, repetition: int = 0
+        self, probabilities: NDArray[np.float64], day: int, repetition: int = 0
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Clicks and purchases [user, place] of a day; `repetition` numbers further draws of the same day."""
         random = generator(self.simulation, 4, day, repetition)
-        clicked = random.random(chances.shape) < chances
-        return clicked, clicked & (random.random(chances.shape) < PURCHASE_OF_CLICK)
+        clicked = random.random(probabilities.shape) < probabilities
+        return clicked, clicked & (random.random(probabilities.shape) < PURCHASE_OF_CLICK)
 
 
-def examined(places: int) -> NDArray[np.float64]:
+def examination_probability(places: int) -> NDArray[np.float64]:
     """Chance [place] that a user looks at a place."""
-    looked: NDArray[np.float64] = np.arange(1.0, places + 1) ** -POSITION_EXPONENT
-    return looked
+    probability: NDArray[np.float64] = np.arange(1.0, places + 1) ** -POSITION_EXPONENT
+    return probability

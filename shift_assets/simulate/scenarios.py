@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any, Literal, get_args
 
-from shift_assets.simulate.scenario import PlantedShares, Simulation
+from shift_assets.simulate.simulation import PlantedShares, Simulation
 
 Scenario = Literal["base", "calm", "bursty", "drifting", "new_season", "few_shifts"]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)

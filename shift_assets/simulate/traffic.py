@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shift_assets.simulate.population import Block, build_block
-from shift_assets.simulate.scenario import Simulation
+from shift_assets.simulate.simulation import Simulation
 from shift_assets.simulate.world import World, activity, demand_factor, generator, platform_tilt
 
 _EXTRA_SESSIONS = 0.5
@@ -48,14 +48,14 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class TrafficCalibration:
     """Two numbers that make the log as large as asked for."""
 
     visit_factor: float
     events_per_session: float
 
 
-def calibrate(simulation: Simulation, world: World) -> Calibration:
+def calibrate(simulation: Simulation, world: World) -> TrafficCalibration:
     """The calibration for `simulation.target_events`, exact in expectation on at most 8,000 users."""
     sample = build_block(
         simulation.model_copy(update={"users_per_file": min(simulation.users_per_file, 8_000)}), world, 0
@@ -68,28 +68,29 @@ def calibrate(simulation: Simulation, world: World) -> Calibration:
         """Expected sessions, weighted with the events that each of them brings."""
         total = 0.0
         for day in range(simulation.days):
-            busy = activity(simulation, world, day)
+            day_activity = activity(simulation, world, day)
             factor = 1 + (sample.volume - 1) * sample.change(users, day)
             total += float(
-                (_visit_probability(sample, users, day, busy * visit_factor) * factor).sum() * _sessions(busy)
+                (_visit_probability(sample, users, day, day_activity * visit_factor) * factor).sum()
+                * _sessions(day_activity)
             )
         return total
 
     at_plain = sessions(1.0)
     if target >= 2 * at_plain:
-        return Calibration(1.0, target / at_plain)
+        return TrafficCalibration(1.0, target / at_plain)
     low, high = 0.0, 1.0
     for _ in range(12):
         middle = (low + high) / 2
         low, high = (middle, high) if 2 * sessions(middle) < target else (low, middle)
-    return Calibration(high, target / sessions(high))
+    return TrafficCalibration(high, target / sessions(high))
 
 
 def block_traffic(
     simulation: Simulation,
     world: World,
     block: Block,
-    calibration: Calibration,
+    calibration: TrafficCalibration,
     *,
     day: int,
     day_milliseconds: int,
@@ -97,13 +98,15 @@ def block_traffic(
 ) -> Traffic:
     """The events of `block` on the day at index `day`, which lasts `day_milliseconds` (23 to 25 hours)."""
     users = np.arange(len(block.kind))
-    busy = activity(simulation, world, day)
+    day_activity = activity(simulation, world, day)
     gift = (block.gift_category >= 0) & (day >= block.starts) & (day <= block.starts + 1)
-    active = users[random.random(len(users)) < _visit_probability(block, users, day, busy * calibration.visit_factor)]
+    active = users[
+        random.random(len(users)) < _visit_probability(block, users, day, day_activity * calibration.visit_factor)
+    ]
     gifts = users[gift]
 
     # 1. sessions [session]: those of the active users, then one more for each gift
-    n_sessions = 1 + random.poisson(_sessions(busy) - 1, len(active))
+    n_sessions = 1 + random.poisson(_sessions(day_activity) - 1, len(active))
     row = np.repeat(np.arange(len(active)), n_sessions)
     volume = (1 + (block.volume - 1) * block.change(users, day))[active]
     mean = np.maximum(calibration.events_per_session * volume - 1, 0.0)[row]
@@ -158,13 +161,13 @@ def day_random(simulation: Simulation, day: int, block: int) -> np.random.Genera
     return generator(simulation, 2, day, block)
 
 
-def _sessions(busy: float) -> float:
-    return 1 + _EXTRA_SESSIONS * busy
+def _sessions(day_activity: float) -> float:
+    return 1 + _EXTRA_SESSIONS * day_activity
 
 
 def _visit_probability(block: Block, users: NDArray[np.int64], day: int, factor: float) -> NDArray[np.float64]:
-    there = (block.joins[users] <= day) & (day < block.leaves[users])
-    return np.where(there, -np.expm1(-block.visits[users] * factor), 0.0)
+    present = (block.joins[users] <= day) & (day < block.leaves[users])
+    return np.where(present, -np.expm1(-block.visits[users] * factor), 0.0)
 
 
 def true_interests(
@@ -260,8 +263,8 @@ def _actions(random: np.random.Generator, depth: NDArray[np.int64]) -> NDArray[n
     action[bought] = _PURCHASE + np.minimum(random.geometric(0.75, len(bought)), 3) - 1
     after = np.flatnonzero(depth == 4)
     what, stars = random.random(len(after)), random.choice(5, len(after), p=[0.06, 0.06, 0.13, 0.30, 0.45])
-    said = np.where(what < 0.75, _RATING, _REVIEW) + stars
-    action[after] = np.where(what < 0.25, _RETURN, said)
+    rated_or_reviewed = np.where(what < 0.75, _RATING, _REVIEW) + stars
+    action[after] = np.where(what < 0.25, _RETURN, rated_or_reviewed)
     return action
 
 

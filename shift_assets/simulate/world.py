@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shift_assets.simulate.scenario import Simulation
-from shift_assets.simulate.themes import ADJECTIVES, category_names, category_words
+from shift_assets.simulate.catalogue_words import ADJECTIVES, category_names, category_words
+from shift_assets.simulate.simulation import Simulation
 
 _ZIPF_EXPONENT = 1.05
 _WEEKDAYS = (0.95, 0.90, 0.92, 0.98, 1.08, 1.20, 1.05)

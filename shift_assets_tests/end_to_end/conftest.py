@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shift_assets.simulate import Summary, simulate
-from shift_assets_tests.end_to_end.homes import FIRST_RUN_DAY, LAST_DAY, SIMULATION, Shop, new_shop
+from shift_assets.simulate.writer import Summary, simulate
+from shift_assets_tests.end_to_end.shops import FIRST_RUN_DAY, LAST_DAY, SIMULATION, Shop, new_shop
 
 
 @pytest.fixture(autouse=True)

@@ -23,11 +23,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from shift_assets.cli import app, main
-from shift_assets.contracts import CLEAN_EVENTS, REJECTED_EVENTS, TABLES
-from shift_assets.home import open_platform
+from shift_assets.cli.app import app, main
+from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
+from shift_assets.contracts.registry import TABLES
 from shift_assets.privacy.pseudonym import load_key, pseudonym
-from shift_assets_tests.end_to_end.homes import SETTINGS
+from shift_assets.workspace.home import open_workspace
+from shift_assets_tests.end_to_end.shops import SETTINGS
 
 FIRST, LAST = date(2026, 3, 20), date(2026, 4, 6)
 CLOCK_CHANGE = date(2026, 3, 29)
@@ -118,8 +119,8 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(sys, "argv", ["shift-assets", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
 
     return run
 
@@ -166,7 +167,7 @@ def trial(made: Trial, tmp_path: Path) -> Trial:
 
 
 def test_every_delivered_row_is_clean_or_rejected_for_the_planted_reason(made: Trial) -> None:
-    lake = open_platform(made.home).lake
+    lake = open_workspace(made.home).lake
     clean, rejected = lake.read(CLEAN_EVENTS), lake.read(REJECTED_EVENTS)
     assert clean.num_rows + rejected.num_rows == made.rows
     assert clean.num_rows == made.good
@@ -176,14 +177,14 @@ def test_every_delivered_row_is_clean_or_rejected_for_the_planted_reason(made: T
 
 def test_times_segments_categories_and_texts_are_the_shops(made: Trial) -> None:
     """Local times become UTC in winter and summer, unlisted users go to `rest`, categories come from the titles."""
-    platform = open_platform(made.home)
-    rows = platform.lake.read(CLEAN_EVENTS).to_pylist()
+    workspace = open_workspace(made.home)
+    rows = workspace.lake.read(CLEAN_EVENTS).to_pylist()
     offsets = {(row["day"], _hours_from_utc(row)) for row in rows}
     assert {hours for day, hours in offsets if day < CLOCK_CHANGE} == {1}
     assert {hours for day, hours in offsets if day == CLOCK_CHANGE} == {1, 2}
     assert {hours for day, hours in offsets if day > CLOCK_CHANGE} == {2}
     segment = {row["user_id"]: row["segment"] for row in rows}
-    key = load_key(platform.settings.privacy)
+    key = load_key(workspace.settings.privacy)
     for number, user in enumerate(USERS):
         listed = "sued" if number % 4 < 2 else "ost"
         assert segment[pseudonym(key, user)] == ("rest" if number in (3, 4) else listed)
@@ -204,7 +205,7 @@ def test_the_reports_agree_with_the_tables(made: Trial, call: Call, tmp_path: Pa
     where = ("--home", made.home, "--json")
     code, out, _ = call("evaluate", *where)
     report = json.loads(out)
-    lake = open_platform(made.home).lake
+    lake = open_workspace(made.home).lake
     assert (code, report["first_day"], report["last_day"]) == (0, str(FIRST_RUN), str(LAST))
     assert report["rows_clean"] == lake.read(CLEAN_EVENTS, first_day=FIRST_RUN, last_day=LAST).num_rows
     assert report["recommendations"] > 0
@@ -251,9 +252,9 @@ def test_a_wrong_call_ends_with_2_and_says_what_to_write(
     assert "Traceback" not in err
 
 
-def test_a_mended_source_takes_rows_in_and_an_erased_user_stays_out(trial: Trial, call: Call) -> None:
+def test_a_fixed_source_accepts_rows_and_an_erased_user_stays_out(trial: Trial, call: Call) -> None:
     """After `erase` and a mended YAML the days are run again: the healed rows come in, of the user not a byte."""
-    before = open_platform(trial.home)
+    before = open_workspace(trial.home)
     who = pseudonym(load_key(before.settings.privacy), WHO)
     assert _holding(trial.home, who, WHO)
     clean = _clean(trial.home)
@@ -277,7 +278,7 @@ def test_a_mended_source_takes_rows_in_and_an_erased_user_stays_out(trial: Trial
     assert {row for row in after if row[2] != "click"} == {row for row in clean if row[0] != who}
     assert sum(row[2] == "click" for row in after) == 2
 
-    day = open_platform(trial.home).lake.read(REJECTED_EVENTS, first_day=LAST, last_day=LAST).to_pylist()
+    day = open_workspace(trial.home).lake.read(REJECTED_EVENTS, first_day=LAST, last_day=LAST).to_pylist()
     erased = [row for row in day if row["detail"] == "the user was erased on request"]
     assert len(erased) >= 4
     assert {(row["reason"], row["raw"], row["segment_known"]) for row in erased} == {("missing_user", b"", False)}
@@ -285,7 +286,7 @@ def test_a_mended_source_takes_rows_in_and_an_erased_user_stays_out(trial: Trial
 
 def _clean(home: Path) -> set[tuple[object, ...]]:
     columns = ["user_id", "event_id", "behavior", "item_id", "event_ts", "category", "price", "segment"]
-    return {tuple(row.values()) for row in open_platform(home).lake.read(CLEAN_EVENTS).select(columns).to_pylist()}
+    return {tuple(row.values()) for row in open_workspace(home).lake.read(CLEAN_EVENTS).select(columns).to_pylist()}
 
 
 def _holding(home: Path, *needles: str) -> list[Path]:

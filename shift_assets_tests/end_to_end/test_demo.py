@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from shift_assets import cli
-from shift_assets.contracts import CLEAN_EVENTS, REJECTED_EVENTS, SHIFT_ALERTS
-from shift_assets.home import open_platform
+from shift_assets.cli import app as cli
+from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
+from shift_assets.contracts.shift import SHIFT_ALERTS
+from shift_assets.workspace.home import open_workspace
 
 DAYS, HISTORY_DAYS = 5, 40
 """The lists of five days are judged after three; weeks of history let some alarms open, of the detector that needs
@@ -44,26 +45,26 @@ def test_the_main_job_reports_numbers_that_add_up(tmp_path: Path, monkeypatch: p
         monkeypatch.setenv(name, value)
     result = CliRunner().invoke(cli.app, ["demo", "--home", str(tmp_path / "home"), "--json"])
     assert result.exit_code == 0, result.output
-    told: dict[str, Any] = json.loads(result.stdout)
-    lake = open_platform(tmp_path / "home").lake
+    report: dict[str, Any] = json.loads(result.stdout)
+    lake = open_workspace(tmp_path / "home").lake
     span = {"first_day": cli.DEMO_LAST_DAY.replace(day=cli.DEMO_LAST_DAY.day - DAYS + 1)}
-    assert told["rows_clean"] == lake.read(CLEAN_EVENTS, **span).num_rows > 0
-    assert sum(told["rows_rejected"].values()) == lake.read(REJECTED_EVENTS, **span).num_rows > 0
-    assert told["rows_delivered"] == told["rows_clean"] + sum(told["rows_rejected"].values())
-    assert not [line for line in told["failed_expectations"] if line.startswith("ERROR")]
-    assert 0 < told["recall_at_k"] < 1
-    assert told["users_watched"] > 1_000
+    assert report["rows_clean"] == lake.read(CLEAN_EVENTS, **span).num_rows > 0
+    assert sum(report["rows_rejected"].values()) == lake.read(REJECTED_EVENTS, **span).num_rows > 0
+    assert report["rows_delivered"] == report["rows_clean"] + sum(report["rows_rejected"].values())
+    assert not [line for line in report["failed_expectations"] if line.startswith("ERROR")]
+    assert 0 < report["recall_at_k"] < 1
+    assert report["users_watched"] > 1_000
     opened = [row for row in lake.read(SHIFT_ALERTS, **span).to_pylist() if row["status"] == "opened"]
-    assert sum(told["alarms_opened"].values()) == len(opened) > 0
+    assert sum(report["alarms_opened"].values()) == len(opened) > 0
     sentences = {row["explanation"] for row in opened}
-    assert told["examples"]
-    assert {example["explanation"] for example in told["examples"]} <= sentences
+    assert report["examples"]
+    assert {example["explanation"] for example in report["examples"]} <= sentences
 
 
-def test_the_main_job_speaks_plainly_from_a_folder_with_a_space(tmp_path: Path) -> None:
+def test_the_main_job_prints_a_readable_report_from_a_folder_with_a_space(tmp_path: Path) -> None:
     """As text in a process of its own: exit code 0, no traceback, the folder quoted in the next command."""
     home = tmp_path / "my shop"
-    short = f"from shift_assets import cli; cli.DEMO_DAYS, cli.DEMO_HISTORY_DAYS = {DAYS - 1}, 7; cli.main()"
+    short = f"from shift_assets.cli.app import app; app.DEMO_DAYS, app.DEMO_HISTORY_DAYS = {DAYS - 1}, 7; app.main()"
     done = subprocess.run(
         [sys.executable, "-c", short, "demo", "--home", str(home)],
         env={**os.environ, **ENVIRONMENT, "COLUMNS": "200"},

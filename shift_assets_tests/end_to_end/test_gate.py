@@ -9,29 +9,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from typer.testing import CliRunner
 
-from shift_assets.cli import app
-from shift_assets.contracts import CLEAN_EVENTS, INTEREST_SERIES, Partition
-from shift_assets.resources.verdicts import judge_and_store
-from shift_assets_tests.end_to_end.homes import LAST_DAY, Shop, changed
+from shift_assets.cli.app import app
+from shift_assets.contracts.cleaning import CLEAN_EVENTS
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.contracts.partition import Partition
+from shift_assets.storage.check_results import validate_and_store
+from shift_assets_tests.end_to_end.shops import LAST_DAY, Shop, changed
 
 COMMAND = re.compile(r"shift-assets (run --from \S+ --to \S+ --segment \S+)")
 
 
-def test_readers_refuse_a_broken_partition_until_its_command_has_mended_it(shop: Shop, copy: Shop) -> None:
+def test_readers_refuse_a_broken_partition_until_its_command_has_repaired_it(shop: Shop, copy: Shop) -> None:
     """Rows published past the checks are refused by a later, separate run, before and after they were judged;
     the command that the message names brings back what stood."""
     partition = Partition(LAST_DAY, copy.segments[0])
     _break(copy, partition)
-    standing = copy.platform.lake.published(INTEREST_SERIES)[partition]
+    existing = copy.workspace.lake.published(INTEREST_SERIES)[partition]
 
     (unchecked,) = copy.materialise(["interest_series"], [partition])
     assert f"clean_events, partition {partition.day}|{partition.segment}: its content changed" in unchecked
 
-    judge_and_store(copy.platform, CLEAN_EVENTS, [partition], "law")
+    validate_and_store(copy.workspace, CLEAN_EVENTS, [partition], "law")
     (failed,) = copy.materialise(["interest_series"], [partition])
     assert "failed “every delivered row is clean or rejected”, observed" in failed
     assert "and 1 more" in failed
-    assert copy.platform.lake.published(INTEREST_SERIES)[partition] == standing
+    assert copy.workspace.lake.published(INTEREST_SERIES)[partition] == existing
 
     remedy = COMMAND.search(failed)
     assert remedy, failed
@@ -49,10 +51,10 @@ def test_other_partitions_stay_readable(copy: Shop) -> None:
 
 def _break(shop: Shop, partition: Partition) -> None:
     """Publishes the partition with its first row twice, as an operator with a fresh claim could."""
-    rows = shop.platform.lake.read(
+    rows = shop.workspace.lake.read(
         CLEAN_EVENTS, first_day=partition.day, last_day=partition.day, segments=[partition.segment]
     )
     twice = pa.concat_tables([rows, rows.slice(0, 1)])
     assert pc.count_distinct(twice["event_id"]).as_py() < twice.num_rows
-    claim = shop.platform.lake.claim(CLEAN_EVENTS, [partition], "law")
-    shop.platform.lake.publish(CLEAN_EVENTS, twice, claim)
+    claim = shop.workspace.lake.claim(CLEAN_EVENTS, [partition], "law")
+    shop.workspace.lake.publish(CLEAN_EVENTS, twice, claim)

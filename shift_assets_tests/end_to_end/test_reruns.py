@@ -10,29 +10,25 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from shift_assets.contracts import (
-    CLEAN_EVENTS,
-    DELIVERIES,
-    INTEREST_SERIES,
-    INTEREST_STATE,
-    REJECTED_EVENTS,
-    TABLES,
-    Partition,
-)
-from shift_assets.simulate import Summary
-from shift_assets_tests.end_to_end.homes import (
+from shift_assets.contracts.cleaning import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.registry import TABLES
+from shift_assets.contracts.shift import INTEREST_STATE
+from shift_assets.simulate.writer import Summary
+from shift_assets_tests.end_to_end.shops import (
     FIRST_RUN_DAY,
     LAST_DAY,
     LATENESS_DAYS,
     SIMULATION,
     Shop,
     changed,
-    deliver,
     folder_of,
+    land_folders,
     new_shop,
 )
 
-CUT = FIRST_RUN_DAY + timedelta(days=3)
+EARLIER_LAST_DAY = FIRST_RUN_DAY + timedelta(days=3)
 """The day after which another home's log is cut off at first."""
 LATE_DAY = LAST_DAY - timedelta(days=1)
 
@@ -42,16 +38,16 @@ def test_nothing_of_a_day_depends_on_later_days_or_on_how_the_days_were_run(
 ) -> None:
     """Another home sees the log up to a day only, and has the same tables for every day that is complete by then;
     with the rest delivered and run as a second range it has the same digest of every partition, models included."""
-    other = new_shop(tmp_path / "home", log.landing, last_folder=CUT)
-    other.run(FIRST_RUN_DAY, CUT)
-    complete = CUT - timedelta(days=LATENESS_DAYS)
+    other = new_shop(tmp_path / "home", log.landing, last_folder=EARLIER_LAST_DAY)
+    other.run(FIRST_RUN_DAY, EARLIER_LAST_DAY)
+    complete = EARLIER_LAST_DAY - timedelta(days=LATENESS_DAYS)
     assert complete >= FIRST_RUN_DAY
     assert changed(shop.digests(last=complete), other.digests(last=complete)) == {}
-    assert changed(shop.digests(last=CUT), other.digests(last=CUT)) != {}
-    deliver(other, log.landing, CUT + timedelta(days=1), LAST_DAY)
+    assert changed(shop.digests(last=EARLIER_LAST_DAY), other.digests(last=EARLIER_LAST_DAY)) != {}
+    land_folders(other, log.landing, EARLIER_LAST_DAY + timedelta(days=1), LAST_DAY)
     other.run(complete + timedelta(days=1), LAST_DAY)
     assert changed(shop.digests(), other.digests()) == {}
-    models = [sorted(path.name for path in home.platform.settings.models.rglob("*")) for home in (shop, other)]
+    models = [sorted(path.name for path in home.workspace.settings.models.rglob("*")) for home in (shop, other)]
     assert set(models[0]) <= set(models[1])
 
 
@@ -67,7 +63,7 @@ def test_running_a_range_again_changes_no_digest_and_no_data_version(shop: Shop,
 def test_one_partition_alone_again_has_the_same_content(shop: Shop, copy: Shop) -> None:
     """A single day of a single segment, run by itself in the middle of the range, gives the rows of the range run."""
     partition = Partition(FIRST_RUN_DAY + timedelta(days=3), shop.segments[1])
-    lake = copy.platform.lake
+    lake = copy.workspace.lake
     for name, table in TABLES.items():
         if name != "model_registry":
             assert lake.drop(table, [partition], "law") == 1
@@ -79,25 +75,25 @@ def test_one_partition_alone_again_has_the_same_content(shop: Shop, copy: Shop) 
 def test_a_missing_predecessor_of_the_state_is_refused_by_name(copy: Shop) -> None:
     """The chain of states never starts over in silence: the message names the partition and the command."""
     before = Partition(FIRST_RUN_DAY - timedelta(days=1), copy.segments[0])
-    asked = Partition(FIRST_RUN_DAY, copy.segments[0])
-    copy.platform.lake.drop(INTEREST_STATE, [before], "law")
-    standing = copy.platform.lake.published(INTEREST_STATE)[asked]
-    (message,) = copy.materialise(["interest_state"], [asked])
+    requested = Partition(FIRST_RUN_DAY, copy.segments[0])
+    copy.workspace.lake.drop(INTEREST_STATE, [before], "law")
+    existing = copy.workspace.lake.published(INTEREST_STATE)[requested]
+    (message,) = copy.materialise(["interest_state"], [requested])
     day = before.day.isoformat()
     assert f"interest_state has no partition {day}|{before.segment}" in message
     assert f"shift-assets run --from {day} --to {day} --segment {before.segment}" in message
-    assert copy.platform.lake.published(INTEREST_STATE)[asked] == standing
+    assert copy.workspace.lake.published(INTEREST_STATE)[requested] == existing
 
 
 def test_a_file_delivered_twice_changes_only_the_accounts(shop: Shop, copy: Shop) -> None:
     """Every row of a copied file is rejected as a duplicate; nothing downstream of cleaning moves."""
     file = sorted(folder_of(copy, LATE_DAY).glob("events-*"))[0]
     shutil.copyfile(file, file.with_name("zz-again.jsonl.gz"))
-    rows = copy.platform.lake.read(REJECTED_EVENTS).num_rows
+    rows = copy.workspace.lake.read(REJECTED_EVENTS).num_rows
     copy.run(LATE_DAY - timedelta(days=LATENESS_DAYS), LAST_DAY)
     different = changed(shop.digests(), copy.digests())
     assert set(different) <= {"rejected_events", "deliveries", "quality_verdicts"}
-    again = copy.platform.lake.read(REJECTED_EVENTS, columns=["source_file", "source_row", "reason"]).to_pylist()
+    again = copy.workspace.lake.read(REJECTED_EVENTS, columns=["source_file", "source_row", "reason"]).to_pylist()
     copied = [row for row in again if row["source_file"].endswith("zz-again.jsonl.gz")]
     assert len(again) == rows + len(copied)
     whole = sorted(row["source_row"] for row in copied)
@@ -126,12 +122,12 @@ def test_a_late_file_changes_only_its_day_and_what_follows_from_it(shop: Shop, c
 
 def _an_event_of(shop: Shop, segment: str, day: date) -> dict[str, object]:
     """A delivered row that repeats one of the day's, by a user of the segment, at another time of the day."""
-    found = shop.platform.lake.read(CLEAN_EVENTS, first_day=day, last_day=day, segments=[segment]).to_pylist()[0]
-    lines = gzip.decompress((shop.platform.settings.landing / found["source_file"]).read_bytes()).split(b"\n")
+    found = shop.workspace.lake.read(CLEAN_EVENTS, first_day=day, last_day=day, segments=[segment]).to_pylist()[0]
+    lines = gzip.decompress((shop.workspace.settings.landing / found["source_file"]).read_bytes()).split(b"\n")
     row: dict[str, object] = json.loads(lines[found["source_row"] - 1])
     noon = datetime(day.year, day.month, day.day, 12, 34, 56, tzinfo=ZoneInfo(SIMULATION.timezone))
     return {**row, "event_ts": int(noon.timestamp() * 1000)}
 
 
 def _accounts(shop: Shop, name: str) -> list[dict[str, int]]:
-    return [row for row in shop.platform.lake.read(DELIVERIES).to_pylist() if name in row["source_file"]]
+    return [row for row in shop.workspace.lake.read(DELIVERIES).to_pylist() if name in row["source_file"]]

@@ -9,13 +9,15 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
-from shift_assets import home as homes
-from shift_assets.automation.jobs import all_jobs
-from shift_assets.contracts import INTEREST_STATE, SHIFT_ALERTS, SHIFT_SIGNALS, TABLES, Partition
-from shift_assets.partitions import days_between
-from shift_assets.runs import QUIET, open_instance
-from shift_assets.simulate import Summary
-from shift_assets_tests.end_to_end.homes import LAST_DAY, SIMULATION, Shop, changed, new_shop
+from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.registry import TABLES
+from shift_assets.contracts.shift import INTEREST_STATE, SHIFT_ALERTS, SHIFT_SIGNALS
+from shift_assets.defs.automation.jobs import all_jobs
+from shift_assets.defs.partitions import days_between
+from shift_assets.defs.range_run import QUIET_RUN_CONFIG, open_instance
+from shift_assets.simulate.writer import Summary
+from shift_assets.workspace import home as homes
+from shift_assets_tests.end_to_end.shops import LAST_DAY, SIMULATION, Shop, changed, new_shop
 
 KEEP_DAYS = 7
 FIRST = LAST_DAY - timedelta(days=KEEP_DAYS + 2)
@@ -30,7 +32,7 @@ def ran(log: Summary, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     settings = shop.home / "settings.yaml"
     text = settings.read_text(encoding="utf-8")
     settings.write_text(text.replace("state: {", f"state: {{keep_days: {KEEP_DAYS}, "), encoding="utf-8")
-    shop = Shop(homes.open_platform(shop.home))
+    shop = Shop(homes.open_workspace(shop.home))
     shop.run(FIRST, LAST_DAY)
     return shop
 
@@ -41,7 +43,7 @@ def forgetful(ran: Shop, tmp_path: Path) -> Shop:
 
 
 def snapshots(shop: Shop) -> list[date]:
-    return sorted({partition.day for partition in shop.platform.lake.published(INTEREST_STATE)})
+    return sorted({partition.day for partition in shop.workspace.lake.published(INTEREST_STATE)})
 
 
 def corners(shop: Shop, first: date, last: date) -> list[Partition]:
@@ -49,15 +51,15 @@ def corners(shop: Shop, first: date, last: date) -> list[Partition]:
 
 
 def keep_house(shop: Shop, instance: dg.DagsterInstance) -> None:
-    job = all_jobs(shop.platform)["housekeeping"]
+    job = all_jobs(shop.workspace)["housekeeping"]
     assert isinstance(job, dg.JobDefinition)
-    assert job.execute_in_process(instance=instance, run_config=QUIET).success
+    assert job.execute_in_process(instance=instance, run_config=QUIET_RUN_CONFIG).success
 
 
 def test_a_command_over_more_days_than_are_kept_runs_every_stage(ran: Shop) -> None:
     """Every day of the range has signals and alerts; then the snapshots past their retention go."""
     for table in (SHIFT_SIGNALS, SHIFT_ALERTS):
-        assert sorted({p.day for p in ran.platform.lake.published(table)}) == days_between(FIRST, LAST_DAY)
+        assert sorted({p.day for p in ran.workspace.lake.published(table)}) == days_between(FIRST, LAST_DAY)
     assert snapshots(ran) == days_between(OLDEST_KEPT, LAST_DAY)
 
 
@@ -65,9 +67,9 @@ def test_a_backfill_keeps_the_snapshots_between_its_runs(forgetful: Shop) -> Non
     """Its state is one run and what reads it the next: a night between them drops nothing that the next one reads."""
     before = forgetful.digests(first=FIRST)
     for name in READERS:
-        forgetful.platform.lake.drop(TABLES[name], forgetful.platform.lake.published(TABLES[name]), "law")
+        forgetful.workspace.lake.drop(TABLES[name], forgetful.workspace.lake.published(TABLES[name]), "law")
     asked = corners(forgetful, SIMULATION.first_day, LAST_DAY)
-    with open_instance(forgetful.platform) as instance:
+    with open_instance(forgetful.workspace) as instance:
         backfill = PartitionBackfill("law", BulkActionStatus.REQUESTED, False, tags={}, backfill_timestamp=0.0)
         instance.add_backfill(backfill)
         assert forgetful.materialise([INTEREST_STATE.name], asked) == []

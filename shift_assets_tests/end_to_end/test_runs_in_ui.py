@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from shift_assets.automation.jobs import DAILY, HISTORY
-from shift_assets_tests.end_to_end.homes import FIRST_RUN_DAY, LAST_DAY, Shop
+from shift_assets.defs.automation.jobs import DAILY, HISTORY
+from shift_assets_tests.end_to_end.shops import FIRST_RUN_DAY, LAST_DAY, Shop
 from shift_assets_tests.end_to_end.webserver import Webserver, serve
 
 LOCATION = 'repositoryName: "__repository__", repositoryLocationName: "shift_assets"'

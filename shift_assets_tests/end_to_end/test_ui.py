@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from shift_assets.contracts import INTEREST_SERIES, Partition
-from shift_assets_tests.end_to_end.homes import LAST_DAY, Shop
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.contracts.partition import Partition
+from shift_assets_tests.end_to_end.shops import LAST_DAY, Shop
 from shift_assets_tests.end_to_end.webserver import SECONDS, Webserver, serve
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -105,7 +106,7 @@ def test_a_partition_page_shows_rows_preview_and_picture(webserver: Webserver, s
     )
     tab.see(f"{LAST_DAY}|{webserver.segment}")
     tab.see("Materialized")
-    rows = shop.platform.lake.published(INTEREST_SERIES)[Partition(LAST_DAY, webserver.segment)].rows
+    rows = shop.workspace.lake.published(INTEREST_SERIES)[Partition(LAST_DAY, webserver.segment)].rows
     metadata = tab.page.locator("table", has_text="dagster/row_count").first
     metadata.wait_for(timeout=SECONDS * 1000)
     assert str(rows) in metadata.locator("tr", has_text="dagster/row_count").inner_text()
@@ -115,7 +116,7 @@ def test_a_partition_page_shows_rows_preview_and_picture(webserver: Webserver, s
     preview = metadata.locator("tr", has_text="preview").first
     assert "user_id" in preview.inner_text()
     day = {"first_day": LAST_DAY, "segments": [webserver.segment]}
-    users = shop.platform.lake.read(INTEREST_SERIES, **day)["user_id"].to_pylist()
+    users = shop.workspace.lake.read(INTEREST_SERIES, **day)["user_id"].to_pylist()
     assert not [user for user in users if user in tab.page.inner_text("body")]
 
     metadata.locator("tr", has_text="picture").get_by_text("[Show Markdown]").click()
@@ -125,7 +126,7 @@ def test_a_partition_page_shows_rows_preview_and_picture(webserver: Webserver, s
     tab.keep("interest_series_picture")
 
 
-def test_the_verdict_of_a_check_can_be_read(webserver: Webserver, tab: Tab) -> None:
+def test_the_result_of_a_check_can_be_read(webserver: Webserver, tab: Tab) -> None:
     """The checks page tells the expectation as a sentence, that it passed, and how many partitions were judged."""
     tab.page.goto(f"{webserver.address}/assets/clean_events?view=checks")
     tab.see("no_event_id_occurs_twice").click()

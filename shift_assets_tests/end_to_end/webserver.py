@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from shift_assets_tests.end_to_end.homes import Shop
+from shift_assets_tests.end_to_end.shops import Shop
 
 SECONDS = 60
 """How long an answer may take on a busy machine; a quiet one gives it in two."""

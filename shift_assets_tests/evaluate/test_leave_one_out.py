@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from shift_assets.cli import app
-from shift_assets.evaluate.leave_one_out import SequenceFileError, read_attributes, read_sequences, split
+from shift_assets.cli.app import app
+from shift_assets.evaluate.leave_one_out import split
+from shift_assets.evaluate.sequence_file import SequenceFileError, read_attributes, read_sequences
 
 USERS, ITEMS, LENGTH = 40, 12, 6
 
@@ -50,7 +51,7 @@ def test_what_is_left_out_is_the_end_of_every_sequence(tmp_path: Path) -> None:
     assert len(hidden) == USERS * (LENGTH - 1)
 
 
-def test_attributes_are_told_apart_by_column_and_value(tmp_path: Path) -> None:
+def test_attributes_are_distinct_by_column_and_value(tmp_path: Path) -> None:
     """Values and lists of values become attributes of the items that the sequences hold."""
     _, vocabulary = read_sequences(ring(tmp_path))
     found = read_attributes(attributes(tmp_path), vocabulary)
@@ -78,7 +79,7 @@ def test_a_file_that_cannot_be_used_is_named_with_row_and_remedy(
     assert str(path) in str(caught.value)
 
 
-def test_the_command_finds_the_ring(tmp_path: Path) -> None:
+def test_the_command_predicts_the_ring(tmp_path: Path) -> None:
     """Sources that read the order foretell the ring, popularity does not, and the blend is no worse than its best."""
     command = ["evaluate", "sequences", str(ring(tmp_path)), "--items", str(attributes(tmp_path)), "--json"]
     home = tmp_path / "home"

@@ -11,26 +11,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from shift_assets.contracts import BEHAVIORS
-from shift_assets.evaluate.alarms import Alarms, alarms_from_alerts, alarms_from_scores
-from shift_assets.evaluate.simulated import (
-    Rate,
-    ShiftScore,
-    Truth,
+from shift_assets.arrays import CategoryCodes
+from shift_assets.contracts.cleaning import BEHAVIORS
+from shift_assets.evaluate.opened_alerts import Alerts, alerts_from_scores, alerts_from_table
+from shift_assets.evaluate.simulated import Rate, ShiftScore, Truth, pool, score_alerts, truth_of
+from shift_assets.evaluate.threshold_sweep import (
     best_threshold,
-    pool,
     pool_points,
     recall_at,
-    score_alarms,
-    share_over_line,
+    share_over_threshold,
     sweep,
     thresholds_of,
-    truth_of,
 )
-from shift_assets.shift.detectors.split_gain import SplitGain
-from shift_assets.shift.histories import Histories, histories
-from shift_assets.shift.rings import CategoryCodes, Rings
-from shift_assets.simulate import PlantedShares, Simulation, simulated_series
+from shift_assets.interest.histories import Histories, histories
+from shift_assets.interest.user_days import UserDays
+from shift_assets.shift.baselines.split_gain import SplitGain
+from shift_assets.simulate.interest_series import simulated_series
+from shift_assets.simulate.simulation import PlantedShares, Simulation
 
 FIRST = date(2026, 1, 1)
 DAYS = 150
@@ -48,7 +45,7 @@ def log_of(active: Mapping[str, Sequence[int]], category: Mapping[str, Sequence[
     return Histories(
         pa.array(list(active)),
         CategoryCodes(pa.array(["c0", "c1", "c2", "c3"])),
-        Rings(
+        UserDays(
             start=np.concatenate([[0], np.cumsum([len(days) for days in active.values()])]),
             day=day,
             score_start=np.arange(len(day) + 1),
@@ -70,18 +67,18 @@ def labels_of(kinds: Mapping[str, str], promotions: Sequence[int] = ()) -> pa.Ta
     )
 
 
-def alarms_of(*alarms: tuple[int, int], onset: int = START, rising: Sequence[str] = (), kind: str = "switch") -> Alarms:
+def alerts_of(*alerts: tuple[int, int], onset: int = START, rising: Sequence[str] = (), kind: str = "switch") -> Alerts:
     """Alarms (user, day after FIRST), all alike."""
-    user, day = np.array(alarms, np.int64).reshape(-1, 2).T
-    n = len(alarms)
-    return Alarms(user, day + ZERO, np.full(n, onset + ZERO), [rising] * n, [kind] * n)
+    user, day = np.array(alerts, np.int64).reshape(-1, 2).T
+    n = len(alerts)
+    return Alerts(user, day + ZERO, np.full(n, onset + ZERO), [rising] * n, [kind] * n)
 
 
-def judged(
-    kinds: Mapping[str, str], alarms: Alarms, active: Sequence[int] = range(0, DAYS, 2), promotions: Sequence[int] = ()
+def score_of(
+    kinds: Mapping[str, str], alerts: Alerts, active: Sequence[int] = range(0, DAYS, 2), promotions: Sequence[int] = ()
 ) -> ShiftScore:
     log = log_of(dict.fromkeys(kinds, active))
-    return score_alarms(alarms, truth_for(kinds, log, promotions), log)
+    return score_alerts(alerts, truth_for(kinds, log, promotions), log)
 
 
 def truth_for(kinds: Mapping[str, str], log: Histories, promotions: Sequence[int] = ()) -> Truth:
@@ -89,7 +86,7 @@ def truth_for(kinds: Mapping[str, str], log: Histories, promotions: Sequence[int
     return truth_of(labels, log, FIRST, FIRST + timedelta(days=DAYS - 1))
 
 
-def verdict(score: ShiftScore) -> tuple[int, int, int]:
+def true_false_late(score: ShiftScore) -> tuple[int, int, int]:
     """True, false and late alarms."""
     true = int(score.precision.some)
     return true, int(score.precision.of) - true, score.late
@@ -98,45 +95,45 @@ def verdict(score: ShiftScore) -> tuple[int, int, int]:
 @pytest.mark.parametrize(("kind", "last"), [("abrupt", 30), ("partial", 30), ("gradual", 42), ("seasonal_return", 58)])
 def test_a_shift_is_found_from_its_first_day_until_its_kinds_last(kind: str, last: int) -> None:
     """Before it an alarm is false; after it, late, which is neither true nor false."""
-    assert verdict(judged({"a": kind}, alarms_of((0, START - 1)))) == (0, 1, 0)
-    assert verdict(judged({"a": kind}, alarms_of((0, START)))) == (1, 0, 0)
-    assert verdict(judged({"a": kind}, alarms_of((0, START + last)))) == (1, 0, 0)
-    assert verdict(judged({"a": kind}, alarms_of((0, START + last + 1)))) == (0, 0, 1)
+    assert true_false_late(score_of({"a": kind}, alerts_of((0, START - 1)))) == (0, 1, 0)
+    assert true_false_late(score_of({"a": kind}, alerts_of((0, START)))) == (1, 0, 0)
+    assert true_false_late(score_of({"a": kind}, alerts_of((0, START + last)))) == (1, 0, 0)
+    assert true_false_late(score_of({"a": kind}, alerts_of((0, START + last + 1)))) == (0, 0, 1)
 
 
 def test_a_shift_counts_once_and_what_follows_is_late() -> None:
-    assert verdict(judged({"a": "gradual"}, alarms_of((0, 120), (0, 82), (0, 100)))) == (1, 0, 2)
+    assert true_false_late(score_of({"a": "gradual"}, alerts_of((0, 120), (0, 82), (0, 100)))) == (1, 0, 2)
 
 
-def test_alarms_within_14_days_of_the_one_before_are_one_alarm() -> None:
+def test_alerts_within_14_days_of_the_previous_one_are_one_alert() -> None:
     """Also in a chain, and whatever their order; another user's alarm is another alarm."""
-    assert verdict(judged({"a": "none"}, alarms_of((0, 84), (0, 70), (0, 98)))) == (0, 1, 0)
-    assert verdict(judged({"a": "none"}, alarms_of((0, 70), (0, 85)))) == (0, 2, 0)
-    assert verdict(judged({"a": "none", "b": "none"}, alarms_of((0, 70), (1, 71)))) == (0, 2, 0)
+    assert true_false_late(score_of({"a": "none"}, alerts_of((0, 84), (0, 70), (0, 98)))) == (0, 1, 0)
+    assert true_false_late(score_of({"a": "none"}, alerts_of((0, 70), (0, 85)))) == (0, 2, 0)
+    assert true_false_late(score_of({"a": "none", "b": "none"}, alerts_of((0, 70), (1, 71)))) == (0, 2, 0)
 
 
-def test_alarms_of_the_first_60_days_are_ignored() -> None:
-    assert verdict(judged({"a": "none"}, alarms_of((0, 59)))) == (0, 0, 0)
-    assert verdict(judged({"a": "none"}, alarms_of((0, 60)))) == (0, 1, 0)
+def test_alerts_of_the_first_60_days_are_ignored() -> None:
+    assert true_false_late(score_of({"a": "none"}, alerts_of((0, 59)))) == (0, 0, 0)
+    assert true_false_late(score_of({"a": "none"}, alerts_of((0, 60)))) == (0, 1, 0)
 
 
 @pytest.mark.parametrize("kind", ["none", "gift", "volume", "churn", "surge", "fade"])
-def test_an_alarm_without_a_shift_is_false_and_counted_by_kind(kind: str) -> None:
-    score = judged({"a": kind, "b": "none"}, alarms_of((0, 90)))
-    assert verdict(score) == (0, 1, 0)
+def test_an_alert_without_a_shift_is_false_and_counted_by_kind(kind: str) -> None:
+    score = score_of({"a": kind, "b": "none"}, alerts_of((0, 90)))
+    assert true_false_late(score) == (0, 1, 0)
     assert score.false_by_kind[kind].some == 1
     assert score.false_by_kind[kind].of == (1 + (kind == "none")) * (DAYS - 60)
 
 
 @pytest.mark.parametrize(("planted", "kind"), [("surge", "surge"), ("fade", "fade"), ("churn", "churn_risk")])
-def test_an_alarm_that_names_what_was_planted_is_not_false(planted: str, kind: str) -> None:
-    assert verdict(judged({"a": planted}, alarms_of((0, 90), kind=kind))) == (0, 0, 1)
-    assert verdict(judged({"a": planted}, alarms_of((0, 79), kind=kind))) == (0, 1, 0)
-    assert verdict(judged({"a": "none"}, alarms_of((0, 90), kind=kind))) == (0, 1, 0)
+def test_an_alert_of_the_planted_kind_is_not_false(planted: str, kind: str) -> None:
+    assert true_false_late(score_of({"a": planted}, alerts_of((0, 90), kind=kind))) == (0, 0, 1)
+    assert true_false_late(score_of({"a": planted}, alerts_of((0, 79), kind=kind))) == (0, 1, 0)
+    assert true_false_late(score_of({"a": "none"}, alerts_of((0, 90), kind=kind))) == (0, 1, 0)
 
 
-def test_false_alarms_are_per_user_day_and_per_active_day() -> None:
-    score = judged({"a": "none", "b": "none", "c": "abrupt"}, alarms_of((0, 90), (1, 100)), promotions=[30, 100])
+def test_false_alerts_are_per_user_day_and_per_active_day() -> None:
+    score = score_of({"a": "none", "b": "none", "c": "abrupt"}, alerts_of((0, 90), (1, 100)), promotions=[30, 100])
     assert score.false_user_days == Rate(2, 3 * 90)
     assert score.false_active_days == Rate(2, 3 * 45)
     assert score.false_on_promotions == Rate(1, 3)
@@ -146,7 +143,7 @@ def test_false_alarms_are_per_user_day_and_per_active_day() -> None:
 @pytest.mark.parametrize(("before", "after", "detectable"), [(8, 5, 1), (7, 5, 0), (8, 4, 0)])
 def test_a_shift_is_detectable_with_eight_active_days_before_and_five_after(before: int, after: int, detectable: int):
     active = [*range(before), *range(START, START + after), 140]
-    score = judged({"a": "abrupt"}, alarms_of(), active)
+    score = score_of({"a": "abrupt"}, alerts_of(), active)
     assert score.recall == Rate(0, 1)
     assert score.recall_detectable == Rate(0, detectable)
     assert score.recall_by_kind == {"abrupt": Rate(0, detectable)}
@@ -155,19 +152,19 @@ def test_a_shift_is_detectable_with_eight_active_days_before_and_five_after(befo
 def test_recall_counts_planted_users_who_never_came() -> None:
     log = log_of({"a": range(0, DAYS, 2)})
     truth = truth_of(labels_of({"a": "abrupt", "never": "partial"}), log, FIRST, FIRST + timedelta(days=DAYS - 1))
-    score = score_alarms(alarms_of((0, 85)), truth, log)
+    score = score_alerts(alerts_of((0, 85)), truth, log)
     assert score.recall == Rate(1, 2)
     assert score.f1 == 1.0
 
 
 def test_delay_and_onset_error_are_counted_in_days_and_active_days() -> None:
     """Active every second day: an alarm ten days late comes on the sixth active day of the shift."""
-    score = judged({"a": "abrupt"}, alarms_of((0, 90), onset=START + 6))
+    score = score_of({"a": "abrupt"}, alerts_of((0, 90), onset=START + 6))
     assert score.delay_days.tolist() == [10]
     assert score.delay_active_days.tolist() == [6]
     assert score.onset_error.tolist() == [3]
     assert score.onset_right == Rate(0, 1)
-    assert judged({"a": "abrupt"}, alarms_of((0, 90), onset=START - 4)).onset_right == Rate(1, 1)
+    assert score_of({"a": "abrupt"}, alerts_of((0, 90), onset=START - 4)).onset_right == Rate(1, 1)
 
 
 @pytest.mark.parametrize(
@@ -175,12 +172,12 @@ def test_delay_and_onset_error_are_counted_in_days_and_active_days() -> None:
     [(["c1", "c2", "c3"], 1, 1.0), (["c3", "c2", "c0", "c1"], 0, 0.5), ([], 0, 0.0), (["c2"], 1, 0.5)],
 )
 def test_risen_categories_are_right_when_the_planted_ones_lead(rising: list[str], first: int, overlap: float) -> None:
-    score = judged({"a": "abrupt"}, alarms_of((0, 90), rising=rising))
+    score = score_of({"a": "abrupt"}, alerts_of((0, 90), rising=rising))
     assert score.first_risen == Rate(first, 1)
     assert score.risen_overlap.tolist() == [overlap]
 
 
-def test_scores_become_one_alarm_an_episode_with_the_break_before_it() -> None:
+def test_scores_become_one_alert_per_episode_with_its_onset() -> None:
     """The user leaves category 0 for 1 (mostly) and 2 on day 90; days over the line 14 days apart are one alarm."""
     active = list(range(0, 120, 2))
     met = [0] * 45 + [1, 1, 2] * 5
@@ -188,12 +185,12 @@ def test_scores_become_one_alarm_an_episode_with_the_break_before_it() -> None:
     scores = np.full(120, np.nan)
     scores[[50, 57, 59]] = 3.0
     scores[60 + 5] = 2.9
-    alarms = alarms_from_scores(log, scores, 3.0)
-    assert alarms.user.tolist() == [0]
-    assert alarms.day.tolist() == [ZERO + 100]
-    assert alarms.onset_day.tolist() == [ZERO + 90]
-    assert alarms.rising == [["c1", "c2"]]
-    assert len(alarms_from_scores(log, scores, 2.9)) == 2
+    alerts = alerts_from_scores(log, scores, 3.0)
+    assert alerts.user.tolist() == [0]
+    assert alerts.day.tolist() == [ZERO + 100]
+    assert alerts.onset_day.tolist() == [ZERO + 90]
+    assert alerts.rising == [["c1", "c2"]]
+    assert len(alerts_from_scores(log, scores, 2.9)) == 2
 
 
 def test_alerts_are_taken_when_they_open() -> None:
@@ -201,11 +198,11 @@ def test_alerts_are_taken_when_they_open() -> None:
     moved = [{"category": "c1", "share_before": 0.1, "share_after": 0.6}]
     day, onset = FIRST + timedelta(days=90), FIRST + timedelta(days=85)
     row = {"user_id": "b", "day": day, "onset_day": onset, "rising": moved, "kind": "switch"}
-    alarms = alarms_from_alerts(
+    alerts = alerts_from_table(
         pa.Table.from_pylist([row | {"status": status} for status in ("opened", "continued", "closed")]), log
     )
-    assert (alarms.user.tolist(), alarms.day.tolist(), alarms.onset_day.tolist()) == ([1], [ZERO + 90], [ZERO + 85])
-    assert (alarms.rising, alarms.kind) == ([["c1"]], ["switch"])
+    assert (alerts.user.tolist(), alerts.day.tolist(), alerts.onset_day.tolist()) == ([1], [ZERO + 90], [ZERO + 85])
+    assert (alerts.rising, alerts.kind) == ([["c1"]], ["switch"])
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +231,7 @@ def test_every_point_of_a_sweep_is_the_score_at_its_threshold(simulated) -> None
     points = sweep(log, scores, truth, thresholds)
     assert [point.threshold for point in points] == thresholds.tolist() == sorted(set(thresholds.tolist()))
     for point in points:
-        score = score_alarms(alarms_from_scores(log, scores, point.threshold), truth, log)
+        score = score_alerts(alerts_from_scores(log, scores, point.threshold), truth, log)
         assert point.precision == score.precision
         assert point.recall == score.recall_detectable
         assert point.false_user_days == score.false_user_days
@@ -255,10 +252,10 @@ def test_two_logs_pool_as_one(simulated) -> None:
         part = log.take_users(users)
         mine = pc.is_in(labels["user_id"], value_set=part.users)
         own = truth_of(labels.filter(pc.or_(mine, pc.is_null(labels["user_id"]))), part, *simulation_days)
-        part_scores = scores[log.rings.start[users[0]] : log.rings.start[users[-1] + 1]]
-        halves.append(score_alarms(alarms_from_scores(part, part_scores, threshold), own, part))
+        part_scores = scores[log.user_days.start[users[0]] : log.user_days.start[users[-1] + 1]]
+        halves.append(score_alerts(alerts_from_scores(part, part_scores, threshold), own, part))
         sweeps.append(sweep(part, part_scores, own, np.array([threshold])))
-    whole, pooled = score_alarms(alarms_from_scores(log, scores, threshold), truth, log), pool(halves)
+    whole, pooled = score_alerts(alerts_from_scores(log, scores, threshold), truth, log), pool(halves)
     assert pooled.f1 == whole.f1 > 0
     assert pooled.false_by_kind == whole.false_by_kind
     assert pooled.onset_error.tolist() == whole.onset_error.tolist()
@@ -268,14 +265,14 @@ def test_two_logs_pool_as_one(simulated) -> None:
 def test_an_onset_of_the_detectors_own_is_kept() -> None:
     log = log_of({"a": range(0, 120, 2)}, {"a": [0] * 45 + [1] * 15})
     scores = np.where(np.arange(60) == 50, 1.0, 0.0)
-    alarms = alarms_from_scores(log, scores, 1.0, np.full(60, 47))
-    assert alarms.onset_day.tolist() == [ZERO + 94]
-    assert alarms.rising == [["c1"]]
+    alerts = alerts_from_scores(log, scores, 1.0, np.full(60, 47))
+    assert alerts.onset_day.tolist() == [ZERO + 94]
+    assert alerts.rising == [["c1"]]
 
 
-def test_the_share_over_the_line_is_of_users_without_any_plan_only() -> None:
+def test_the_share_over_the_threshold_is_of_unplanted_users_only() -> None:
     log = log_of({"a": range(58, 64), "b": range(58, 64)})
     truth = truth_for({"a": "none", "b": "gift"}, log)
     scores = np.array([9.0, 9.0, 9.0, 8.0, np.nan, 1.0, *[9.0] * 6])
-    assert share_over_line(log, scores, truth, 9.0) == Rate(1, 4)
-    assert share_over_line(log, scores, replace(truth, kind=["none", "none"]), 9.0) == Rate(5, 8)
+    assert share_over_threshold(log, scores, truth, 9.0) == Rate(1, 4)
+    assert share_over_threshold(log, scores, replace(truth, kind=["none", "none"]), 9.0) == Rate(5, 8)

@@ -9,23 +9,20 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from shift_assets.arrays import Float64Array
+from shift_assets.evaluate.splice_metrics import DetectorMetrics, advantage, detector_metrics, flagged_shares
 from shift_assets.evaluate.splices import (
     FOLDS,
     LEARNED,
     SCORES,
-    Quality,
-    Scored,
+    DetectorScores,
     TooFewUsers,
-    advantage,
-    flagged_shares,
-    qualities,
     run_protocol,
     write_scores,
 )
-from shift_assets.shift.histories import Histories
-from shift_assets.shift.rings import Floats
-from shift_assets.shift.splices import UNSPLICED, Construction
-from shift_assets_tests.shift.tastes import tasteful
+from shift_assets.interest.histories import Histories
+from shift_assets.shift.learned.splices import UNSPLICED, Construction
+from shift_assets_tests.shift.stationary_users import stationary_users
 
 WANTED = (UNSPLICED, Construction("random"), Construction("random", 0.4), Construction("shuffled", 1.0))
 
@@ -37,7 +34,7 @@ class Truth:
     original: Histories
     name: str = "truth"
 
-    def score(self, histories: Histories) -> Floats:
+    def score(self, histories: Histories) -> Float64Array:
         known = {(user, day): score for user, day, score in zip(*_day_scores(self.original), strict=True)}
         return np.array(
             [
@@ -51,41 +48,41 @@ class Truth:
 class Chance:
     name: str = "chance"
 
-    def score(self, histories: Histories) -> Floats:
-        return np.random.default_rng(len(histories.rings.score)).random(len(histories.rings.day))
+    def score(self, histories: Histories) -> Float64Array:
+        return np.random.default_rng(len(histories.user_days.score)).random(len(histories.user_days.day))
 
 
 @dataclass
 class Mute:
     name: str = "mute"
 
-    def score(self, histories: Histories) -> Floats:
-        return np.full(len(histories.rings.day), np.nan)
+    def score(self, histories: Histories) -> Float64Array:
+        return np.full(len(histories.user_days.day), np.nan)
 
 
 def _day_scores(histories: Histories) -> tuple[list, list, list]:
-    rings = histories.rings
+    user_days = histories.user_days
     scores = [
-        tuple(zip(rings.category[a:b], rings.score[a:b], strict=True))
-        for a, b in zip(rings.score_start[:-1], rings.score_start[1:], strict=True)
+        tuple(zip(user_days.category[a:b], user_days.score[a:b], strict=True))
+        for a, b in zip(user_days.score_start[:-1], user_days.score_start[1:], strict=True)
     ]
-    return rings.user.tolist(), rings.day.tolist(), scores
+    return user_days.user.tolist(), user_days.day.tolist(), scores
 
 
 @pytest.fixture(scope="module")
 def log() -> Histories:
-    return tasteful(70, seed=4, tastes=40)
+    return stationary_users(70, seed=4, tastes=40)
 
 
 @pytest.fixture(scope="module")
-def scored(log: Histories) -> list[Scored]:
+def scored(log: Histories) -> list[DetectorScores]:
     detectors = {one.name: one for one in (Truth(log), Chance(), Mute())}
-    return list(run_protocol(log, "north", detectors, seed=1, wanted=WANTED, cuts_taught=60))
+    return list(run_protocol(log, "north", detectors, seed=1, constructions=WANTED, training_splice_points=60))
 
 
 @pytest.fixture(scope="module")
-def found(scored: list[Scored]) -> dict[tuple[str, str, float], Quality]:
-    rows = qualities(scored, samples=60, seed=1)
+def found(scored: list[DetectorScores]) -> dict[tuple[str, str, float], DetectorMetrics]:
+    rows = detector_metrics(scored, samples=60, seed=1)
     return {(row.detector, row.kind, row.kept): row for row in rows if row.active_days == 8}
 
 
@@ -95,21 +92,21 @@ def test_a_detector_that_sees_the_truth_is_perfect(found: dict) -> None:
     assert row.auc.low == row.auc.high == 1.0
 
 
-def test_chance_and_silence_are_worth_one_half(found: dict) -> None:
+def test_random_and_missing_scores_have_an_auc_of_one_half(found: dict) -> None:
     assert 0.35 < found["chance", "random", 0.0].auc.value < 0.65
     assert found["mute", "random", 0.0].auc.value == 0.5
     assert found["mute", "random", 0.0].silent == 1.0
     assert found["mute", "random", 0.0].recall_at_5_percent.value == 0.0
 
 
-def test_the_order_of_stationary_days_tells_nothing(found: dict) -> None:
+def test_permuted_stationary_days_are_no_shift(found: dict) -> None:
     """Shuffled days of a stationary user are no shift: the learned detector cannot tell them from the original."""
     row = found[LEARNED, "shuffled", 1.0]
     assert row.auc.low < 0.5 < row.auc.high
     assert found[LEARNED, "random", 0.0].auc.value > 0.9
 
 
-def test_figures_are_those_of_scikit_learn(scored: list[Scored]) -> None:
+def test_figures_are_those_of_scikit_learn(scored: list[DetectorScores]) -> None:
     """Of the data as it is; ties included."""
     by = {(one.detector, one.construction): one for one in scored}
     whole, made = by["chance", UNSPLICED], by["chance", Construction("random")]
@@ -117,24 +114,27 @@ def test_figures_are_those_of_scikit_learn(scored: list[Scored]) -> None:
         score = np.round(np.concatenate([whole.score[:, day - 1], made.score[:, day - 1]]), 1)
         label = np.repeat([0, 1], [len(whole.users), len(made.users)])
         rounded = [
-            Scored(
-                **{**{name: getattr(one, name) for name in Scored.__slots__}, "score_of_day": np.round(one.score, 1)}
+            DetectorScores(
+                **{
+                    **{name: getattr(one, name) for name in DetectorScores.__slots__},
+                    "score_of_day": np.round(one.score, 1),
+                }
             )
             for one in (whole, made)
         ]
-        (row,) = qualities(rounded, samples=20, seed=1, days=[day])
+        (row,) = detector_metrics(rounded, samples=20, seed=1, days=[day])
         assert row.auc.value == pytest.approx(roc_auc_score(label, score))
         assert row.average_precision.value == pytest.approx(average_precision_score(label, score))
         assert row.auc.low <= row.auc.value <= row.auc.high
 
 
-def test_the_score_of_a_history_only_grows(scored: list[Scored]) -> None:
+def test_the_score_of_a_history_only_grows(scored: list[DetectorScores]) -> None:
     for one in scored:
         if one.detector != "mute":
             assert (np.diff(one.score, axis=1)[one.has_day[:, 1:]] >= 0).all()
 
 
-def test_advantage_is_the_difference_of_the_means(scored: list[Scored], found: dict) -> None:
+def test_advantage_is_the_difference_of_the_means(scored: list[DetectorScores], found: dict) -> None:
     """And has the interval of the difference, not of either."""
     gain = advantage(scored, "truth", "chance", samples=40, seed=1, day=8)
     expected = [
@@ -147,18 +147,18 @@ def test_advantage_is_the_difference_of_the_means(scored: list[Scored], found: d
 
 
 @pytest.mark.parametrize("cases", [0, 1])
-def test_what_cannot_be_measured_is_left_out(scored: list[Scored], cases: int) -> None:
+def test_what_cannot_be_measured_is_left_out(scored: list[DetectorScores], cases: int) -> None:
     """A construction without cases has no row and moves no mean; an only case that no resample drew, no interval."""
     few = [_first(one, cases) if one.construction == Construction("random", 0.4) else one for one in scored]
     for seed in range(8):
-        rows = [row for row in qualities(few, samples=1, seed=seed, days=[8]) if row.kept == 0.4]
+        rows = [row for row in detector_metrics(few, samples=1, seed=seed, days=[8]) if row.kept == 0.4]
         assert len(rows) == (4 if cases else 0)
         gain = advantage(few, "truth", "chance", samples=1, seed=seed, day=8)
         assert gain.value > 0.2
     assert np.isnan(advantage([], "truth", "chance", samples=1, seed=1, day=8).low)
 
 
-def _first(one: Scored, cases: int) -> Scored:
+def _first(one: DetectorScores, cases: int) -> DetectorScores:
     """Only the first cases."""
     columns = {
         name: getattr(one, name)[:cases]
@@ -167,16 +167,16 @@ def _first(one: Scored, cases: int) -> Scored:
     return replace(one, **columns)
 
 
-def test_flagged_shares_stand_beside_their_bound(scored: list[Scored]) -> None:
+def test_flagged_shares_come_with_their_bound(scored: list[DetectorScores]) -> None:
     """n active days under patience A: at most n / A."""
     renamed = [replace(one, detector="e_value") for one in scored if one.detector == "truth"]
-    rows = {(row.kind, row.active_days): row for row in flagged_shares(renamed, samples=20, seed=1, lines=[2.0])}
+    rows = {(row.kind, row.active_days): row for row in flagged_shares(renamed, samples=20, seed=1, thresholds=[2.0])}
     assert rows["unspliced", 1].share.value == 0.0
     assert rows["unspliced", 1].bound == 0.5
     assert rows["unspliced", 8].bound == 1.0
 
 
-def test_scores_are_written_one_row_per_history_detector_and_day(scored: list[Scored], tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_scores_are_written_one_row_per_history_detector_and_day(scored: list[DetectorScores], tmp_path) -> None:  # type: ignore[no-untyped-def]
     """With the meaning of every column, so that others can score their own way."""
     target = tmp_path / "evaluation" / "shift_scores.parquet"
     write_scores(scored, target)
@@ -192,6 +192,6 @@ def test_scores_are_written_one_row_per_history_detector_and_day(scored: list[Sc
     assert set(folds.values()) == set(range(FOLDS))
 
 
-def test_too_few_users_are_told() -> None:
+def test_too_few_users_are_reported() -> None:
     with pytest.raises(TooFewUsers, match="users of segment north have 8 active days before a cut"):
-        list(run_protocol(tasteful(3, seed=1), "north", {}, seed=1))
+        list(run_protocol(stationary_users(3, seed=1), "north", {}, seed=1))

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from shift_assets.contracts import REJECTED_EVENTS, Partition
-from shift_assets.ingest.context import ParseContext
+from shift_assets.contracts.cleaning import REJECTED_EVENTS
+from shift_assets.contracts.partition import Partition
 from shift_assets.ingest.quarantine import rejected_rows, replay
-from shift_assets.resources.fence import Fence
-from shift_assets.resources.lake import Lake
-from shift_assets_tests.ingest.cleaning import cleaned
-from shift_assets_tests.ingest.dirt import DAY, JSON_SOURCE, NOON, context_of, deliver, good_line, source_of
+from shift_assets.ingest.rows.parse_context import ParseContext
+from shift_assets.storage.fence import Fence
+from shift_assets.storage.lake import Lake
+from shift_assets_tests.ingest.cleaned_landing import cleaned
+from shift_assets_tests.ingest.dirty_data import DAY, JSON_SOURCE, NOON, context_of, deliver, good_line, source_of
 
 NEXT = DAY + timedelta(days=1)
 
@@ -58,15 +59,15 @@ def test_rejected_rows_are_found_by_reason_day_and_file(tmp_path: Path) -> None:
     assert rejected_rows(shop.lake, last_day=DAY, source_file=f"events/day={DAY}/c.jsonl").num_rows == 1
 
 
-def test_a_changed_source_heals_what_it_now_accepts(tmp_path: Path) -> None:
+def test_a_changed_source_recovers_what_it_now_accepts(tmp_path: Path) -> None:
     """Replay names the partitions with rows that the present source takes in, and how many; running them does it."""
     fill(shop_of(tmp_path))
     assert replay(shop_of(tmp_path), DAY, NEXT) == {}
     shop = shop_of(tmp_path, JSON_SOURCE.replace("pv: view", "pv: view, wish: favorite"))
-    healed = replay(shop, DAY, NEXT)
-    assert sum(healed.values()) == 3
+    recovered = replay(shop, DAY, NEXT)
+    assert sum(recovered.values()) == 3
     before = {Partition(row["day"], row["segment"]) for row in rejected_rows(shop.lake).to_pylist()}
-    assert set(healed) <= before
+    assert set(recovered) <= before
     publish(shop)
     assert sorted(rejected_rows(shop.lake)["reason"].to_pylist()) == [
         "duplicate",
@@ -77,16 +78,16 @@ def test_a_changed_source_heals_what_it_now_accepts(tmp_path: Path) -> None:
     assert replay(shop, DAY, NEXT) == {}
 
 
-def test_a_row_that_changes_its_day_heals_both(tmp_path: Path) -> None:
+def test_a_row_that_changes_its_day_reruns_both_days(tmp_path: Path) -> None:
     """A row rejected in its folder's day for its time belongs to its own day once the time is read: both run again."""
     shop = shop_of(tmp_path)
     deliver(shop.parse_context.landing, "a.jsonl", good_line(t=NOON * 1000) + b"\n", NEXT)
     publish(shop)
-    healed = replay(shop_of(tmp_path, JSON_SOURCE.replace("unit: s", "unit: ms")), DAY, NEXT)
-    assert {partition.day: rows for partition, rows in healed.items()} == {DAY: 1, NEXT: 0}
+    recovered = replay(shop_of(tmp_path, JSON_SOURCE.replace("unit: s", "unit: ms")), DAY, NEXT)
+    assert {partition.day: rows for partition, rows in recovered.items()} == {DAY: 1, NEXT: 0}
 
 
-def test_a_file_no_longer_landed_heals_nothing(tmp_path: Path) -> None:
+def test_a_file_no_longer_landed_recovers_nothing(tmp_path: Path) -> None:
     """What cannot be read again cannot be taken in, and is no error."""
     fill(shop_of(tmp_path))
     for path in (tmp_path / "landing").glob("events/*/*"):
@@ -95,7 +96,7 @@ def test_a_file_no_longer_landed_heals_nothing(tmp_path: Path) -> None:
     assert replay(shop, DAY, NEXT) == {}
 
 
-def test_a_healed_file_gives_all_its_rows(tmp_path: Path) -> None:
+def test_a_repaired_file_recovers_all_its_rows(tmp_path: Path) -> None:
     """A file that was unreadable as a whole, delivered again in good order, counts every row."""
     shop = shop_of(tmp_path)
     file = deliver(shop.parse_context.landing, "a.jsonl.gz", b"\x1f\x8bbroken")

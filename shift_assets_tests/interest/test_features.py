@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from shift_assets.contracts import ITEM_FEATURES, NORMALISED_FEATURES, USER_FEATURES
+from shift_assets.contracts.interest import ITEM_FEATURES, NORMALISED_FEATURES, USER_FEATURES
 from shift_assets.interest.features import item_features, user_features
 from shift_assets.interest.lookback import median, mid_rank
 from shift_assets.interest.series import interest_series
-from shift_assets.settings import FeatureSettings, InterestSettings
+from shift_assets.settings.root import FeatureSettings, InterestSettings
 from shift_assets_tests.interest.test_series import table_of
 
 WEEK = FeatureSettings(look_back_days=7, embedding_dimensions=3)

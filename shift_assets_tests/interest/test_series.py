@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from shift_assets.contracts import BEHAVIORS, CLEAN_EVENTS, INTEREST_SERIES
+from shift_assets.contracts.cleaning import BEHAVIORS, CLEAN_EVENTS
+from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.interest.series import interest_series
-from shift_assets.settings import InterestSettings
+from shift_assets.settings.root import InterestSettings
 
 EVENT = st.fixed_dictionaries(
     {

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shift_assets.contracts import ALERT_OUTBOX, ALERT_STATUSES, SEVERITIES, SHIFT_ALERTS
+from shift_assets.contracts.serving import ALERT_OUTBOX
+from shift_assets.contracts.shift import ALERT_STATUSES, SEVERITIES, SHIFT_ALERTS
 from shift_assets.notify.outbox import message_id, outbox_messages
 from shift_assets_tests.lakes import partitions, rows_of
 
@@ -17,16 +18,16 @@ ALERTS = rows_of(SHIFT_ALERTS, partitions(1)[0], 60, users=1000)
 
 
 @pytest.mark.parametrize("minimum", SEVERITIES)
-def test_severe_and_closed_alarms_are_told(minimum: str) -> None:
+def test_severe_and_closed_alerts_are_reported(minimum: str) -> None:
     messages = outbox_messages(ALERTS, minimum)
     assert ALERT_OUTBOX.conform(messages).schema == ALERT_OUTBOX.schema
-    told = set(messages["alert_id"].to_pylist())
+    reported = set(messages["alert_id"].to_pylist())
     for alert in ALERTS.to_pylist():
         severe = SEVERITIES.index(alert["severity"]) >= SEVERITIES.index(minimum)
-        assert (alert["alert_id"] in told) == (severe or alert["status"] == "closed")
+        assert (alert["alert_id"] in reported) == (severe or alert["status"] == "closed")
 
 
-def test_no_alarms_make_no_messages() -> None:
+def test_no_alerts_make_no_messages() -> None:
     assert outbox_messages(SHIFT_ALERTS.empty(), "low").num_rows == 0
 
 
@@ -46,7 +47,7 @@ def test_a_payload_is_an_alertmanager_message() -> None:
     st.sampled_from(SEVERITIES),
     st.sampled_from(SEVERITIES),
 )
-def test_a_message_is_new_when_the_alarm_ends_or_changes_severity(
+def test_a_message_is_new_when_the_alert_ends_or_changes_severity(
     before: str, after: str, severity_before: str, severity_after: str
 ) -> None:
     same = message_id("a", before, severity_before) == message_id("a", after, severity_after)
@@ -55,6 +56,6 @@ def test_a_message_is_new_when_the_alarm_ends_or_changes_severity(
     assert message_id("a", before, severity_before) != message_id("b", before, severity_before)
 
 
-def test_messages_depend_on_the_alarms_alone() -> None:
+def test_messages_depend_on_the_alerts_alone() -> None:
     again = outbox_messages(pa.concat_tables([ALERTS.slice(0, 10), ALERTS.slice(10)]), "low")
     assert again.equals(outbox_messages(ALERTS, "low"))

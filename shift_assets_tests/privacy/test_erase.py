@@ -9,29 +9,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from shift_assets.contracts import (
-    ALERT_OUTBOX,
-    ALERT_OUTCOMES,
-    CLEAN_EVENTS,
-    DETECTOR_SELF_CHECK,
-    INTEREST_SERIES,
-    MODEL_REGISTRY,
-    REJECTED_EVENTS,
-    SHIFT_ALERTS,
-    TABLES,
-)
-from shift_assets.erasure import erase_user
-from shift_assets.ingest.source import load_source
-from shift_assets.privacy.erase import AUDIT_FILE, ERASED_FILE, erase, erased_pseudonyms
+from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.contracts.models import MODEL_REGISTRY
+from shift_assets.contracts.outcomes import ALERT_OUTCOMES
+from shift_assets.contracts.registry import TABLES
+from shift_assets.contracts.serving import ALERT_OUTBOX
+from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, SHIFT_ALERTS
+from shift_assets.ingest.source.shipped import load_source
+from shift_assets.privacy.erase import AUDIT_FILE, erase
+from shift_assets.privacy.erased_users import ERASED_FILE, erased_pseudonyms
 from shift_assets.privacy.pseudonym import load_key, pseudonym
-from shift_assets.resources.fence import FencedOut
-from shift_assets.resources.lake import Lake
-from shift_assets.resources.platform import Platform
-from shift_assets.settings import load_settings
+from shift_assets.settings.root import load_settings
+from shift_assets.storage.fence import FencedOut
+from shift_assets.storage.lake import Lake
+from shift_assets.workspace.erase import erase_user
+from shift_assets.workspace.workspace import Workspace
 from shift_assets_tests import lakes
 from shift_assets_tests.lakes import fill, new_lake, partitions, rows_of
 
-DELIVERED_ID = "zoë-17"
+RAW_ID = "zoë-17"
 USER = lakes.pseudonym("user", "uk", 3)
 """A user whom `fill` puts into about every table of segment uk."""
 CHECK_DAYS = 2
@@ -80,9 +77,9 @@ def holds(folder: Path, needle: bytes) -> list[Path]:
 
 def test_no_byte_of_the_lake_names_the_user(lake: Lake, tmp_path: Path) -> None:
     assert holds(lake.root, USER.encode())
-    erasure = erase(lake, tmp_path / "privacy", [USER], [DELIVERED_ID], check_days=CHECK_DAYS)
+    erasure = erase(lake, tmp_path / "privacy", [USER], [RAW_ID], check_days=CHECK_DAYS)
     assert holds(lake.root, USER.encode()) == []
-    assert holds(lake.root, DELIVERED_ID.encode()) == [lake.files(REJECTED_EVENTS)[partitions(1)[0]]]  # zoë-170
+    assert holds(lake.root, RAW_ID.encode()) == [lake.files(REJECTED_EVENTS)[partitions(1)[0]]]  # zoë-170
     assert {"clean_events", "interest_series", "shift_alerts", "recommendations"} <= set(erasure.rows)
 
 
@@ -124,7 +121,7 @@ def test_rows_delivered_still_equal_rows_clean_and_rejected(lake: Lake, tmp_path
 
 def test_rejected_rows_of_the_user_are_emptied_and_stay(lake: Lake, tmp_path: Path) -> None:
     before = lake.read(REJECTED_EVENTS).to_pylist()
-    erasure = erase(lake, tmp_path / "privacy", [USER], [DELIVERED_ID], check_days=CHECK_DAYS)
+    erasure = erase(lake, tmp_path / "privacy", [USER], [RAW_ID], check_days=CHECK_DAYS)
     after = [row for row in lake.read(REJECTED_EVENTS).to_pylist() if row["detail"] != "the user was erased on request"]
     assert erasure.rows[REJECTED_EVENTS.name] == 3
     assert len(after) == len(before)
@@ -137,9 +134,9 @@ def test_rejected_rows_of_the_user_are_emptied_and_stay(lake: Lake, tmp_path: Pa
 
 def test_erasing_again_changes_nothing(lake: Lake, tmp_path: Path) -> None:
     privacy = tmp_path / "privacy"
-    erase(lake, privacy, [USER], [DELIVERED_ID], check_days=CHECK_DAYS)
+    erase(lake, privacy, [USER], [RAW_ID], check_days=CHECK_DAYS)
     before = {name: lake.published(table) for name, table in TABLES.items()}
-    again = erase(lake, privacy, [USER], [DELIVERED_ID], check_days=CHECK_DAYS)
+    again = erase(lake, privacy, [USER], [RAW_ID], check_days=CHECK_DAYS)
     assert (again.rows, again.days, again.models) == ({}, (), ())
     assert {name: lake.published(table) for name, table in TABLES.items()} == before
 
@@ -167,17 +164,17 @@ def test_the_report_names_the_days_and_models_concerned(lake: Lake, tmp_path: Pa
     assert set(erasure.models) == models | {f"detector/{partition.day}" for partition in last[:3]}
 
 
-def test_the_list_and_the_audit_remember_without_the_delivered_id(lake: Lake, tmp_path: Path) -> None:
+def test_the_erasure_list_and_the_audit_remember_without_the_raw_id(lake: Lake, tmp_path: Path) -> None:
     privacy, other = tmp_path / "privacy", lakes.pseudonym("somebody never seen")
     assert erased_pseudonyms(privacy) == frozenset()
-    erase(lake, privacy, [USER], [DELIVERED_ID], check_days=CHECK_DAYS)
+    erase(lake, privacy, [USER], [RAW_ID], check_days=CHECK_DAYS)
     erase(lake, privacy, [other], check_days=CHECK_DAYS)
     assert erased_pseudonyms(privacy) == {USER, other}
     assert (privacy / ERASED_FILE).stat().st_mode & 0o777 == 0o600
     (line,) = (privacy / AUDIT_FILE).read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["users"] == 1
     assert USER not in line
-    assert DELIVERED_ID not in line
+    assert RAW_ID not in line
 
 
 def test_an_attempt_that_was_running_is_refused_and_its_files_go(lake: Lake, tmp_path: Path) -> None:
@@ -192,24 +189,25 @@ def test_an_attempt_that_was_running_is_refused_and_its_files_go(lake: Lake, tmp
     assert not left_over.exists()
 
 
-def test_a_whole_installation_forgets_the_user(tmp_path: Path) -> None:
-    platform = Platform(load_settings(tmp_path), load_source("userbehavior"))
-    settings, made = platform.settings, platform.lake
-    identity = pseudonym(load_key(settings.privacy), DELIVERED_ID)
+def test_a_whole_workspace_forgets_the_user(tmp_path: Path) -> None:
+    workspace = Workspace(load_settings(tmp_path), load_source("userbehavior"))
+    settings, made = workspace.settings, workspace.lake
+    identity = pseudonym(load_key(settings.privacy), RAW_ID)
     for table in (INTEREST_SERIES, SHIFT_ALERTS):
         rows = rows_of(table, partitions(1)[0], 20).to_pylist()
         rows[0] |= {"user_id": identity}
         made.publish(
             table, pa.Table.from_pylist(rows, schema=table.schema), made.claim(table, partitions(1)[:1], "test")
         )
-    from shift_assets.resources.bi_files import ACTIVATION_FILE, generations, publish
-    from shift_assets.resources.warehouse import Warehouse
+    from shift_assets.contracts.bi_files import ACTIVATION_FILE
+    from shift_assets.storage.bi_generations import generations, publish
+    from shift_assets.storage.warehouse import Warehouse
 
     warehouse = Warehouse(settings.bi / "warehouse.duckdb", settings.public.minimum_users)
     warehouse.load(made)
     publish(warehouse, settings.bi, 2)
     assert holds(settings.bi, identity.encode())
-    erase_user(platform, DELIVERED_ID)
+    erase_user(workspace, RAW_ID)
     assert holds(settings.bi, identity.encode()) == []
     assert holds(made.root, identity.encode()) == []
     assert generations(settings.bi, ACTIVATION_FILE) == {}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shift_assets.configfile import ConfigError
 from shift_assets.privacy.pseudonym import KEY_VARIABLE, load_key, pseudonym
+from shift_assets.settings.config_file import ConfigError
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shift_assets import contracts
-from shift_assets.recommend.campaigns import CREATIVES, LEAST_SCORE, SLOTS, ad_slots, campaign_audiences
+from shift_assets.contracts.interest import ITEM_FEATURES
+from shift_assets.contracts.recommendations import AD_SLOTS, CAMPAIGN_AUDIENCES, RECOMMENDATIONS
+from shift_assets.contracts.shift import SHIFT_ALERTS
+from shift_assets.recommend.campaigns import CREATIVES, MINIMUM_SCORE, SLOTS, ad_slots, campaign_audiences
 
 DAY = date(2026, 3, 1)
 CATEGORY = {"g1": "garden", "g2": "garden", "k1": "kitchen", "m1": "mugs", "m2": "mugs", "t1": "toys"}
@@ -19,7 +21,7 @@ def user(name: str) -> str:
     return name.encode().hex().rjust(32, "0")
 
 
-def lists(rows: dict[str, list[str]]) -> pa.Table:
+def slates(rows: dict[str, list[str]]) -> pa.Table:
     return pa.Table.from_pylist(
         [
             {
@@ -37,7 +39,7 @@ def lists(rows: dict[str, list[str]]) -> pa.Table:
             for name, items in rows.items()
             for rank, item in enumerate(items, start=1)
         ],
-        schema=contracts.RECOMMENDATIONS.schema,
+        schema=RECOMMENDATIONS.schema,
     )
 
 
@@ -55,10 +57,10 @@ def alerts(*rows: dict[str, object]) -> pa.Table:
         "detector": "e_value",
         "confidence": 0.9,
     }
-    return pa.Table.from_pylist([base | row for row in rows], schema=contracts.SHIFT_ALERTS.schema)
+    return pa.Table.from_pylist([base | row for row in rows], schema=SHIFT_ALERTS.schema)
 
 
-def alarm(name: str, category: str, before: float, after: float, **more: object) -> dict[str, object]:
+def alert(name: str, category: str, before: float, after: float, **more: object) -> dict[str, object]:
     rising = [{"category": category, "share_before": before, "share_after": after, "contribution": 1.0}]
     return {"user_id": user(name), "alert_id": user(f"{name}{category}"), "rising": rising} | more
 
@@ -76,20 +78,20 @@ def features(items: dict[str, str] = CATEGORY) -> pa.Table:
         }
         for item, category in items.items()
     ]
-    return pa.Table.from_pylist(rows, schema=contracts.ITEM_FEATURES.schema)
+    return pa.Table.from_pylist(rows, schema=ITEM_FEATURES.schema)
 
 
-LISTS = lists({"a": ["m1", "g2", "g1"], "b": ["g1", "k1"], "c": ["m2", "m1", "k1", "g2"]})
-ALARMS = alerts(
-    alarm("a", "garden", 0.1, 0.7),
-    alarm("d", "garden", 0.0, 0.5, confidence=None),
-    alarm("c", "toys", 0.1, 0.9, status="closed"),
+SLATES = slates({"a": ["m1", "g2", "g1"], "b": ["g1", "k1"], "c": ["m2", "m1", "k1", "g2"]})
+ALERTS = alerts(
+    alert("a", "garden", 0.1, 0.7),
+    alert("d", "garden", 0.0, 0.5, confidence=None),
+    alert("c", "toys", 0.1, 0.9, status="closed"),
 )
 
 
-def audience(recommended: pa.Table = LISTS, told: pa.Table = ALARMS) -> list[dict[str, object]]:
-    rows = campaign_audiences(recommended, told, features(), DAY, "uk")
-    assert contracts.CAMPAIGN_AUDIENCES.conform(rows).equals(rows)
+def audience(recommended: pa.Table = SLATES, reported: pa.Table = ALERTS) -> list[dict[str, object]]:
+    rows = campaign_audiences(recommended, reported, features(), DAY, "uk")
+    assert CAMPAIGN_AUDIENCES.conform(rows).equals(rows)
     return rows.to_pylist()
 
 
@@ -113,13 +115,13 @@ def test_items_are_the_users_own_or_the_segments() -> None:
 def test_who_hardly_cares_is_not_addressed() -> None:
     """Garden has less than a fifth of c's list."""
     weights = 1 / np.log2(1 + np.arange(1, 5))
-    assert weights[3] / weights.sum() < LEAST_SCORE
+    assert weights[3] / weights.sum() < MINIMUM_SCORE
     assert user("c") not in {row["user_id"] for row in audience()}
 
 
 def test_each_user_has_the_most_promising_slots() -> None:
-    rows = ad_slots(LISTS, ALARMS, features(), DAY, "uk")
-    assert contracts.AD_SLOTS.conform(rows).equals(rows)
+    rows = ad_slots(SLATES, ALERTS, features(), DAY, "uk")
+    assert AD_SLOTS.conform(rows).equals(rows)
     found = {(row["user_id"], row["slot"]): row for row in rows.to_pylist()}
     assert [found[user("a"), slot]["category"] for slot in (1, 2)] == ["garden", "mugs"]
     assert [found[user("c"), slot]["category"] for slot in range(1, SLOTS + 1)] == ["mugs", "kitchen", "garden"]
@@ -129,15 +131,15 @@ def test_each_user_has_the_most_promising_slots() -> None:
     assert scores == sorted(scores, reverse=True)
 
 
-def test_of_two_alarms_about_a_category_the_larger_speaks() -> None:
-    two = alerts(alarm("a", "garden", 0.1, 0.7, magnitude=0.3), alarm("a", "garden", 0.0, 0.4, alert_id=user("x")))
-    (row,) = (row for row in audience(told=two) if row["user_id"] == user("a"))
+def test_of_two_alerts_about_a_category_the_larger_counts() -> None:
+    two = alerts(alert("a", "garden", 0.1, 0.7, magnitude=0.3), alert("a", "garden", 0.0, 0.4, alert_id=user("x")))
+    (row,) = (row for row in audience(reported=two) if row["user_id"] == user("a"))
     assert row["alert_id"] == user("x")
 
 
 def test_many_items_are_cut() -> None:
     items = [f"g{number}" for number in range(9)]
-    rows = ad_slots(lists({"a": items}), alerts(), features(dict.fromkeys(items, "garden")), DAY, "uk")
+    rows = ad_slots(slates({"a": items}), alerts(), features(dict.fromkeys(items, "garden")), DAY, "uk")
     assert rows["items"].to_pylist() == [items[:CREATIVES]]
 
 
@@ -146,15 +148,15 @@ def test_order_of_rows_does_not_matter(table) -> None:
     def mixed(rows: pa.Table) -> pa.Table:
         return rows.take(pa.array(np.random.default_rng(1).permutation(len(rows))))
 
-    given = (LISTS, ALARMS, features())
+    given = (SLATES, ALERTS, features())
     assert table(*given, DAY, "uk").equals(table(*(mixed(rows) for rows in given), DAY, "uk"))
 
 
 @pytest.mark.parametrize("table", [campaign_audiences, ad_slots])
-@pytest.mark.parametrize("told", [ALARMS, contracts.SHIFT_ALERTS.empty()])
-def test_without_lists_there_are_no_items_and_without_alarms_no_audience(table, told: pa.Table) -> None:
-    nothing = contracts.RECOMMENDATIONS.empty()
-    rows = table(nothing, told, contracts.ITEM_FEATURES.empty(), DAY, "uk").to_pylist()
-    assert {row["user_id"] for row in rows} == ({user("a"), user("d")} if told.num_rows else set())
+@pytest.mark.parametrize("reported", [ALERTS, SHIFT_ALERTS.empty()])
+def test_without_recommendations_there_are_no_items_and_without_alerts_no_audience(table, reported: pa.Table) -> None:
+    nothing = RECOMMENDATIONS.empty()
+    rows = table(nothing, reported, ITEM_FEATURES.empty(), DAY, "uk").to_pylist()
+    assert {row["user_id"] for row in rows} == ({user("a"), user("d")} if reported.num_rows else set())
     assert all(row["items"] == [] for row in rows)
-    assert campaign_audiences(LISTS, contracts.SHIFT_ALERTS.empty(), features(), DAY, "uk").num_rows == 0
+    assert campaign_audiences(SLATES, SHIFT_ALERTS.empty(), features(), DAY, "uk").num_rows == 0

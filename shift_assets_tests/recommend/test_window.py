@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shift_assets.days import day_number
-from shift_assets.recommend.sources import SOURCES
+from shift_assets.contracts.day import day_number
+from shift_assets.recommend.candidates.registry import GENERATORS
 from shift_assets.recommend.window import Window
-from shift_assets.settings import RecommendationSettings
-from shift_assets_tests.models.events import day, random_log
-from shift_assets_tests.recommend.inputs import inputs_of
+from shift_assets.settings.root import RecommendationSettings
+from shift_assets_tests.event_logs import day, random_log
+from shift_assets_tests.recommend.generator_inputs import generator_inputs
 
 CHOSEN = RecommendationSettings()
 LAST = day(19)
-UNLEARNED = [name for name, source in SOURCES.items() if not source.needs_model]
+UNLEARNED = [name for name, source in GENERATORS.items() if not source.needs_model]
 
 
 def window_of(seed: int) -> Window:
@@ -40,10 +40,10 @@ def test_since_a_day_is_the_log_from_that_day_on(seed: int, first: int) -> None:
 
 
 @pytest.mark.parametrize("name", UNLEARNED)
-def test_a_frozen_source_scores_a_history_as_it_stood(name: str) -> None:
+def test_a_frozen_generator_scores_a_history_as_of_its_day(name: str) -> None:
     """A prefix of a history scores like the log cut there, one day or none: nothing after it has a say."""
     window = window_of(3)
-    scorer_of = SOURCES[name].fit(inputs_of(random_log(3, users=8, per_day=6), window, CHOSEN))
+    scorer_of = GENERATORS[name].fit(generator_inputs(random_log(3, users=8, per_day=6), window, CHOSEN))
     users = np.arange(len(window.sequences.users))
     cut = window.sequences.until(day_number(day(9)))
     prefixes = window.prefixes(users, window.sequences.offsets[:-1] + cut.lengths)

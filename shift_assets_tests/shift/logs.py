@@ -8,9 +8,10 @@ from datetime import date, timedelta
 
 import pyarrow as pa
 
-from shift_assets.contracts import BEHAVIORS, INTEREST_SERIES
-from shift_assets.settings import Settings
-from shift_assets.shift.state import advance_range
+from shift_assets.contracts.cleaning import BEHAVIORS
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.settings.root import Settings
+from shift_assets.shift.detector.state import advance_range
 
 FIRST_DAY = date(2024, 11, 1)
 SEGMENT = "north"

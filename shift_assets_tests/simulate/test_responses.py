@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shift_assets.simulate import PlantedShares, Simulation
 from shift_assets.simulate.population import KINDS, build_block
-from shift_assets.simulate.responses import PURCHASE_OF_CLICK, Responses, examined
+from shift_assets.simulate.responses import PURCHASE_OF_CLICK, Responses, examination_probability
+from shift_assets.simulate.simulation import PlantedShares, Simulation
 from shift_assets.simulate.world import build_world
 
 SIMULATION = Simulation(
@@ -44,31 +44,33 @@ def test_clicks_follow_the_interest_of_the_day(responses: Responses) -> None:
     assert np.abs(after - before)[shifted].sum(axis=1).min() > 0.5
     assert after[~shifted] == pytest.approx(before[~shifted])
     items = np.tile(best_items(responses), (600, 1))
-    chances = responses.click_chances(before, items, np.zeros(items.shape)) / examined(6)
-    assert chances.argmax(axis=1).tolist() == before.argmax(axis=1).tolist()
+    probabilities = responses.click_probabilities(before, items, np.zeros(items.shape)) / examination_probability(6)
+    assert probabilities.argmax(axis=1).tolist() == before.argmax(axis=1).tolist()
 
 
-def test_places_further_down_are_clicked_less(responses: Responses) -> None:
+def test_lower_ranks_are_clicked_less(responses: Responses) -> None:
     items = np.tile(best_items(responses)[[2]], (600, 8))
-    chances = responses.click_chances(responses.interests(5), items, np.zeros(items.shape))
-    assert (np.diff(chances, axis=1) < 0).all()
-    assert chances[:, 7] / chances[:, 0] == pytest.approx(examined(8)[7])
+    probabilities = responses.click_probabilities(responses.interests(5), items, np.zeros(items.shape))
+    assert (np.diff(probabilities, axis=1) < 0).all()
+    assert probabilities[:, 7] / probabilities[:, 0] == pytest.approx(examination_probability(8)[7])
 
 
-def test_what_was_shown_wears_off(responses: Responses) -> None:
+def test_repeated_exposure_reduces_clicks(responses: Responses) -> None:
     items = np.tile(best_items(responses), (600, 1))
-    fresh, worn = (responses.click_chances(responses.interests(5), items, np.full(items.shape, n)) for n in (0.0, 3.0))
+    fresh, worn = (
+        responses.click_probabilities(responses.interests(5), items, np.full(items.shape, n)) for n in (0.0, 3.0)
+    )
     assert worn / fresh == pytest.approx(np.exp(-0.3))
 
 
-def test_clicks_come_as_often_as_their_chance_and_no_item_gets_none(responses: Responses) -> None:
+def test_clicks_are_as_frequent_as_their_probability_and_empty_positions_get_none(responses: Responses) -> None:
     items = np.tile(best_items(responses), (600, 1))
     items[:, 5] = -1
-    chances = responses.click_chances(responses.interests(5), items, np.zeros(items.shape))
-    drawn = [responses.respond(chances, 5, repetition) for repetition in range(40)]
+    probabilities = responses.click_probabilities(responses.interests(5), items, np.zeros(items.shape))
+    drawn = [responses.respond(probabilities, 5, repetition) for repetition in range(40)]
     clicked, bought = (np.mean([one[side] for one in drawn], axis=0) for side in (0, 1))
-    assert clicked.mean(axis=0) == pytest.approx(chances.mean(axis=0), abs=0.006)
+    assert clicked.mean(axis=0) == pytest.approx(probabilities.mean(axis=0), abs=0.006)
     assert bought.sum() == pytest.approx(PURCHASE_OF_CLICK * clicked.sum(), rel=0.1)
     assert clicked[:, 5].sum() == 0
-    assert np.array_equal(responses.respond(chances, 5)[0], responses.respond(chances, 5)[0])
-    assert not np.array_equal(responses.respond(chances, 5)[0], responses.respond(chances, 6)[0])
+    assert np.array_equal(responses.respond(probabilities, 5)[0], responses.respond(probabilities, 5)[0])
+    assert not np.array_equal(responses.respond(probabilities, 5)[0], responses.respond(probabilities, 6)[0])

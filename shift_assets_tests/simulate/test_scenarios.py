@@ -10,10 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shift_assets.contracts import BEHAVIORS, INTEREST_SERIES
+from shift_assets.contracts.cleaning import BEHAVIORS
+from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.interest.series import interest_series
-from shift_assets.settings import InterestSettings
-from shift_assets.simulate import SCENARIOS, Simulation, scenario, simulate, simulated_series
+from shift_assets.settings.root import InterestSettings
+from shift_assets.simulate.interest_series import simulated_series
+from shift_assets.simulate.scenarios import SCENARIOS, scenario
+from shift_assets.simulate.simulation import Simulation
+from shift_assets.simulate.writer import simulate
 
 COUNTS = [f"n_{behavior}" for behavior in BEHAVIORS]
 SHORT = Simulation(users=400, days=30, categories=8, promotions=0, season_strength=0.0, organic_drift=0.0, seed=5)
@@ -84,12 +88,12 @@ def test_focused_sessions_hold_fewer_categories() -> None:
 
 
 def test_wandering_leads_further_from_day_to_day_and_leaves_the_segments_mix_alone() -> None:
-    standing, wandering = (simulated_series(changed(wander=share, days=50)).series for share in (0.0, 0.05))
-    start = mix_of(standing, 0, 9)
+    stationary, wandering = (simulated_series(changed(wander=share, days=50)).series for share in (0.0, 0.05))
+    start = mix_of(stationary, 0, 9)
     gone = [distance(start, mix_of(wandering, first, first + 9)) for first in (0, 15, 30)]
     assert gone == sorted(gone)
-    assert gone[2] > 1.2 * distance(start, mix_of(standing, 30, 39))
-    shift = mix_of(standing, 30, 49).mean() - mix_of(wandering, 30, 49).mean()
+    assert gone[2] > 1.2 * distance(start, mix_of(stationary, 30, 39))
+    shift = mix_of(stationary, 30, 49).mean() - mix_of(wandering, 30, 49).mean()
     assert shift.abs().sum() / 2 < 0.05
 
 

@@ -1,0 +1,72 @@
+"""Forecasts of the coming week's interest, and the weekly evaluation of the member that makes them."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.contracts.forecast import FORECAST_QUALITY, INTEREST_FORECASTS
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.contracts.partition import Partition
+from shift_assets.defs import partitions as keys
+from shift_assets.defs.assets.interest import SERIES
+from shift_assets.defs.table_asset import TableAsset, build_asset
+from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+
+GROUP = "forecast"
+FORECASTS = INTEREST_FORECASTS.name
+
+
+def forecast_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
+    settings = workspace.settings
+    window = keys.window(settings.forecast.window_days)
+    tables = [
+        TableAsset(
+            table=INTEREST_FORECASTS,
+            group=GROUP,
+            kinds=frozenset({"numpy"}),
+            deps=[dg.AssetDep(SERIES, partition_mapping=window)],
+            compute=_forecasts,
+            sections=["forecast", "seed"],
+            metrics=lambda rows: {"users": float(pc.count_distinct(rows["user_id"]).as_py())},
+        ),
+        TableAsset(
+            table=FORECAST_QUALITY,
+            group=GROUP,
+            kinds=frozenset({"scikitlearn"}),
+            deps=[dg.AssetDep(SERIES, partition_mapping=window)],
+            compute=_quality,
+            sections=["forecast", "seed"],
+            metrics=lambda rows: {
+                f"r2_{row['model']}": row["r2"]
+                for row in rows.select(["model", "r2"]).to_pylist()
+                if row["r2"] is not None
+            },
+        ),
+    ]
+    partitions = keys.day_segment_partitions(settings, workspace.source)
+    return [build_asset(asset, partitions, settings) for asset in tables]
+
+
+def _forecasts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.forecast.interest_forecasts import interest_forecasts
+
+    settings, found = workspace.settings, [INTEREST_FORECASTS.empty()]
+    for segment in segments_of(partitions):
+        days = [partition.day for partition in partitions if partition.segment == segment]
+        series = workspace.read_window(INTEREST_SERIES, days, [segment], settings.forecast.window_days)
+        found.append(interest_forecasts(series, days, segment, settings.forecast, settings.seed))
+    return pa.concat_tables(found)
+
+
+def _quality(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.forecast.interest_forecasts import last_refit
+    from shift_assets.outcomes.forecasts import forecast_quality
+
+    settings, found = workspace.settings, [FORECAST_QUALITY.empty()]
+    refits = [day for day in days_of(partitions) if last_refit(day, settings.forecast) == day]
+    for segment in segments_of(partitions) if refits else []:
+        series = workspace.read_window(INTEREST_SERIES, refits, [segment], settings.forecast.window_days)
+        found += [forecast_quality(series, day, segment, settings.forecast, settings.seed) for day in refits]
+    return pa.concat_tables(found)

@@ -1,0 +1,56 @@
+"""The weekly self-check of the detectors on the log itself, and the detector that it teaches."""
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.shift import DETECTOR_SELF_CHECK
+from shift_assets.defs import partitions as keys
+from shift_assets.defs.assets.interest import SERIES
+from shift_assets.defs.table_asset import TableAsset, build_asset
+from shift_assets.workspace.workspace import Workspace
+
+SELF_CHECK = DETECTOR_SELF_CHECK.name
+
+
+def self_check_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
+    settings = workspace.settings
+    window = keys.window(settings.self_check.window_days)
+    asset = TableAsset(
+        table=DETECTOR_SELF_CHECK,
+        group="shift",
+        kinds=frozenset({"scikitlearn"}),
+        deps=[dg.AssetDep(SERIES, partition_mapping=window)],
+        compute=_checked,
+        sections=["self_check", "evidence", "alerts", "seed"],
+        metrics=_metrics,
+    )
+    return [build_asset(asset, keys.day_segment_partitions(settings, workspace.source), settings)]
+
+
+def _checked(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.evaluate.detector_self_check import self_check
+    from shift_assets.shift.learned.shift_model import save
+
+    settings, found = workspace.settings, [DETECTOR_SELF_CHECK.empty()]
+    for day, segment in partitions:
+        if day.weekday() != settings.self_check.weekday:
+            continue
+        series = workspace.read_window(INTEREST_SERIES, [day], [segment], settings.self_check.window_days)
+        checked = self_check(series, day, segment, settings)
+        stored = save(checked.model, settings.models, segment, day) if checked.model else (None, None)
+        found.append(checked.with_model_path(*stored))
+    return pa.concat_tables(found)
+
+
+def _metrics(rows: pa.Table) -> dict[str, float]:
+    """AUC of what was chosen, and of the learned detector, after the last of the active days, mean over the donors."""
+    evaluated = rows.filter(
+        pc.and_(pc.equal(rows["active_days"], pc.max(rows["active_days"])), pc.is_valid(rows["auc"]))
+    )
+    shown = evaluated.filter(pc.or_(evaluated["chosen"], pc.equal(evaluated["detector"], "learned")))
+    means = shown.group_by("detector").aggregate([("auc", "mean")]).to_pylist()
+    users = {"users": float(pc.max(rows["n_users"]).as_py())} if rows.num_rows else {}
+    return {**users, **{f"auc_{row['detector']}": row["auc_mean"] for row in means}}

@@ -1,0 +1,208 @@
+"""Shift signals and alarms of users, and the shifts of whole segments."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.contracts.cleaning import CLEAN_EVENTS
+from shift_assets.contracts.forecast import INTEREST_FORECASTS
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.shift import (
+    ALERT_CLUSTERS,
+    DETECTOR_SELF_CHECK,
+    INTEREST_MOVES,
+    INTEREST_STATE,
+    SEGMENT_EVENTS,
+    SEGMENT_SHIFTS,
+    SHIFT_ALERTS,
+    SHIFT_SIGNALS,
+)
+from shift_assets.defs import partitions as keys
+from shift_assets.defs.assets.forecasts import FORECASTS
+from shift_assets.defs.assets.ingest import CLEAN
+from shift_assets.defs.assets.interest import SERIES, STATE, self_checks
+from shift_assets.defs.plots import alerts_by_day, signal_distribution
+from shift_assets.defs.table_asset import TableAsset, build_asset
+from shift_assets.shift.learned.selection import SELECTION_VALID_DAYS, detector_selection, newest_check
+from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+
+GROUP = "shift"
+SIGNALS, ALERTS = SHIFT_SIGNALS.name, SHIFT_ALERTS.name
+SEGMENT_WINDOW_DAYS = 35
+"""Seven recent days and the twenty-eight before."""
+EVENT_WINDOW_DAYS, MOVE_WINDOW_DAYS = 154, 28
+"""`WINDOW_DAYS` of `events` and `moves`, which are imported where they are used."""
+CHUNK_DAYS = 14
+"""State snapshots hold every user: two weeks of them at a time."""
+
+
+def shift_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
+    partitions = keys.day_segment_partitions(workspace.settings, workspace.source)
+    window = keys.window(SEGMENT_WINDOW_DAYS)
+    checks = dg.AssetDep(DETECTOR_SELF_CHECK.name, partition_mapping=keys.window_before(SELECTION_VALID_DAYS))
+    tables = [
+        TableAsset(
+            table=SHIFT_SIGNALS,
+            group=GROUP,
+            kinds=frozenset({"numpy"}),
+            deps=[
+                STATE,
+                dg.AssetDep(FORECASTS, partition_mapping=keys.days_ago(7)),
+                dg.AssetDep(SERIES, partition_mapping=keys.window(7)),
+                checks,
+            ],
+            compute=_signals,
+            sections=["state", "signals"],
+            metrics=lambda rows: {
+                name: float(found)
+                for name in ("interest_gap", "distribution_distance")
+                if (found := pc.mean(rows[name]).as_py()) is not None
+            },
+            plot=signal_distribution,
+            chunk_days=CHUNK_DAYS,
+        ),
+        TableAsset(
+            table=SHIFT_ALERTS,
+            group=GROUP,
+            kinds=frozenset({"numpy"}),
+            deps=[STATE, SIGNALS, checks],
+            compute=_alerts,
+            sections=["state", "evidence", "alerts", "churn", "seed"],
+            metrics=lambda rows: {
+                f"alarms_{status}": float(pc.sum(pc.equal(rows["status"], status)).as_py() or 0)
+                for status in ("opened", "continued", "closed")
+            },
+            plot=alerts_by_day,
+            chunk_days=CHUNK_DAYS,
+        ),
+        TableAsset(
+            table=SEGMENT_SHIFTS,
+            group=GROUP,
+            kinds=frozenset({"duckdb"}),
+            deps=[dg.AssetDep(SERIES, partition_mapping=window), dg.AssetDep(CLEAN, partition_mapping=window)],
+            compute=_segment_shifts,
+        ),
+        TableAsset(
+            table=SEGMENT_EVENTS,
+            group=GROUP,
+            kinds=frozenset({"numba"}),
+            deps=[dg.AssetDep(SERIES, partition_mapping=keys.window(EVENT_WINDOW_DAYS))],
+            compute=_segment_events,
+            sections=["alerts"],
+        ),
+        *(
+            TableAsset(
+                table=table,
+                group=GROUP,
+                kinds=frozenset({kind}),
+                deps=[dg.AssetDep(ALERTS, partition_mapping=keys.window(MOVE_WINDOW_DAYS))],
+                compute=compute,
+                sections=["moves", "alerts", "seed"],
+            )
+            for table, kind, compute in (
+                (ALERT_CLUSTERS, "scikitlearn", _alert_clusters),
+                (INTEREST_MOVES, "spark", _interest_moves),
+            )
+        ),
+    ]
+    return [build_asset(asset, partitions, workspace.settings) for asset in tables]
+
+
+def _signals(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.shift.detector.signals import shift_signals
+
+    states = _states(workspace, partitions)
+    scores = (_forecast_errors(workspace, partitions), _learned_scores(workspace, partitions, states))
+    return shift_signals(states, workspace.settings, [pa.concat_tables(found) for found in scores if found])
+
+
+def _learned_scores(workspace: Workspace, partitions: list[Partition], states: pa.Table) -> list[pa.Table]:
+    """By the model that the newest self-check before a day taught; nothing where none did."""
+    from shift_assets.shift.learned.shift_model import load, shift_scores
+
+    checks = self_checks(workspace, days_of(partitions), segments_of(partitions))
+    found = []
+    for day, segment in partitions:
+        chosen = detector_selection(newest_check(checks, segment, day), workspace.settings.evidence)
+        if chosen.model_path is None or chosen.model_digest is None:
+            continue
+        model = load(workspace.settings.models, chosen.model_path, chosen.model_digest)
+        state = states.filter((pc.field("day") == pa.scalar(day)) & (pc.field("segment") == segment))
+        found.append(shift_scores(model, state))
+    return found
+
+
+def _forecast_errors(workspace: Workspace, partitions: list[Partition]) -> list[pa.Table]:
+    """By the forecasts of a week before; nothing where none was made."""
+    from shift_assets.forecast.interest_forecasts import forecast_errors
+
+    week = timedelta(days=7)
+    days, segments = days_of(partitions), segments_of(partitions)
+    forecasts = workspace.read(INTEREST_FORECASTS, days[0] - week, days[-1] - week, segments)
+    series = workspace.read_window(INTEREST_SERIES, days, segments, 7)
+    found = []
+    for day, segment in partitions:
+        made = forecasts.filter((pc.field("day") == pa.scalar(day - week)) & (pc.field("segment") == segment))
+        errors = forecast_errors(made, series.filter(pc.field("segment") == segment))
+        keys_of = {"day": pa.scalar(day, pa.date32()), "segment": pa.scalar(segment)}
+        columns = {name: pa.repeat(value, len(errors)) for name, value in keys_of.items()}
+        found.append(pa.table({**columns, **{name: errors[name] for name in errors.column_names}}))
+    return found
+
+
+def _alerts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.shift.alerts.shift_alerts import shift_alerts
+
+    days = days_of(partitions)
+    segments = segments_of(partitions)
+    signals = workspace.read(SHIFT_SIGNALS, days[0], days[-1], segments)
+    checks = self_checks(workspace, days, segments)
+    return shift_alerts(_states(workspace, partitions), signals, workspace.settings, checks)
+
+
+def _states(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    workspace.lake.require(INTEREST_STATE, partitions)
+    days = days_of(partitions)
+    return workspace.read(INTEREST_STATE, days[0], days[-1], segments_of(partitions))
+
+
+def _segment_shifts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.shift.segment.segment_shifts import segment_shifts
+
+    days, segments = days_of(partitions), segments_of(partitions)
+    series = workspace.read_window(INTEREST_SERIES, days, segments, SEGMENT_WINDOW_DAYS)
+    events = workspace.read_window(CLEAN_EVENTS, days, segments, SEGMENT_WINDOW_DAYS)
+    return pa.concat_tables([segment_shifts(series, events, day, segment) for day, segment in partitions])
+
+
+def _segment_events(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.shift.segment.segment_events import segment_events
+
+    series = workspace.read_window(INTEREST_SERIES, days_of(partitions), segments_of(partitions), EVENT_WINDOW_DAYS)
+    return segment_events(series, partitions, workspace.settings.alerts.language)
+
+
+def _alert_clusters(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.shift.segment.alert_clusters import alert_clusters
+
+    return alert_clusters(_recent_alerts(workspace, partitions), partitions, workspace.settings)
+
+
+def _interest_moves(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.shift.segment.interest_moves import SparkMiner, interest_moves
+
+    alerts, settings = _recent_alerts(workspace, partitions), workspace.settings
+    users = pc.count_distinct(alerts["user_id"]).as_py()
+    with workspace.spark_if_large(users, settings.moves.spark_users) as session:
+        if session is None:
+            return interest_moves(alerts, partitions, settings)
+        return interest_moves(alerts, partitions, settings, SparkMiner(session))
+
+
+def _recent_alerts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    return workspace.read_window(SHIFT_ALERTS, days_of(partitions), segments_of(partitions), MOVE_WINDOW_DAYS)

@@ -1,0 +1,1 @@
+"""Asset checks, made from the expectations of `quality`."""

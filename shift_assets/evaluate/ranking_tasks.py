@@ -1,0 +1,155 @@
+"""Ranking tasks: histories, and what their users took afterwards; how well any scorer foretells it.
+
+Every list ranks all allowed items, never a sample of them (Krichene & Rendle 2020: sampled metrics do not keep the
+order of models).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.models.metrics import ndcg_at_k, recall_at_k, top_k_columns
+from shift_assets.outcomes.estimates import Estimate, interval, ratio_estimate, resamples
+from shift_assets.recommend.candidates.base import Scorer
+from shift_assets.recommend.candidates.popularity import popularity
+from shift_assets.recommend.exclusions import pairs_in_block
+from shift_assets.recommend.window import UserItems, Window, blocks_of, no_pairs
+
+LIST_LENGTH, NDCG_K = 20, 10
+"""Places of the lists that recall, coverage and novelty judge, and those that HR and NDCG do."""
+POPULARITY_POWER = 0.5
+"""How strongly what users meet grows with popularity, for the debiased NDCG (Yang et al., RecSys 2018)."""
+
+
+@dataclass(frozen=True)
+class RankingTask:
+    """Who is judged by what. Label n: the listed user `owners[n]` took item index `items[n]` afterwards.
+
+    UserItems of labels are distinct; item -1 is one that the window does not hold. `allowed` are the item indices that
+    may be listed, `hidden` the pairs that may not; `log` is what was known before.
+    """
+
+    window: Window
+    allowed: Int64Array
+    owners: Int64Array
+    items: Int64Array
+    log: Window
+    hidden: UserItems = field(default_factory=no_pairs)
+
+    @cached_property
+    def users_per_item(self) -> Int64Array:
+        """Users [item] who took an item before."""
+        return popularity(self.log, int(self.log.ages.max(initial=0)) + 1).astype(np.int64)
+
+    @cached_property
+    def users(self) -> Int64Array:
+        """The users that are judged: those with a label that a list could hold."""
+        return np.unique(self.owners[self.reachable])
+
+    @cached_property
+    def reachable(self) -> npt.NDArray[np.bool_]:
+        """Labels that a list could hold."""
+        is_allowed = np.zeros(self.window.item_count + 1, dtype=bool)
+        is_allowed[self.allowed] = True
+        keys = self.owners * self.window.item_count + self.items
+        return is_allowed[self.items] & ~np.isin(keys, self.hidden[0] * self.window.item_count + self.hidden[1])
+
+    @property
+    def unreachable_share(self) -> float:
+        """Share of the labels that no list could hold: items never met before, left the catalogue, or hidden."""
+        return float(1 - self.reachable.mean()) if len(self.reachable) else 0.0
+
+
+class RankingMetrics(NamedTuple):
+    """How good the lists of one scorer are on one task; estimates are means over users with 95 % intervals."""
+
+    users: int
+    hr_at_10: Estimate
+    ndcg_at_10: Estimate
+    recall_at_20: Estimate
+    ndcg_at_20: Estimate
+    debiased_ndcg_at_10: Estimate
+    coverage_at_20: float
+    novelty_at_20: Estimate
+
+
+def top_k_items(scorer: Scorer, task: RankingTask, users: Int64Array, places: int = LIST_LENGTH) -> Int64Array:
+    """The best `places` allowed items [user, place] of every user, -1 where fewer score above 0.
+
+    Of equal scores the lower item index comes first.
+    """
+    lists = np.full((len(users), places), -1, dtype=np.int64)
+    done = 0
+    for block in blocks_of(users, task.window.item_count):
+        scores = scorer(block)[:, task.allowed]
+        scores[pairs_in_block(task.hidden, block, task.allowed, task.window)] = 0
+        best, values = top_k_columns(scores, places)
+        lists[done : done + len(block), : best.shape[1]] = np.where(values > 0, task.allowed[best], -1)
+        done += len(block)
+    return lists
+
+
+def hits_at_k(lists: Int64Array, task: RankingTask, users: Int64Array) -> tuple[npt.NDArray[np.bool_], Int64Array]:
+    """Which places [user, place] hold a label's item, and the number [user] of labels that a list could hold."""
+    width = task.window.item_count
+    keys = task.owners[task.reachable] * width + task.items[task.reachable]
+    hits = np.isin(users[:, None] * width + lists, keys) & (lists >= 0)
+    counts = np.bincount(task.owners[task.reachable], minlength=len(task.window.sequences.users))
+    return hits, counts[users]
+
+
+def quality(lists: Int64Array, task: RankingTask, *, samples: int, seed: int) -> RankingMetrics:
+    """Judge the `lists` [user, place] of `task.users`."""
+    users = task.users
+    hits, relevant = hits_at_k(lists, task, users)
+    draws = resamples(len(users), samples, seed)
+
+    def mean(values: Float64Array) -> Estimate:
+        found = ratio_estimate(values, np.ones(len(values)), draws)
+        return found if found is not None else interval(float("nan"), np.array([np.nan]))
+
+    information = -np.log2(np.maximum(task.users_per_item, 1) / max(len(np.unique(task.window.owners)), 1))
+    shown = lists >= 0
+    novelty = np.where(shown, np.maximum(information, 0)[lists], 0).sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
+    return RankingMetrics(
+        users=len(users),
+        hr_at_10=mean(np.asarray(hits[:, :NDCG_K].any(axis=1), dtype=np.float64)),
+        ndcg_at_10=mean(ndcg_at_k(hits[:, :NDCG_K], relevant)),
+        recall_at_20=mean(recall_at_k(hits, relevant)),
+        ndcg_at_20=mean(ndcg_at_k(hits, relevant)),
+        debiased_ndcg_at_10=_debiased_ndcg(lists[:, :NDCG_K], hits[:, :NDCG_K], task, draws),
+        coverage_at_20=len(np.unique(lists[shown])) / max(len(task.allowed), 1),
+        novelty_at_20=mean(novelty),
+    )
+
+
+def _debiased_ndcg(
+    lists: Int64Array, hits: npt.NDArray[np.bool_], task: RankingTask, draws: npt.NDArray[np.int64]
+) -> Estimate:
+    """NDCG whose gains are 1 / popularity^0.5, over that of the ideal list of the same labels, all users together.
+
+    What users meet depends on what is popular; weighing a label by the inverse of its chance to be met undoes that
+    (self-normalised inverse propensity: Yang et al., RecSys 2018).
+    """
+    weight = 1 / np.maximum(task.users_per_item, 1).astype(np.float64) ** POPULARITY_POWER
+    discounts = 1 / np.log2(np.arange(2, lists.shape[1] + 2))
+    gained = (np.where(hits, weight[lists], 0) * discounts).sum(axis=1)
+    owners, items = task.owners[task.reachable], task.items[task.reachable]
+    order = np.lexsort((-weight[items], owners))
+    owners, gains = owners[order], weight[items[order]]
+    starts = np.searchsorted(owners, task.users)
+    place = np.arange(len(owners)) - starts[np.searchsorted(task.users, owners)]
+    inside = place < lists.shape[1]
+    possible = np.bincount(
+        np.searchsorted(task.users, owners[inside]),
+        gains[inside] * discounts[place[inside]],
+        minlength=len(task.users),
+    )
+    found = ratio_estimate(gained, np.asarray(possible, dtype=np.float64), draws)
+    return found if found is not None else interval(float("nan"), np.array([np.nan]))

@@ -1,0 +1,214 @@
+"""Metrics of detector scores on spliced histories, with bootstrap intervals over users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from shift_assets.arrays import Float64Array
+from shift_assets.evaluate.splices import E_VALUE, DetectorScores
+from shift_assets.outcomes.estimates import Estimate, interval, resamples
+from shift_assets.shift.learned.splices import (
+    UNSPLICED,
+    Construction,
+)
+
+THRESHOLDS = (10.0, 30.0, 100.0, 1000.0)
+"""Values of the operator's patience A at which the share of flagged histories is told."""
+
+
+_NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"))
+
+
+class DetectorMetrics(NamedTuple):
+    """A detector on the histories of one construction, against the same users' whole histories.
+
+    For a construction that is no shift the same figures tell how it is mistaken for one: an AUC of .5 or less, and
+    as few flagged as of the unspliced.
+    """
+
+    detector: str
+    kind: str
+    kept: float
+    active_days: int
+    users: int
+    cases: int
+    silent: float  # share of the constructed histories without any score
+    donor_distance: float
+    auc: Estimate
+    average_precision: Estimate
+    recall_at_1_percent: Estimate
+    recall_at_5_percent: Estimate
+
+
+class Flagged(NamedTuple):
+    """The share of whole histories over the line M >= patience within the first active days, and what bounds it."""
+
+    kind: str
+    patience: float
+    active_days: int
+    cases: int
+    share: Estimate
+    bound: float
+
+
+def detector_metrics(
+    scored: Iterable[DetectorScores], *, samples: int, seed: int, days: Sequence[int] | None = None
+) -> list[DetectorMetrics]:
+    """Every detector on every construction after each of `days` active days (else all), pooled over segments and seeds.
+
+    Intervals: 95 %, bootstrap over users; a user's histories of all seeds go together. Only histories that have so
+    many active days count; a construction of which there are none has no row.
+    """
+    found = []
+    for (detector, construction), (whole, made) in _against_unspliced(scored).items():
+        pool, is_constructed = _pooled(whole, made, samples, seed)
+        distance = np.concatenate([one.donor_distance for one in made])
+        for day in days or range(1, pool.score.shape[1] + 1):
+            if not pool.has_day[is_constructed, day - 1].any():
+                continue
+            rates = pool.rates(is_constructed, day)
+            found.append(
+                DetectorMetrics(
+                    detector,
+                    construction.kind,
+                    construction.kept,
+                    day,
+                    pool.users,
+                    len(distance),
+                    float(np.isneginf(pool.score[is_constructed, day - 1]).mean()),
+                    float(np.nanmean(distance)) if np.isfinite(distance).any() else float("nan"),
+                    *(_estimate(rate) for rate in rates),
+                )
+            )
+    return found
+
+
+def flagged_shares(
+    scored: Iterable[DetectorScores],
+    *,
+    samples: int,
+    seed: int,
+    thresholds: Sequence[float] = THRESHOLDS,
+    detector: str = E_VALUE,
+) -> list[Flagged]:
+    """How many whole histories the e-value flags within 1, 2, … active days: M >= A on one of n days, at most n/A."""
+    by_construction: dict[Construction, list[DetectorScores]] = {}
+    for one in scored:
+        if one.detector != detector:
+            continue
+        by_construction.setdefault(one.construction, []).append(one)
+    found = []
+    for construction, parts in by_construction.items():
+        pool = _Pool(parts, samples, seed)
+        for patience, day in product(thresholds, range(1, pool.score.shape[1] + 1)):
+            n_cases = int(pool.has_day[:, day - 1].sum())
+            if not n_cases:
+                continue
+            share = pool.share_over(np.log(patience), day)
+            found.append(Flagged(construction.kind, patience, day, n_cases, _estimate(share), min(1.0, day / patience)))
+    return found
+
+
+def advantage(
+    scored: Iterable[DetectorScores],
+    first: str,
+    second: str,
+    *,
+    samples: int,
+    seed: int,
+    day: int,
+    patience: float | None = None,
+) -> Estimate:
+    """AUC of detector `first` less that of `second` after `day` active days, mean over the shifts, same resamples.
+
+    With `patience`, the share of the shifts with M at the patience or above instead: what an e-value finds.
+    Constructions without a history of so many days are left out; nan where all are.
+    """
+    gains = []
+    for (detector, construction), parts in _against_unspliced(scored).items():
+        if construction.is_shift and detector in (first, second):
+            pool, is_constructed = _pooled(*parts, samples, seed)
+            if not pool.has_day[is_constructed, day - 1].any():
+                continue
+            value = (
+                pool.rates(is_constructed, day)[0]
+                if patience is None
+                else pool.share_over(np.log(patience), day, is_constructed)
+            )
+            gains.append(value * ((detector == first) - (detector == second)))
+    if not gains:
+        return _NO_ESTIMATE
+    return _estimate(np.sum(gains, axis=0) * 2 / len(gains))
+
+
+def _pooled(
+    whole: list[DetectorScores], made: list[DetectorScores], samples: int, seed: int
+) -> tuple[_Pool, NDArray[np.bool_]]:
+    """Both in one pool, and which of its histories were made."""
+    pool = _Pool([*whole, *made], samples, seed)
+    return pool, np.arange(len(pool.score)) >= sum(len(one.users) for one in whole)
+
+
+def _against_unspliced(
+    scored: Iterable[DetectorScores],
+) -> dict[tuple[str, Construction], tuple[list[DetectorScores], list[DetectorScores]]]:
+    """By detector and construction: the unspliced histories, and the constructed ones, of all segments and seeds."""
+    by: dict[tuple[str, Construction], list[DetectorScores]] = {}
+    for one in scored:
+        by.setdefault((one.detector, one.construction), []).append(one)
+    return {
+        (detector, construction): (by[detector, UNSPLICED], parts)
+        for (detector, construction), parts in by.items()
+        if construction != UNSPLICED
+    }
+
+
+class _Pool:
+    """Histories of several segments and seeds, and how often each stands in each resample of the users."""
+
+    def __init__(self, parts: Sequence[DetectorScores], samples: int, seed: int) -> None:
+        self.score = np.concatenate([np.nan_to_num(one.score, nan=-np.inf, posinf=np.inf) for one in parts])
+        self.has_day = np.concatenate([one.has_day for one in parts])
+        user = pa.chunked_array([one.users for one in parts]).dictionary_encode().combine_chunks().indices.to_numpy()
+        self.users = int(user.max(initial=-1)) + 1
+        drawn = resamples(self.users, samples, seed)
+        self.weight = np.vstack([np.ones(self.users), drawn])[:, user]  # [1 + sample, case]; first the data as it is
+
+    def share_over(self, threshold: float, day: int, of: NDArray[np.bool_] | None = None) -> Float64Array:
+        """Share of the histories (else of those that `of` marks) that came to the line, [1 + sample]."""
+        counted = self.has_day[:, day - 1] if of is None else self.has_day[:, day - 1] & of
+        weight = self.weight[:, counted]
+        return np.asarray(weight @ (self.score[counted, day - 1] >= threshold) / np.maximum(weight.sum(axis=1), 1e-12))
+
+    def rates(
+        self, is_constructed: NDArray[np.bool_], day: int
+    ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
+        """AUC, average precision, recall at 1 % and at 5 % of the whole flagged, [1 + sample] each."""
+        has_day = self.has_day[:, day - 1]
+        score, made = self.score[has_day, day - 1], is_constructed[has_day]
+        order = np.argsort(-score, kind="stable")
+        weight = self.weight[:, has_day][:, order]
+        ranked = score[order]
+        ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], np.full(min(len(ranked), 1), True)))
+        hits = np.cumsum(weight * made[order], axis=1)[:, ends]
+        false = np.cumsum(weight * ~made[order], axis=1)[:, ends]
+        hits, false = (np.pad(each, ((0, 0), (1, 0))) for each in (hits, false))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            recall, fallout = hits / hits[:, -1:], false / false[:, -1:]
+            precision = hits[:, 1:] / (hits[:, 1:] + false[:, 1:])
+        auc = (np.diff(fallout) * (recall[:, 1:] + recall[:, :-1]) / 2).sum(axis=1)
+        average_precision = (np.diff(recall) * precision).sum(axis=1)
+        at = [np.where(fallout <= share + 1e-12, recall, 0.0).max(axis=1) for share in (0.01, 0.05)]
+        return auc, average_precision, at[0], at[1]
+
+
+def _estimate(values: Float64Array) -> Estimate:
+    """The first value, and the interval of the others; nan where there is none."""
+    replicates = values[1:][np.isfinite(values[1:])]
+    return interval(float(values[0]), replicates) if len(replicates) else _NO_ESTIMATE._replace(value=float(values[0]))

@@ -1,0 +1,1 @@
+"""Which policy serves a user, and what is learned from outcomes: assignment, bandits, exploration."""

@@ -1,0 +1,130 @@
+"""Daily forecasts of the coming week, and how far what came fell from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.contracts.forecast import INTEREST_FORECASTS
+from shift_assets.forecast.base import Predictor
+from shift_assets.forecast.conformal import spread
+from shift_assets.forecast.features import examples
+from shift_assets.forecast.registry import FORECASTERS
+from shift_assets.forecast.validation import MINIMUM_ROWS, calibrate_quantile, drop_small_shares, predict_bounded
+from shift_assets.forecast.weeks import DAYS, weeks
+from shift_assets.settings.root import ForecastSettings
+
+ERROR_SCHEMA = pa.schema([("user_id", pa.string()), ("forecast_error", pa.float64())])
+
+
+@dataclass(frozen=True)
+class FittedForecaster:
+    """The member that serves a week, and the size of its band in spreads."""
+
+    predictor: Predictor
+    quantile: float
+
+
+def last_refit(day: date, settings: ForecastSettings) -> date:
+    """The newest refit day up to and with `day`."""
+    return day - timedelta(days=(day.weekday() - settings.refit_weekday) % DAYS)
+
+
+def fit(series: pa.Table, refit_day: date, settings: ForecastSettings, seed: int) -> FittedForecaster | None:
+    """The settings' member, learned from the weeks that end on `refit_day`; None where they hold too little.
+
+    series: `interest_series` of one segment. The newest week only sizes the band.
+    """
+    end = settings.history_weeks + settings.training_weeks
+    sample = weeks(series, refit_day, end).take_rows(settings.maximum_rows, settings.history_weeks)
+    rows = examples(sample, range(settings.history_weeks, end), settings).known()
+    train_rows, calibration_rows = rows.where(rows.week < end - 1), rows.where(rows.week == end - 1)
+    if min(len(train_rows), len(calibration_rows)) < MINIMUM_ROWS:
+        return None
+    member = FORECASTERS[settings.model]
+    predictor = member.fit(train_rows, member.grid[0], seed)
+    quantile = calibrate_quantile(sample, calibration_rows, predictor, settings)
+    return FittedForecaster(predictor, quantile) if math.isfinite(quantile) else None
+
+
+def interest_forecasts(
+    series: pa.Table, days: Iterable[date], segment: str, settings: ForecastSettings, seed: int
+) -> pa.Table:
+    """`interest_forecasts` of one segment for each of the `days`, sorted by day, user and category.
+
+    series: `interest_series` of the segment with the `settings.window_days` days up to each day. A day's rows depend
+    on its own window alone, however many days are asked for. A day before which too few weeks lie has no rows.
+    """
+    fits: dict[date, FittedForecaster | None] = {}
+    found = [INTEREST_FORECASTS.empty()]
+    for day in sorted(days):
+        refit_day = last_refit(day, settings)
+        if refit_day not in fits:
+            fits[refit_day] = fit(series, refit_day, settings, seed)
+        fitted = fits[refit_day]
+        if fitted is not None:
+            found.append(_day_forecasts(series, day, segment, fitted, settings))
+    return pa.concat_tables(found)
+
+
+def _day_forecasts(
+    series: pa.Table, day: date, segment: str, fitted: FittedForecaster, settings: ForecastSettings
+) -> pa.Table:
+    history = weeks(series, day, settings.history_weeks)
+    rows = examples(history, [settings.history_weeks], settings)
+    share = drop_small_shares(predict_bounded(fitted.predictor, rows), settings)
+    pair, share = rows.pair[share > 0], share[share > 0]
+    return INTEREST_FORECASTS.conform(
+        pa.table(
+            {
+                "day": pa.repeat(pa.scalar(day, pa.date32()), len(pair)),
+                "segment": pa.repeat(pa.scalar(segment), len(pair)),
+                "user_id": history.users.take(pa.array(history.user[pair])),
+                "category": history.codes.decode(history.category[pair]),
+                "share": pa.array(share),
+                "band": pa.array(fitted.quantile * spread(share)),
+                "quantile": pa.repeat(fitted.quantile, len(pair)),
+            }
+        )
+    )
+
+
+def forecast_errors(forecasts: pa.Table, series: pa.Table) -> pa.Table:
+    """Largest |share - forecast| / band over a user's categories: above 1, the week fell outside the band.
+
+    forecasts: `interest_forecasts` of one day and segment. series: `interest_series` of the segment, of which the
+    seven days after that day are looked at. A category without a forecast was forecast as 0. Columns `user_id`,
+    `forecast_error`, sorted by user: those with a forecast and a score in the week.
+
+    Raises ValueError where the forecasts are of several days or segments.
+    """
+    if forecasts.num_rows == 0:
+        return ERROR_SCHEMA.empty_table()
+    if len(pc.unique(forecasts["day"])) != 1 or len(pc.unique(forecasts["segment"])) != 1:
+        raise ValueError("forecasts of one day and segment are judged at a time")
+    week = weeks(series, forecasts["day"][0].as_py() + timedelta(days=DAYS), 1)
+    came = pa.table(
+        {
+            "user_id": week.users.take(pa.array(week.user)),
+            "category": week.codes.decode(week.category),
+            "came": week.score[:, 0] / week.total[week.user, 0],
+        }
+    )
+    both = forecasts.select(["user_id", "category", "share"]).join(
+        came, ["user_id", "category"], join_type="full outer"
+    )
+    for users in (pc.unique(forecasts["user_id"]), week.users):
+        both = both.filter(pc.is_in(both["user_id"], value_set=users))
+    share = pc.fill_null(both["share"], 0.0).to_numpy()
+    residual = np.abs(pc.fill_null(both["came"], 0.0).to_numpy() - share)
+    error = residual / (forecasts["quantile"][0].as_py() * spread(share))
+    largest = (
+        both.append_column("forecast_error", pa.array(error)).group_by("user_id").aggregate([("forecast_error", "max")])
+    )
+    return largest.rename_columns(["user_id", "forecast_error"]).sort_by("user_id").cast(ERROR_SCHEMA)

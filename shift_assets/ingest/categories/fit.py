@@ -1,0 +1,28 @@
+"""Fit the category model of one kind."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from shift_assets.ingest.categories.category_model import CategoryKind, CategoryModel
+from shift_assets.ingest.categories.cooccurrence_categories import fit_cooccurrence_categories
+from shift_assets.ingest.categories.text_categories import fit_text_categories
+
+FIT_DAYS = 28
+"""Landed days that the model is fitted on: four whole weeks, so that each weekday counts alike."""
+
+
+def fit_categories(kind: CategoryKind, rows: pa.Table, clusters: int, seed: int) -> CategoryModel:
+    """The model of `kind` for the accepted rows of the fit window; the same rows and seed give the same model.
+
+    `rows`: item_id, text, events for `text`; user_id, unit, events for `cooccurrence`; nothing for `delivered`.
+    Each combination stands once, with its number of events.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # sums over a changing number of threads differ in their last bits
+        if kind == "text":
+            return fit_text_categories(rows, clusters, seed)
+        if kind == "cooccurrence":
+            return fit_cooccurrence_categories(rows, clusters, seed)
+    return CategoryModel("delivered")

@@ -1,0 +1,1 @@
+"""De-duplication, lateness, bots and accounting over parsed rows, and the engines that run it."""

@@ -1,0 +1,264 @@
+"""Splits a bulk export into the landing's day folders, losing nothing.
+
+Rows keep their delivered bytes (text) or columns (Parquet); text rows end in one newline. A row goes to the folder
+of its local day. Rows whose day cannot be told go to files `…-undated-…` in the folder of the day with most rows,
+where cleaning rejects them one by one. Names hold a digest of the export: the same export again gives the same
+files, another one of the same name never replaces them.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from shift_assets.contracts.day import EPOCH, date_of
+from shift_assets.ingest.readers.csv_lines import RECORD_CAP_LINES
+from shift_assets.ingest.readers.formats import read_rows
+from shift_assets.ingest.readers.lines import LongLine, line_blocks, row_lines
+from shift_assets.ingest.readers.opened_file import OpenedFile, UnreadableFileError, open_handle, open_source_file
+from shift_assets.ingest.readers.parquet_rows import parquet_batches, row_batch_of
+from shift_assets.ingest.readers.row_batch import RowBatch
+from shift_assets.ingest.readers.source_files import EVENTS_FOLDER, SourceFile
+from shift_assets.ingest.rows.parse_context import ParseContext
+from shift_assets.ingest.rows.validator import RowValidator
+from shift_assets.ingest.source.config import Source
+
+BUFFER_BYTES = 128 * 1024 * 1024
+"""Rows held before they are written out; a part file is at most as large."""
+_ENDINGS = re.compile(r"\.(gz|gzip|zst|zstd|jsonl|ndjson|json|csv|tsv|txt|parquet|pq)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class LandingResult:
+    """What landing an export did: rows per day folder (undated ones counted where they lie), and the files made."""
+
+    rows_per_day: dict[date, int]
+    undated: int
+    files: list[Path] = field(repr=False)
+
+
+def land(file: Path, landing: Path, source: Source) -> LandingResult:
+    """Split the export `file` of `source` into `landing/events/day=YYYY-MM-DD/`, in bounded memory.
+
+    A file appears whole or not at all. Raises UnreadableFileError where the export is damaged, not in the source's
+    format, or tells no row's day; nothing is landed then.
+    """
+    file = file.resolve()
+    with open_source_file(file.parent, file.name) as opened:
+        validator = RowValidator(
+            ParseContext(source=source, key=b"", lateness_days=0, landing=landing),
+            SourceFile(file.name, EPOCH, opened.state[0]),
+            opened.sha256,
+        )
+        parts = _PartFiles(landing / EVENTS_FOLDER, _stem(file, opened.sha256))
+        try:
+            if source.events.format == "parquet":
+                _split_parquet(opened, validator, source, parts)
+            else:
+                _split_text(opened, validator, source, parts)
+            return parts.publish()
+        finally:
+            validator.close()
+            parts.clean_up()
+
+
+def land_items(file: Path, landing: Path) -> Path:
+    """Copy an items table into `landing/items/`, replacing one of the same name; the copy's path."""
+    return _copy_table(file, landing / "items")
+
+
+def land_users(file: Path, landing: Path) -> Path:
+    """Copy a users table into `landing/users/`, replacing one of the same name; the copy's path."""
+    return _copy_table(file, landing / "users")
+
+
+def _copy_table(file: Path, folder: Path) -> Path:
+    file = file.resolve()
+    target = folder / _clean_name(file.name)
+    with open_source_file(file.parent, file.name) as opened, open_handle(opened.descriptor) as handle:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{target.name}.tmp"
+        with temporary.open("wb") as copy:
+            shutil.copyfileobj(handle, copy)
+        temporary.replace(target)
+    return target
+
+
+def _clean_name(name: str) -> str:
+    name = re.sub(r"[^\w.+=@,() -]", "_", name)[-120:]
+    return name if re.match(r"[^\W_]", name) else f"file{name}"
+
+
+def _stem(file: Path, sha256: str) -> str:
+    name = file.name
+    while (shorter := _ENDINGS.sub("", name)) != name:
+        name = shorter
+    return f"{_clean_name(name)}-{sha256[:8]}"
+
+
+class _PartFiles:
+    """Part files under temporary names, until all are complete."""
+
+    def __init__(self, events: Path, stem: str) -> None:
+        self._events, self._stem = events, stem
+        self._staging = events / f".{stem}.tmp"
+        self._staged: list[tuple[date | None, Path]] = []
+        self._numbers: Counter[date | None] = Counter()
+        self._rows: Counter[date | None] = Counter()
+        self.clean_up()
+
+    def next_path(self, day: date | None, rows: int, ending: str) -> Path:
+        """Where to write the next part of `day` (None: undated), of so many rows."""
+        self._staging.mkdir(parents=True, exist_ok=True)
+        self._numbers[day] += 1
+        self._rows[day] += rows
+        kind = "undated-" if day is None else ""
+        folder = self._staging / (day.isoformat() if day else "undated")
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{self._stem}-{kind}{self._numbers[day]}.{ending}"
+        self._staged.append((day, path))
+        return path
+
+    def publish(self) -> LandingResult:
+        """Move every part to its day folder."""
+        undated = self._rows.pop(None, 0)
+        dated: dict[date, int] = {day: rows for day, rows in self._rows.items() if day is not None}
+        if undated and not dated:
+            raise UnreadableFileError(
+                "no row tells its day; check `events.format`, `events.timestamp`, `events.map.event_ts` of the source"
+            )
+        if undated:
+            fullest = max(dated, key=lambda day: (dated[day], -day.toordinal()))
+            dated[fullest] += undated
+        files = []
+        for day, path in self._staged:
+            folder = self._events / f"day={(day or fullest).isoformat()}"
+            folder.mkdir(parents=True, exist_ok=True)
+            files.append(path.replace(folder / path.name))
+        return LandingResult(dict(sorted(dated.items())), undated, files)
+
+    def clean_up(self) -> None:
+        """Remove what is staged, also what a killed landing left."""
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+
+def _split_text(opened: OpenedFile, validator: RowValidator, source: Source, parts: _PartFiles) -> None:
+    """JSON lines and CSV: the delivered records, each ended by a newline; a header at the top of each part."""
+    events_format = source.events
+    header = b""
+    if events_format.format == "csv" and events_format.dialect.header:
+        header = _header_line(opened)
+    ending = "jsonl" if events_format.format == "jsonl" else "csv"
+    ending += ".zst" if opened.compression else ""
+    buffered: dict[date | None, list[bytes]] = {}
+    row_counts: Counter[date | None] = Counter()
+    size = 0
+    long: list[tuple[int, int]] = []
+
+    def flush() -> None:
+        for day, pieces in buffered.items():
+            text = header + (b"\n" if day is None else b"") + b"".join(pieces)
+            path = parts.next_path(day, row_counts[day], ending)
+            path.write_bytes(zstandard.ZstdCompressor(level=6).compress(text) if opened.compression else text)
+        buffered.clear()
+        row_counts.clear()
+
+    for rows in read_rows(opened, events_format, source.events.source_columns):
+        long += rows.spans.values()
+        for day, members in _by_day(rows, validator):
+            index = np.setdiff1d(members, list(rows.spans), assume_unique=True)
+            if not len(index):
+                continue
+            values = rows.raw.take(pa.array(index)).to_pylist()
+            if day is None and events_format.format == "csv":
+                text = b"".join(_with_quote_guard(value) for value in values)
+            else:
+                text = b"".join(map(_with_line_end, values))
+            buffered.setdefault(day, []).append(text)
+            row_counts[day] += len(index)
+            size += len(text)
+        if size > BUFFER_BYTES:
+            flush()
+            size = 0
+    flush()
+    if long:
+        _copy_long_lines(opened, long, header, parts.next_path(None, len(long), ending))
+
+
+def _with_line_end(record: bytes) -> bytes:
+    """A record with a line end that takes none of its own bytes."""
+    return record + (b"\r\n" if record.endswith(b"\r") else b"\n")
+
+
+def _with_quote_guard(record: bytes) -> bytes:
+    """An undated CSV record, followed by blank lines where it has a quote: it may never close in a later record."""
+    return _with_line_end(record) + (b"\n" * RECORD_CAP_LINES if b'"' in record else b"")
+
+
+def _copy_long_lines(opened: OpenedFile, spans: list[tuple[int, int]], header: bytes, path: Path) -> None:
+    """The lines that are too long to be held, copied piece by piece in a second pass."""
+    target = path.open("wb")
+    with target, zstandard.ZstdCompressor(level=6).stream_writer(target) if opened.compression else target as out:
+        out.write(header + b"\n")
+        position, pending = 0, iter(spans)
+        start, length = next(pending)
+        for chunk in opened.chunks():
+            while start < position + len(chunk):
+                piece = chunk[max(0, start - position) : start + length - position]
+                out.write(piece)
+                if start + length > position + len(chunk):
+                    break
+                out.write(_with_line_end(piece[-1:])[1:])
+                start, length = next(pending, (1 << 62, 0))
+            position += len(chunk)
+
+
+def _header_line(opened: OpenedFile) -> bytes:
+    for block in line_blocks(opened.chunks()):
+        if isinstance(block, LongLine):
+            break
+        _, lines = row_lines(block)
+        if len(lines):
+            return _with_line_end(lines[0].as_py())
+    return b""
+
+
+def _by_day(rows: RowBatch, validator: RowValidator) -> Iterator[tuple[date | None, np.ndarray]]:
+    """Row indices of each day found in `rows`, in order; None: undated."""
+    days, has_day = validator.local_days(rows)
+    for day in np.unique(days[has_day]).tolist():
+        yield date_of(day), np.flatnonzero(has_day & (days == day))
+    if not has_day.all():
+        yield None, np.flatnonzero(~has_day)
+
+
+def _split_parquet(opened: OpenedFile, validator: RowValidator, source: Source, parts: _PartFiles) -> None:
+    """Parquet: the rows with all their columns."""
+    wanted = source.events.source_columns
+    buffered: dict[date | None, list[pa.RecordBatch]] = {}
+    size = 0
+
+    def flush() -> None:
+        for day, batches in buffered.items():
+            table = pa.Table.from_batches(batches)
+            pq.write_table(table, parts.next_path(day, table.num_rows, "parquet"), compression="zstd")
+        buffered.clear()
+
+    for first, batch in parquet_batches(opened, wanted):
+        for day, index in _by_day(row_batch_of(batch, first, wanted)[0], validator):
+            buffered.setdefault(day, []).append(batch.take(pa.array(index)))
+        size += batch.nbytes
+        if size > BUFFER_BYTES:
+            flush()
+            size = 0
+    flush()

@@ -1,0 +1,1 @@
+"""Delivered files to batches of raw rows; one file per format."""

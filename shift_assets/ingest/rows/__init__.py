@@ -1,0 +1,1 @@
+"""One raw row to a clean event or a rejection: values, time zones, ids, segments."""

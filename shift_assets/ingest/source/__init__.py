@@ -1,0 +1,1 @@
+"""A source YAML: how one shop's files map to the contract."""

@@ -1,0 +1,1 @@
+"""Sequences, labels and splits that the interest model is trained on."""

@@ -1,0 +1,142 @@
+"""A trained model turned on users' histories: vectors, scores, best items. Never trains."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from shift_assets.arrays import Float32Array, Int64Array
+from shift_assets.models.data.sequences import REPEAT_FEATURES, Sequences, Vocabulary, flat_ranges, newest, past_items
+from shift_assets.models.network.batch import Batch
+from shift_assets.models.network.encoder import CausalEncoder
+from shift_assets.models.network.heads import TrainedHeads
+
+USERS_PER_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class InterestModel:
+    """Weights and the vocabulary that they speak of: all that scoring needs; `trained_heads` is what else it tells."""
+
+    network: CausalEncoder
+    vocabulary: Vocabulary
+    version: str = "unsaved"
+    trained_heads: TrainedHeads | None = None
+
+
+def batch_of(sequences: Sequences, starts: Int64Array, lengths: Int64Array) -> tuple[Batch, Int64Array]:
+    """The events `starts[chunk]` to `starts[chunk] + lengths[chunk]` packed one after the other, and each's index.
+
+    Every chunk holds an event; attention is cheapest where chunks of like length stand together.
+    """
+    _, events = flat_ranges(starts, starts + lengths)
+    items, categories = sequences.items[events], sequences.categories[events]
+    return Batch.of(items, categories, sequences.behaviors[events], sequences.gaps[events], lengths), events
+
+
+def user_vectors(model: InterestModel, histories: Sequences) -> tuple[Float32Array, Float32Array]:
+    """Vector [user, dimension] of every user after its newest event, and its repeat gates [user, feature].
+
+    Zeros for a user without events.
+    """
+    network = model.network
+    pieces = newest(histories, network.shape.maximum_length)
+    vectors = np.zeros((len(histories.users), network.shape.dimensions), dtype=np.float32)
+    gates = np.zeros((len(histories.users), REPEAT_FEATURES), dtype=np.float32)
+    by_length = np.argsort(pieces.lengths, kind="stable")
+    by_length = by_length[pieces.lengths[by_length] > 0]
+    network.eval()
+    with torch.inference_mode():
+        for start in range(0, len(by_length), USERS_PER_BLOCK):
+            rows = by_length[start : start + USERS_PER_BLOCK]
+            batch, _ = batch_of(histories, pieces.starts[rows], pieces.lengths[rows])
+            states = network(batch.to(network.device))
+            last = torch.from_numpy(np.cumsum(pieces.lengths[rows]) - 1).to(network.device)
+            states = states[last]
+            vectors[rows] = states.cpu().numpy()
+            gates[rows] = network.repeat_gates(states).cpu().numpy()
+    return vectors, gates
+
+
+@dataclass(frozen=True)
+class UserScorer:
+    """Users' logits for all items of the vocabulary, computed block by block.
+
+    `vectors[user, dimension]`, `gates[user, feature]`, `embeddings[item, dimension]`, `bias[item]`. `repeats` says
+    whether the gates raise items taken before.
+    """
+
+    histories: Sequences
+    vectors: Float32Array
+    gates: Float32Array
+    embeddings: Float32Array
+    bias: Float32Array
+    repeats: bool
+
+    @classmethod
+    def of(cls, model: InterestModel, histories: Sequences) -> UserScorer:
+        network = model.network
+        vectors, gates = user_vectors(model, histories)
+        with torch.inference_mode():
+            embeddings = network.item_rows()[1:].cpu().numpy()
+            bias = network.item_bias[1:].cpu().numpy()
+        return cls(histories, vectors, gates, embeddings, bias, network.shape.repeats)
+
+    def logits(self, users: Int64Array) -> Float32Array:
+        """Logits [user, item] of a block of users."""
+        block: Float32Array = self.vectors[users] @ self.embeddings.T
+        block += self.bias
+        if self.repeats:
+            boost_repeats(block, self.histories, self.gates, users)
+        return block
+
+
+def boost_repeats(block: Float32Array, histories: Sequences, gates: Float32Array, users: Int64Array) -> None:
+    """Raise, in the logits [user, item] of `users`, what each took before, as its `gates[user, feature]` say."""
+    offsets = histories.offsets
+    taken = past_items(histories, offsets[:-1][users], offsets[1:][users])
+    known = taken.items > 0
+    rows, items, features = taken.histories[known], taken.items[known] - 1, taken.features[known]
+    block[rows, items] += (gates[users][rows] * features).sum(axis=1)
+
+
+def score(
+    model: InterestModel,
+    histories: Sequences,
+    top_n: int,
+    allowed_items: Collection[str] | None = None,
+    *,
+    masked: bool = False,
+) -> tuple[Int64Array, Float32Array]:
+    """The `top_n` best items of every user and their logits, [user, place], best first.
+
+    Items are indices into the vocabulary's items, -1 (score -inf) where fewer than `top_n` are allowed; `masked`
+    allows no item of the user's own history. Users go through in blocks: no users × items matrix is ever held.
+    """
+    scorer = UserScorer.of(model, histories)
+    names = model.vocabulary.items
+    allowed = np.arange(len(names)) if allowed_items is None else np.flatnonzero([n in allowed_items for n in names])
+    places = min(top_n, len(allowed))
+    items = np.full((len(histories.users), top_n), -1, dtype=np.int64)
+    scores = np.full((len(histories.users), top_n), -np.inf, dtype=np.float32)
+    if places == 0:
+        return items, scores
+    for start in range(0, len(histories.users), USERS_PER_BLOCK):
+        users = np.arange(start, min(start + USERS_PER_BLOCK, len(histories.users)))
+        block = scorer.logits(users)
+        if masked:
+            owner, event = flat_ranges(histories.offsets[:-1][users], histories.offsets[1:][users])
+            known = histories.items[event] > 0
+            block[owner[known], histories.items[event[known]] - 1] = -np.inf
+        if len(allowed) < len(names):
+            block = block[:, allowed]
+        found, best = (part.numpy() for part in torch.from_numpy(block).topk(places))
+        # topk leaves the order of equal scores open.
+        order = np.lexsort((best, -found), axis=1)
+        best, found = np.take_along_axis(best, order, axis=1), np.take_along_axis(found, order, axis=1)
+        items[users, :places] = np.where(np.isneginf(found), -1, allowed[best])
+        scores[users, :places] = found
+    return items, scores

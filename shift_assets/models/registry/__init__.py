@@ -1,0 +1,1 @@
+"""Stored models: weights, card, digest, and which one is served."""

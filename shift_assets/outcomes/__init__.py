@@ -1,0 +1,1 @@
+"""Nightly tables of what the days after said about alerts, forecasts and recommendations."""

@@ -1,0 +1,125 @@
+"""Matrix factorisation: users and items as short vectors whose product foretells what is taken.
+
+Alternating least squares for implicit feedback (Hu, Koren & Volinsky, ICDM 2008): an entry counts 1 + CONFIDENCE
+times its taste, every other one counts 1 and is 0. Only the vectors of items are kept: a user's vector is solved for
+from the history that is scored, so new histories and new users need no new fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from shift_assets.arrays import Float32Array, Int64Array
+from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs, Scorer
+from shift_assets.recommend.candidates.interactions import decayed_interactions
+from shift_assets.recommend.window import Window
+
+if TYPE_CHECKING:
+    from implicit.cpu.als import AlternatingLeastSquares
+    from pyspark.sql import SparkSession
+
+CONFIDENCE = 3.0
+REGULARISATION = 2.0
+ITERATIONS = 10
+
+Factoriser = Callable[[sparse.csr_matrix, int, int], Float32Array]
+"""`(confidence[user, item] above 1, factors, seed) -> vectors [item, factor]`."""
+
+
+def factorise_in_process(confidence: sparse.csr_matrix, factors: int, seed: int) -> Float32Array:
+    """The items' vectors, in this process, on one thread: sums in another order would be other vectors."""
+    from threadpoolctl import threadpool_limits
+
+    model = _solver(factors, seed)
+    with threadpool_limits(limits=1, user_api="blas"):
+        model.fit(confidence, show_progress=False)
+    return np.asarray(model.item_factors, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class SparkFactoriser:
+    """The items' vectors by Spark MLlib, for logs too large for one process."""
+
+    session: SparkSession
+
+    def __call__(self, confidence: sparse.csr_matrix, factors: int, seed: int) -> Float32Array:
+        import pyarrow as pa
+        from pyspark.ml.recommendation import ALS
+
+        entries = confidence.tocoo()
+        rows = pa.table(
+            {
+                "user": entries.row.astype(np.int32),
+                "item": entries.col.astype(np.int32),
+                "rating": entries.data.astype(np.float32),
+            }
+        )
+        als = ALS(
+            rank=factors,
+            maxIter=ITERATIONS,
+            # MLlib multiplies the penalty by the entries of a user; the other engine does not.
+            regParam=REGULARISATION / max(confidence.nnz / max(confidence.shape[0], 1), 1),
+            implicitPrefs=True,
+            alpha=1.0,
+            userCol="user",
+            itemCol="item",
+            ratingCol="rating",
+            seed=seed,
+        )
+        found = als.fit(self.session.createDataFrame(rows)).itemFactors.toArrow()
+        vectors = np.zeros((confidence.shape[1], factors), dtype=np.float32)
+        vectors[found["id"].to_numpy()] = found["features"].combine_chunks().flatten().to_numpy().reshape(-1, factors)
+        return vectors
+
+
+def fold_in(vectors: Float32Array, confidence: sparse.csr_matrix) -> Float32Array:
+    """The users' vectors [user, factor] that fit their `confidence[user, item]` best, given the items' `vectors`."""
+    from threadpoolctl import threadpool_limits
+
+    model = _solver(vectors.shape[1], seed=0)
+    model.item_factors = vectors
+    with threadpool_limits(limits=1, user_api="blas"):
+        found = model.recalculate_user(np.arange(confidence.shape[0]), confidence)
+    return np.asarray(found, dtype=np.float32)
+
+
+def _solver(factors: int, seed: int) -> AlternatingLeastSquares:
+    from implicit.cpu.als import AlternatingLeastSquares
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        return AlternatingLeastSquares(
+            factors=factors,
+            regularization=REGULARISATION,
+            iterations=ITERATIONS,
+            num_threads=1,
+            random_state=seed,
+        )
+
+
+def _fit(inputs: GeneratorInputs) -> FittedGenerator:
+    settings = inputs.settings
+
+    def confidence_of(window: Window) -> sparse.csr_matrix:
+        return (decayed_interactions(window, settings.half_life_days) * CONFIDENCE).tocsr()
+
+    factorise = SparkFactoriser(inputs.session) if inputs.session is not None else factorise_in_process
+    vectors = factorise(confidence_of(inputs.window), settings.factors, inputs.seed)
+
+    def scorer(window: Window) -> Scorer:
+        confidence = confidence_of(window)
+
+        def scores(users: Int64Array) -> Float32Array:
+            return np.asarray(np.maximum(fold_in(vectors, confidence[users]) @ vectors.T, 0), dtype=np.float32)
+
+        return scores
+
+    return scorer
+
+
+IMPLICIT_ALS = CandidateGenerator("factorisation", _fit)

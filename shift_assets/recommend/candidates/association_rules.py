@@ -1,0 +1,124 @@
+"""Association rules of baskets and sessions: who takes these takes that, too.
+
+A basket is what a user took in one go: events of one day without a pause of half an hour between them. Frequent
+itemsets come from FP-growth (Han, Pei & Yin, SIGMOD 2000); a rule says with which confidence an item stands in the
+baskets that hold the rule's other items, and counts where it does so more often than in any basket (lift above 1).
+A user's score of an item is the sum of the confidences of the rules that its baskets set off, each decayed by
+`BASKET_DECAY` per basket since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from shift_assets.arrays import Float32Array, Int64Array
+from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs, Scorer
+from shift_assets.recommend.window import Window
+from shift_assets.shift.segment.interest_moves import Itemsets, Miner, SparkMiner, mine_itemsets
+
+PAUSE_BUCKET = 12
+"""Gap bucket from which on a pause ends a basket: 2,047 seconds and more."""
+BASKET_DECAY = 0.8
+MAXIMUM_ITEMS = 1_000
+"""Items that rules speak of, those of most baskets."""
+MAXIMUM_PAIRS = 5_000
+"""Frequent pairs above which more baskets are asked of an itemset: with triples some 12,000 itemsets, mined in a
+CPU-second, where 5 baskets of a wholesaler's quarter would give hundreds of thousands."""
+
+
+class Rules(NamedTuple):
+    """Rule r: who has the items `antecedents[r, item]` takes the items `consequents[r, item]` with that confidence."""
+
+    antecedents: sparse.csr_matrix
+    consequents: sparse.csr_matrix
+
+
+def baskets(window: Window) -> Int64Array:
+    """Number [event] of the basket, counted through all users."""
+    days, owners = window.sequences.days, window.owners
+    new = (np.diff(days, prepend=days[:1]) != 0) | (np.diff(owners, prepend=owners[:1]) != 0)
+    return np.cumsum(new | (window.sequences.gaps >= PAUSE_BUCKET))
+
+
+def minimum_basket_support(held: sparse.csr_matrix, requested: int) -> int:
+    """Minimum support: `requested`, or the count that leaves at most MAXIMUM_PAIRS pairs; `held[basket, item]`."""
+    cooccurrences = sparse.triu(held.T @ held, k=1).data
+    if len(cooccurrences) <= MAXIMUM_PAIRS:
+        return requested
+    return max(requested, int(np.partition(cooccurrences, -MAXIMUM_PAIRS - 1)[-MAXIMUM_PAIRS - 1]) + 1)
+
+
+def rules(itemsets: Itemsets, n_baskets: int, item_count: int) -> Rules:
+    """The rules with one consequent and lift above 1; `itemsets` name items by their number."""
+    found: dict[tuple[int, ...], dict[int, float]] = {}
+    for itemset, cooccurrences in itemsets.items():
+        for consequent in itemset if len(itemset) > 1 else ():
+            antecedent = itemset - {consequent}
+            confidence = cooccurrences / itemsets[antecedent]
+            if confidence * n_baskets > itemsets[frozenset([consequent])]:
+                found.setdefault(tuple(sorted(map(int, antecedent))), {})[int(consequent)] = confidence
+    order = sorted(found)
+    shape = (len(order), item_count)
+    return Rules(
+        _rows([dict.fromkeys(antecedent, 1.0) for antecedent in order], shape),
+        _rows([dict(sorted(found[antecedent].items())) for antecedent in order], shape),
+    )
+
+
+def _rows(rows: Sequence[dict[int, float]], shape: tuple[int, int]) -> sparse.csr_matrix:
+    offsets = np.cumsum([0, *(len(row) for row in rows)])
+    columns = np.array([column for row in rows for column in row], dtype=np.int64)
+    values = np.array([value for row in rows for value in row.values()], dtype=np.float32)
+    return sparse.csr_matrix((values, columns, offsets), shape=shape)
+
+
+def _fit(inputs: GeneratorInputs) -> FittedGenerator:
+    window = inputs.window
+    mine = SparkMiner(inputs.session) if inputs.session is not None else mine_itemsets
+    fitted_rules = _mine_rules(window, inputs.settings.rule_baskets, mine)
+    sizes = np.diff(fitted_rules.antecedents.indptr)
+
+    def scorer(window: Window) -> Scorer:
+        number = baskets(window)
+        newest = np.zeros(len(window.sequences.users), dtype=np.int64)
+        newest[window.owners] = number
+        weights = BASKET_DECAY ** (newest[window.owners] - number)
+        state = window.user_items(weights)
+        state.data = np.minimum(state.data, 1)
+        complete = (state.sign() @ fitted_rules.antecedents.T).tocsr()
+        fired = (state @ fitted_rules.antecedents.T).tocsr()
+        # Both products have the same entries in the same places: all values are positive.
+        rule = fired.indices
+        fired.data = np.where(complete.data == sizes[rule], fired.data / sizes[rule], 0)
+        fired.eliminate_zeros()
+
+        def scores(users: Int64Array) -> Float32Array:
+            return np.asarray((fired[users] @ fitted_rules.consequents).toarray(), dtype=np.float32)
+
+        return scores
+
+    return scorer
+
+
+def _mine_rules(window: Window, requested: int, mine: Miner) -> Rules:
+    number, valid = baskets(window), ~window.returned & (window.items >= 0)
+    held = sparse.csr_matrix(
+        (np.ones(int(valid.sum()), np.float32), (number[valid], window.items[valid])),
+        shape=(int(number.max(initial=0)) + 1, window.item_count),
+    ).sign()
+    support = np.asarray(held.sum(axis=0)).ravel()
+    common = np.argsort(-support, kind="stable")[:MAXIMUM_ITEMS]
+    common = np.sort(common[support[common] >= requested])
+    held = held[:, common]
+    held = held[np.diff(held.indptr) > 0].tocsr()
+    held.sort_indices()
+    named = [[str(common[item]) for item in row] for row in np.split(held.indices, held.indptr[1:-1])]
+    itemsets = mine(named, minimum_basket_support(held, requested)) if held.shape[0] else {}
+    return rules(itemsets, held.shape[0], window.item_count)
+
+
+ASSOCIATION_RULES = CandidateGenerator("baskets", _fit)

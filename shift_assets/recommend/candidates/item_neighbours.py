@@ -1,0 +1,64 @@
+"""Item-item collaborative filtering: what goes with the items that the user took.
+
+Similarity of the columns of the binary user × item matrix (Sarwar et al. 2001), shrunk towards 0 where few users
+support it (Koren 2008): cosine n_ij / (sqrt(n_i n_j) + shrinkage), or Pearson with the columns centred. An item is
+no neighbour of its own; that a user takes an item again is the business of `repeats`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+
+from shift_assets.arrays import Float32Array, Int64Array
+from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs, Scorer
+from shift_assets.recommend.candidates.interactions import decayed_interactions
+from shift_assets.recommend.candidates.sparse_top_k import top_k_product
+from shift_assets.recommend.window import Window
+
+
+def item_similarities(
+    taken: sparse.csr_matrix, similarity: Literal["cosine", "pearson"], shrinkage: float, neighbours: int
+) -> sparse.csr_matrix:
+    """The `neighbours` most similar items of every item, [item, neighbour item], from binary `taken[user, item]`.
+
+    Only positive similarities are kept. Rows are worked through in blocks: no items × items matrix is ever dense.
+    """
+    users = taken.shape[0]
+    columns = taken.T.tocsr()
+    support = np.asarray(taken.sum(axis=0), dtype=np.float32).ravel()
+    mean = support / max(users, 1)
+    norm = np.sqrt(support * (1 - mean) if similarity == "pearson" else support)
+
+    def similarity_of(block: sparse.csr_matrix, rows: Int64Array) -> None:
+        row = rows[np.repeat(np.arange(len(rows)), np.diff(block.indptr))]
+        both = block.data
+        if similarity == "pearson":
+            both = both - support[row] * mean[block.indices]
+        block.data = both / np.maximum(norm[row] * norm[block.indices] + shrinkage, np.finfo(np.float32).tiny)
+        block.data[block.indices == row] = 0
+
+    return top_k_product(columns, taken, neighbours, similarity_of)
+
+
+def _fit(inputs: GeneratorInputs) -> FittedGenerator:
+    settings = inputs.settings
+
+    taken = decayed_interactions(inputs.window, settings.half_life_days)
+    taken.data = np.ones_like(taken.data)
+    similar = item_similarities(taken, settings.similarity, settings.shrinkage, settings.neighbours)
+
+    def scorer(window: Window) -> Scorer:
+        own = decayed_interactions(window, settings.half_life_days)
+
+        def scores(users: Int64Array) -> Float32Array:
+            return np.asarray((own[users] @ similar).toarray(), dtype=np.float32)
+
+        return scores
+
+    return scorer
+
+
+ITEM_NEIGHBOURS = CandidateGenerator("item_neighbours", _fit)

@@ -1,0 +1,1 @@
+"""Features of candidates, the learned blend, re-ranking."""

@@ -1,0 +1,1 @@
+"""How recommendations follow a shift of interest."""

@@ -1,0 +1,256 @@
+"""How probable it is that a user's newest events come from another interest than the history before them.
+
+Daily evidence of a shift (`shift/`) needs several active days; a list that waits for it comes late. So the gate
+looks at single events. With s the share of an item in the log, the log-likelihood ratio of "anybody took it" against
+"this user did" is
+
+    r(event) = -log( w_item · (share of the item in the user's history) / s(item)
+                   + w_category · (share of its category there) / s(category) + w_anybody )
+
+whose weights are a mixture fitted by expectation-maximisation to what users do on their last day. Summed since each
+of the user's last active days, it is turned into a probability by a logistic regression taught on joined histories
+(`joined`) of the same log, half of which shifted.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.models.data.sequences import RETURN
+from shift_assets.recommend.shift_adaptation.spliced_histories import splice_histories
+from shift_assets.recommend.window import Window
+from shift_assets.settings.root import RecommendationSettings
+
+CANDIDATE_STARTS = 5
+"""Active days, the newest first, with any of which a shift may have begun."""
+START_PENALTY = 1.5
+"""Evidence, in nats, that each day further back has to bring."""
+EM_STEPS = 60
+MINIMUM_EVIDENCE = -3.0
+"""Evidence against a shift that one event brings at most, in nats: a repeated item may be a habit that stayed."""
+SHRINKAGE = 3.0
+FEATURES = 8
+TRAINING_DAYS = 14
+"""Last days of the window, at most a fourth of it, in which the joined histories go on."""
+TRAINING_EVENTS = 30
+TRAINING_PAIRS = 300
+MINIMUM_PAIRS = 10
+FOLDS = 4
+MINIMUM_DAYS = 3
+"""Active days before the border of a history that teaches."""
+
+
+@dataclass(frozen=True)
+class ShiftClassifier:
+    """What was learnt: mixture weights (item, category, anybody), and the logistic regression over the features.
+
+    `auc` is the area under the curve over the looks of the `users` that taught it, each judged by a regression that
+    other users taught.
+    """
+
+    mixture: tuple[float, float, float]
+    coefficients: tuple[float, ...]
+    intercept: float
+    auc: float
+    users: int
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ShiftClassifier:
+        found = json.loads(text)
+        return cls(**{**found, "mixture": tuple(found["mixture"]), "coefficients": tuple(found["coefficients"])})
+
+    def log_odds(self, window: Window, log: EventShares) -> tuple[Float64Array, Int64Array]:
+        """Log odds [user] that the newest events are another interest, -inf where nothing can be told, and the day
+
+        [user], as a number, on which it would have begun.
+        """
+        features, since, known = _features(window, log, np.array(self.mixture))
+        odds = features @ np.array(self.coefficients) + self.intercept
+        return np.where(known, odds, -np.inf), since
+
+
+@dataclass(frozen=True)
+class EventShares:
+    """Shares of the log's events by item code and by category code, each counted once more than it is."""
+
+    items: Float64Array
+    categories: Float64Array
+
+    @classmethod
+    def of(cls, window: Window) -> EventShares:
+        sequences = window.sequences
+        items = np.bincount(sequences.items, minlength=window.item_count + 1) + 1.0
+        categories = np.bincount(sequences.categories, minlength=len(window.vocabulary.categories) + 1) + 1.0
+        return cls(items / items.sum(), categories / categories.sum())
+
+
+def fit_shift_classifier(
+    events: pa.Table, window: Window, settings: RecommendationSettings, seed: int
+) -> ShiftClassifier | None:
+    """A gate taught on the last days of `window`, from histories as they stood before.
+
+    `events` are the window's clean_events. None where fewer than LEAST_PAIRS users can teach.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    days = min(TRAINING_DAYS, len(np.unique(window.sequences.days)) // 4)
+    before = Window.of(events, window.day - timedelta(days=days), settings)
+    spliced = splice_histories(
+        events, before, days=days, minimum_days=MINIMUM_DAYS, maximum_pairs=TRAINING_PAIRS, seed=seed
+    )
+    if spliced is None or len(spliced.shifted) < 2 * MINIMUM_PAIRS:
+        return None
+    log = EventShares.of(before)
+    mixture = _mixture(before, log)
+    users, ends = spliced.prediction_points(TRAINING_EVENTS)
+    features, _, known = _features(spliced.window.prefixes(users, ends), log, mixture)
+    # Before the first event nothing has shifted yet.
+    known &= ends > spliced.first_event[users]
+    labels = spliced.shifted[users][known]
+    if len(np.unique(labels)) < 2:
+        return None
+    features, groups = features[known], spliced.pair[users][known]
+    estimator = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
+    odds = cross_val_predict(estimator, features, labels, groups=groups, cv=folds, method="decision_function")
+    scaler = StandardScaler().fit(features)
+    fitted = LogisticRegression(max_iter=1_000).fit(scaler.transform(features), labels)
+    coefficients = fitted.coef_[0] / scaler.scale_
+    return ShiftClassifier(
+        (float(mixture[0]), float(mixture[1]), float(mixture[2])),
+        tuple(coefficients.tolist()),
+        float(fitted.intercept_[0] - coefficients @ scaler.mean_),
+        auc=float(roc_auc_score(labels, odds)),
+        users=len(np.unique(groups)),
+    )
+
+
+def _mixture(window: Window, log: EventShares) -> Float64Array:
+    """Weights of item, category and anybody in what users did on their last active day."""
+    recent = _ActiveDays.of(window)
+    ratios = recent.ratios(0, log)[1]
+    weights = np.full(3, 1 / 3)
+    for _ in range(EM_STEPS if ratios.shape[1] else 0):
+        parts = weights[:, None] * ratios
+        weights = (parts / parts.sum(axis=0)).mean(axis=1)
+    return np.asarray(weights)
+
+
+def _features(
+    window: Window, log: EventShares, mixture: Float64Array
+) -> tuple[Float64Array, Int64Array, npt.NDArray[np.bool_]]:
+    """Features [user, FEATURES], the likeliest start [user] as a day, and whether anything can be told [user]."""
+    recent = _ActiveDays.of(window)
+    users = len(window.sequences.users)
+    sums, counts, defined = (np.zeros((users, CANDIDATE_STARTS)) for _ in range(3))
+    history = np.zeros(users)
+    for back in range(CANDIDATE_STARTS):
+        owner, ratios = recent.ratios(back, log)
+        evidence = np.maximum(-np.log(np.maximum(mixture @ ratios, np.finfo(np.float64).tiny)), MINIMUM_EVIDENCE)
+        sums[:, back] = np.bincount(owner, evidence, minlength=users)
+        counts[:, back] = np.bincount(owner, minlength=users)
+        defined[:, back] = recent.has_history(back)
+        history = np.maximum(history, np.where(defined[:, back], recent.before(back), 0))
+    start = np.where(defined > 0, sums - START_PENALTY * np.arange(CANDIDATE_STARTS), -np.inf).argmax(axis=1)
+    row = np.arange(users)
+    mean, scaled = sums / (counts + SHRINKAGE), sums / np.sqrt(counts + SHRINKAGE)
+    features = np.column_stack(
+        [
+            mean[:, 0],
+            scaled[:, 0],
+            np.log1p(counts[:, 0]),
+            mean[row, start],
+            scaled[row, start],
+            np.log1p(counts[row, start]),
+            np.log1p(history),
+            mean.max(axis=1),
+        ]
+    )
+    return features, recent.first_day(start), defined[:, 0] > 0
+
+
+@dataclass(frozen=True)
+class _ActiveDays:
+    """The last active days of every user, and what its history held before any of them."""
+
+    window: Window
+    visit_starts: Int64Array  # [visit], first event
+    last_visit: Int64Array  # [user]; -1 without events
+    first_visit: Int64Array  # [user]
+    item_keys: Int64Array  # sorted
+    category_keys: Int64Array
+
+    @classmethod
+    def of(cls, window: Window) -> _ActiveDays:
+        sequences, owners = window.sequences, window.owners
+        begins = np.ones(len(owners), dtype=bool)
+        begins[1:] = (np.diff(sequences.days) != 0) | (np.diff(owners) != 0)
+        visit = np.cumsum(begins) - 1
+        some = sequences.lengths > 0
+        last, first = np.full(len(sequences.users), -1), np.zeros(len(sequences.users), dtype=np.int64)
+        last[some] = visit[sequences.offsets[1:][some] - 1]
+        first[some] = visit[sequences.offsets[:-1][some]]
+        blank = cls(window, np.flatnonzero(begins), last, first, owners, owners)
+        position = np.arange(len(owners)) - sequences.offsets[:-1][owners]
+        return cls(
+            window,
+            blank.visit_starts,
+            last,
+            first,
+            np.sort(blank._keys(owners, sequences.items, position)),
+            np.sort(blank._keys(owners, sequences.categories, position)),
+        )
+
+    def _keys(self, owner: Int64Array, code: Int64Array, position: Int64Array) -> Int64Array:
+        sequences = self.window.sequences
+        codes = max(self.window.item_count, len(self.window.vocabulary.categories)) + 1
+        return np.asarray((owner * codes + code) * (int(sequences.lengths.max(initial=0)) + 1) + position)
+
+    def has_history(self, back: int) -> npt.NDArray[np.bool_]:
+        """Whether there are active days [user] before the one that is `back` days before the last."""
+        return np.asarray(self.last_visit - back > self.first_visit)
+
+    def _start(self, back: Int64Array | int) -> Int64Array:
+        """First event [user] of the active day that is `back` days before the last."""
+        visit = np.clip(self.last_visit - back, 0, max(len(self.visit_starts) - 1, 0))
+        return self.visit_starts[visit] if len(self.visit_starts) else np.zeros_like(visit)
+
+    def before(self, back: int) -> Int64Array:
+        """Events [user] before that day."""
+        return np.asarray(self._start(back) - self.window.sequences.offsets[:-1])
+
+    def first_day(self, back: Int64Array) -> Int64Array:
+        days = self.window.sequences.days
+        return days[self._start(back)] if len(days) else self.window.today
+
+    def ratios(self, back: int, log: EventShares) -> tuple[Int64Array, Float64Array]:
+        """User [event] of the events since that day, and [3, event] their shares in the history over the log's."""
+        sequences, owners = self.window.sequences, self.window.owners
+        usable = self.has_history(back)
+        start = np.where(usable, self._start(back), sequences.offsets[1:])
+        chosen = np.flatnonzero((np.arange(len(owners)) >= start[owners]) & (sequences.behaviors != RETURN))
+        owner = owners[chosen]
+        held = (start - sequences.offsets[:-1])[owner]
+        item, category = sequences.items[chosen], sequences.categories[chosen]
+        of_item = self._count(self.item_keys, owner, item, held) / held / log.items[item]
+        of_category = self._count(self.category_keys, owner, category, held) / held / log.categories[category]
+        return owner, np.stack([of_item, of_category, np.ones(len(chosen))])
+
+    def _count(self, keys: Int64Array, owner: Int64Array, code: Int64Array, held: Int64Array) -> Int64Array:
+        """How often the first `held` events of a user's history have the code."""
+        first = self._keys(owner, code, np.zeros_like(held))
+        return np.searchsorted(keys, first + held) - np.searchsorted(keys, first)

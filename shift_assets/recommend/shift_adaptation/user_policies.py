@@ -1,0 +1,101 @@
+"""What each user's policy makes of its shift: how far the list leans, from when, and what pulls it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy.special import logit
+
+from shift_assets.arrays import Float32Array
+from shift_assets.contracts.day import day_number
+from shift_assets.experiments.assignment import RECENCY_REWEIGHTED, UNADJUSTED, Arm, Assignment
+from shift_assets.recommend.shift_adaptation.adaptation import Adaptation
+from shift_assets.recommend.shift_adaptation.shift_classifier import EventShares, ShiftClassifier
+from shift_assets.recommend.window import Window
+from shift_assets.settings.root import ReactionSettings
+
+
+class OpenAlert(NamedTuple):
+    """A user's open alarm: its id, onset, confidence, and gained share of every rising category over the largest."""
+
+    alert_id: str
+    onset_day: date
+    confidence: float | None
+    gains: dict[str, float]
+
+
+class UserPolicies(NamedTuple):
+    """What differs between the users of a window; arrays run along its users.
+
+    `adjusts`: the policy reacts to a shift; `rising_weight` is then its pull towards what rises in an open alarm.
+    """
+
+    open_alerts: Mapping[str, OpenAlert]
+    adaptation: Adaptation
+    adjusts: npt.NDArray[np.bool_]
+    rising_weight: Float32Array
+
+    @classmethod
+    def of(
+        cls,
+        window: Window,
+        alerts: pa.Table,
+        shift_classifier: ShiftClassifier | None,
+        assignment: Assignment,
+        *,
+        settings: ReactionSettings,
+        rising_weight: float,
+    ) -> UserPolicies:
+        """The treatment of the listed users by the arms that they were dealt to; of others, none.
+
+        `alerts` holds the shift_alerts of the day. Of an alarm and the gate the stronger word counts.
+        """
+        count = len(window.sequences.users)
+        arms = [Arm.of(name) for name in assignment.arms]
+        reacts = np.array([arm.policy not in (UNADJUSTED, RECENCY_REWEIGHTED) for arm in arms])
+        reweights = np.array([arm.policy == RECENCY_REWEIGHTED for arm in arms])
+        pulls = np.array([rising_weight if arm.rising_weight is None else arm.rising_weight for arm in arms])
+        adjusts, reweights_recent = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        adjusts[window.target_users], reweights_recent[window.target_users] = (
+            reacts[assignment.arm],
+            reweights[assignment.arm],
+        )
+        rising = np.zeros(count, dtype=np.float32)
+        rising[window.target_users] = (reacts * pulls)[assignment.arm]
+        open_alerts = open_alerts_by_user(alerts)
+        shifted = _adaptation_to_alerts(window, open_alerts, settings)
+        if shift_classifier is not None:
+            odds, since = shift_classifier.log_odds(window, EventShares.of(window))
+            shifted = Adaptation.of(odds, since, window.today, settings).or_stronger(shifted)
+        recent = Adaptation.to_newest(window, settings.newest_events)
+        return cls(open_alerts, shifted.only(adjusts).or_stronger(recent.only(reweights_recent)), adjusts, rising)
+
+
+def open_alerts_by_user(alerts: pa.Table) -> dict[str, OpenAlert]:
+    """Per user the open alarm with something rising; of several the one of largest magnitude."""
+    open_alerts: dict[str, OpenAlert] = {}
+    columns = ["user_id", "alert_id", "status", "magnitude", "rising", "onset_day", "confidence"]
+    for row in sorted(alerts.select(columns).to_pylist(), key=lambda r: (r["magnitude"], r["alert_id"])):
+        gains = {c["category"]: c["share_after"] - c["share_before"] for c in row["rising"]}
+        largest = max(gains.values(), default=0.0)
+        if row["status"] != "closed" and largest > 0:
+            of_largest = {category: max(gain, 0.0) / largest for category, gain in gains.items()}
+            open_alerts[row["user_id"]] = OpenAlert(row["alert_id"], row["onset_day"], row["confidence"], of_largest)
+    return open_alerts
+
+
+def _adaptation_to_alerts(
+    window: Window, open_alerts: Mapping[str, OpenAlert], settings: ReactionSettings
+) -> Adaptation:
+    """The reaction to open alarms alone."""
+    odds, since = np.full(len(window.sequences.users), -np.inf), window.today.copy()
+    for user, name in enumerate(window.sequences.users):
+        alert = open_alerts.get(name)
+        if alert is not None and alert.confidence is not None:
+            odds[user], since[user] = logit(alert.confidence), day_number(alert.onset_day)
+    return Adaptation.of(odds, since, window.today, settings)

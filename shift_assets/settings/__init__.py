@@ -1,0 +1,1 @@
+"""What an operator may set. `root` joins the sections; a section is one concern."""

@@ -1,0 +1,1 @@
+"""The life of an alert, from opening to closing, and the sentence that explains it."""

@@ -1,0 +1,75 @@
+"""When a shift began: the split of the recent days that explains them best."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.interest.user_days import UserDays
+
+MINIMUM_DAYS = 2
+"""Active days on either side of an onset: one odd day is no new interest."""
+
+
+def mix_split_gain(scores: Float64Array) -> Float64Array:
+    """Log-likelihood gain, in nats, of splitting the days before day i into two category mixes, [day].
+
+    scores[day, category], oldest first. Every day counts as one observation of its own shares, because the events
+    of a day are clustered: a day with fifty events says little more about taste than a day with five. The gain at
+    i compares the maximum-likelihood mixes of days < i and days >= i with the one mix of all days (the
+    log-likelihood ratio of a multinomial change point). Splits that leave fewer than `MINIMUM_DAYS` on a side
+    are -inf.
+    """
+    total = scores.sum(axis=1, keepdims=True)
+    shares = np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
+    gone = np.vstack([np.zeros(shares.shape[1]), np.cumsum(shares, axis=0)])[:-1]
+    everything = shares.sum(axis=0)
+    gain = _log_likelihood(gone) + _log_likelihood(everything - gone) - _log_likelihood(everything)
+    return _inner(gain)
+
+
+def activity_split_gain(counts: Float64Array) -> Float64Array:
+    """Log-likelihood gain, in nats, of splitting the days before day i into two Poisson rates, [day].
+
+    counts[day], events of each day, oldest first. Splits that leave fewer than `MINIMUM_DAYS` on a side are -inf.
+    """
+    n_days = len(counts)
+    before = np.arange(n_days)
+    gone = np.concatenate([[0.0], np.cumsum(counts)])[:-1]
+    total = counts.sum()
+    gain = _rate_term(gone, before) + _rate_term(total - gone, n_days - before) - _rate_term(total, n_days)
+    return _inner(np.asarray(gain))
+
+
+def onset_entry(user_days: UserDays, user: int, n_categories: int, *, by_activity: bool) -> int:
+    """Entry of the ring that is the first day of the user's new interest (or of the new level of activity)."""
+    first, last = int(user_days.start[user]), int(user_days.start[user + 1])
+    if by_activity:
+        gain = activity_split_gain(user_days.counts[first:last].sum(axis=1).astype(np.float64))
+    else:
+        begin, end = int(user_days.score_start[first]), int(user_days.score_start[last])
+        scores = np.zeros((last - first, n_categories))
+        day = np.repeat(np.arange(last - first), np.diff(user_days.score_start[first : last + 1]))
+        scores[day, user_days.category[begin:end]] = user_days.score[begin:end]
+        gain = mix_split_gain(scores)
+    return first + int(np.argmax(gain))
+
+
+def _log_likelihood(mass: Float64Array) -> Float64Array:
+    """Maximum log-likelihood of the shares, `sum_c m_c log(m_c / m)`, over the last axis."""
+    total = mass.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        terms = np.where(mass > 1e-12, mass * np.log(mass / total), 0.0)
+    return np.asarray(terms.sum(axis=-1))
+
+
+def _rate_term(events: Float64Array | float, days: Int64Array | int) -> Float64Array:
+    """Maximum Poisson log-likelihood of `events` in `days`, but for terms that no split changes."""
+    events, days = np.asarray(events, dtype=np.float64), np.asarray(days, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where((events > 0) & (days > 0), events * np.log(events / days), 0.0)
+
+
+def _inner(gain: Float64Array) -> Float64Array:
+    index = np.arange(len(gain))
+    return np.where((index >= MINIMUM_DAYS) & (index <= len(gain) - MINIMUM_DAYS), gain, -np.inf)

@@ -1,0 +1,1 @@
+"""Simple detectors for comparison; `registry` names them."""

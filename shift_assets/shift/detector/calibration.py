@@ -1,0 +1,102 @@
+"""p-values of the alarm statistic: how often these very users would show as much if nothing had changed.
+
+The null log is made of real days: histories of users active today, each cut into pairs of consecutive days and the
+pairs put into random order. It keeps what makes days noisy (their clustering, their sizes, the odd gift, promotion
+days, how steady people are) and destroys what an alarm is about, that the new days come last. A log simulated from
+fitted profiles keeps only what the fit knows, and promised too much: see benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shift_assets.arrays import Float64Array, offsets
+from shift_assets.interest.user_days import UserDays
+from shift_assets.settings.root import CalibrationSettings, EvidenceSettings
+from shift_assets.shift.detector.evidence import trace_user_days
+
+BLOCK_DAYS = 2
+"""Scored days kept together: an errand for somebody else often takes two days, and has to be as odd in the null."""
+TAIL_SHARE = 0.02
+"""Part of the null sample behind the tail beyond it, exponential in log M: an e-value's tail is a power at most."""
+MINIMUM_COUNT = 5
+"""Samples as large or larger that suffice to count instead."""
+FAMILY_DAYS = 28
+"""Calendar days whose discoveries are one list."""
+
+
+@dataclass(frozen=True, slots=True)
+class PermutationNull:
+    """log M of users whose days were put into random order."""
+
+    log_e: Float64Array  # [sample], ascending
+    onset_share: float = 1.0
+    """Of the days in the upper `TAIL_SHARE`, the part whose day before was not: a false alarm opens once, and lasts."""
+
+    def p_values(self, log_e: Float64Array) -> Float64Array:
+        """P(log M at least so large | nothing changed), the shape of `log_e`; nan stays nan, and without a sample."""
+        n = len(self.log_e)
+        if n == 0:
+            return np.full(np.shape(log_e), np.nan)
+        above = n - np.searchsorted(self.log_e, log_e, side="left")
+        p = (above + 1.0) / (n + 1.0)
+        n_tail = max(int(np.ceil(TAIL_SHARE * n)), 2)
+        threshold = self.log_e[-min(n_tail, n)]
+        mean_excess = max(float((self.log_e[-n_tail:] - threshold).mean()), 1e-3)
+        beyond = (n_tail + 1.0) / (n + 1.0) * np.exp(-np.maximum(log_e - threshold, 0.0) / mean_excess)
+        p = np.where(above < MINIMUM_COUNT, np.minimum(beyond, p), p)
+        return np.where(np.isnan(log_e), np.nan, p)
+
+
+def permutation_null(
+    user_days: UserDays, n_categories: int, settings: CalibrationSettings, evidence: EvidenceSettings, seed: list[int]
+) -> PermutationNull:
+    """The null of the users of `user_days`, all of one segment and active today, whose last entry is today.
+
+    `settings.users` of them are drawn with replacement; log M of the last `settings.days_kept` places of each
+    shuffled history is the sample. seed: numbers that make this null's random order its own.
+    """
+    if user_days.n_users == 0:
+        return PermutationNull(np.zeros(0))
+    random = np.random.default_rng(seed)
+    chosen = random.integers(0, user_days.n_users, settings.users)
+    n_days = user_days.n_days[chosen]
+    start = offsets(n_days)
+    user = np.repeat(np.arange(len(chosen)), n_days)
+    position = np.arange(len(user)) - start[user]
+    # Blocks begin at the first or second day of a history; sorting by a number per block shuffles whole blocks.
+    block = (position + random.integers(0, BLOCK_DAYS, len(chosen))[user]) // BLOCK_DAYS
+    order_of_block = random.random((len(chosen), int(n_days.max()) // BLOCK_DAYS + 2))
+    order = np.lexsort((position, order_of_block[user, block], user))
+    permuted = user_days.take_entries(user_days.start[chosen][user] + position[order], start)
+    last = start[user + 1] - 1 - np.arange(len(user))
+    on_common_days = UserDays(start, -last, permuted.score_start, permuted.category, permuted.score, permuted.counts)
+    log_e = trace_user_days(on_common_days, n_categories, evidence).log_e
+    keep = (last < settings.days_kept) & ~np.isnan(log_e)
+    if not keep.any():
+        return PermutationNull(np.zeros(0))
+    threshold = np.quantile(log_e[keep], 1.0 - TAIL_SHARE)
+    above = keep & (log_e >= threshold)
+    begins = above & ((position == 0) | ~(np.roll(log_e, 1) >= threshold))
+    return PermutationNull(np.sort(log_e[keep]), float(begins.sum() / above.sum()))
+
+
+def q_values(
+    p: Float64Array, tests_before: int = 0, discoveries_before: int = 0, onset_share: float = 1.0
+) -> Float64Array:
+    """False-discovery-adjusted p-values, the shape of `p` (1-d); nan stays nan and is not in the family.
+
+    The list whose share of false alarms is bounded is that of the last weeks, not of one day: with few users a day
+    without a single shift is common, and whatever is found on it is false. So the family is today's tests together
+    with `tests_before` of the days before, of which `discoveries_before` were discoveries; without these two it is the
+    adjustment of Benjamini and Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995).
+    """
+    out = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    rank = np.arange(1, len(order) + 1)
+    adjusted = p[order] * onset_share * (tests_before + len(order)) / (discoveries_before + rank)
+    out[order] = np.minimum(np.minimum.accumulate(adjusted[::-1])[::-1], 1.0)
+    return out

@@ -1,0 +1,146 @@
+"""What the evidence remembers of users, out of the columns of `interest_state` and back into them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.arrays import CategoryCodes, Float32Array, Float64Array, Int64Array, offsets, on_grid, sum_by
+from shift_assets.contracts.shift import INTEREST_STATE
+from shift_assets.interest.user_days import UserDays, Weights, read_weights
+from shift_assets.settings.root import EvidenceSettings
+from shift_assets.shift.detector.evidence import Memory
+
+EVIDENCE_STEP = 2.0**-6
+"""Grid on which log e-values are stored, nats."""
+
+_LIST_TYPE = INTEREST_STATE.column("log_evidence").type
+
+
+def watched_categories(mass: Float64Array, least_share: float) -> tuple[Int64Array, int]:
+    """Number under which each category is watched, [category], and how many numbers there are.
+
+    A category is watched on its own while the segment's profiles give it `least_share`; all smaller ones are watched
+    together, because days that touch a leaf category once a year can say nothing about it. mass: sum of the
+    profiles of all users, [category]; where there is none yet, every category is watched.
+    """
+    total = mass.sum()
+    large = mass >= least_share * total if total > 0 else np.ones(len(mass), dtype=bool)
+    number = np.where(large, np.cumsum(large) - 1, int(large.sum()))
+    return number.astype(np.int64), int(large.sum()) + int(not large.all())
+
+
+def profile_mass(profile: pa.ChunkedArray, codes: CategoryCodes) -> Float64Array:
+    """Sum of all users' profiles, [category]; added up in the order of rows."""
+    weights = read_weights(profile, codes)
+    return np.bincount(weights.category, weights.weight, minlength=len(codes)).astype(np.float64)
+
+
+def own_shares(user_days: UserDays) -> Float64Array:
+    """Share of the day without the platform's part where the ring keeps it, else as it was, [score]."""
+    return np.where(user_days.own_share > 0, user_days.own_share, user_days.share)
+
+
+def restore_memory(
+    before: pa.Table, user_days: UserDays, profile: Weights, watch: tuple[Int64Array, int], settings: EvidenceSettings
+) -> Memory:
+    """The memory of users on the morning of a day.
+
+    before: their rows of `interest_state` of the day before. rings: their recent days, today's last, with
+    `own_share`; profile: their long-term profiles. watch: what `watched_categories` says.
+    """
+    number, n_watched = watch
+    starts, n_users = settings.starts, user_days.n_users
+    days = np.array(pc.fill_null(before["scored_days"], 0).to_numpy(), dtype=np.int64)
+    dense = sum_by(profile.user * n_watched + number[profile.category], profile.weight, n_users * n_watched)
+    scored = user_days.is_scored
+    scored[user_days.start[1:] - 1] = False  # today is not behind us yet
+    entry = np.flatnonzero(scored)
+    user = user_days.user[entry]
+    n_held = np.bincount(user, minlength=n_users)
+    back = np.repeat(np.cumsum(n_held), n_held) - 1 - np.arange(len(entry))
+    recent = back < starts
+    # A day that has fallen out of the ring is an entry without shares, behind all others.
+    ring = np.full((n_users, starts), len(user_days.day), dtype=np.int64)
+    ring[user[recent], (days[user] - 1 - back)[recent] % starts] = entry[recent]
+    log_evidence = np.zeros((n_users, starts), dtype=np.float32)
+    listed, age, value = _newest_first(before["log_evidence"])
+    keep = age < starts
+    log_evidence[listed[keep], (days[listed] - 1 - age)[keep] % starts] = value[keep]
+    listed, age, value = _newest_first(before["run_length"])
+    oldest = age == _lengths(before["run_length"])[listed] - 1
+    position = np.where(oldest | (age >= starts), starts, (days[listed] - 1 - age) % starts)
+    run = sum_by(listed * (starts + 1) + position, value, n_users * (starts + 1)).reshape(n_users, starts + 1)
+    run[:, starts] += run.sum(axis=1) == 0  # nothing is known of a new user
+    response = [
+        np.asarray(pc.fill_null(before[name], 0.0).to_numpy(), dtype=np.float32)
+        for name in ("response_gradient", "response_information")
+    ]
+    return Memory(
+        days=days,
+        profile=dense.reshape(n_users, n_watched).astype(np.float32),
+        ring=ring,
+        log_evidence=log_evidence,
+        run=run.astype(np.float32),
+        response=np.stack(response, axis=1),
+        share_start=np.append(user_days.score_start, user_days.score_start[-1]),
+        category=number[user_days.category],
+        share=own_shares(user_days).astype(np.float32),
+    )
+
+
+def memory_columns(memory: Memory) -> dict[str, pa.Array]:
+    """The columns of `interest_state` that hold the evidence."""
+    n_users, starts = memory.ring.shape
+    length = np.minimum(memory.days, starts)
+    user = np.repeat(np.arange(n_users), length)
+    back = np.repeat(np.cumsum(length), length) - 1 - np.arange(len(user))
+    slot = (memory.days[user] - 1 - back) % starts
+    run_start = offsets(length + 1)
+    run = np.empty(run_start[-1], dtype=np.float32)
+    is_before = np.zeros(len(run), dtype=bool)
+    is_before[run_start[:-1]] = True
+    run[is_before], run[~is_before] = memory.run[:, starts], memory.run[user, slot]
+    return {
+        "scored_days": pa.array(memory.days),
+        "log_evidence": _list(offsets(length), on_grid(memory.log_evidence[user, slot], EVIDENCE_STEP)),
+        "run_length": _list(run_start, pa.array(_rounded_mantissa(run))),
+        "response_gradient": pa.array(memory.response[:, 0]),
+        "response_information": pa.array(memory.response[:, 1]),
+    }
+
+
+def drop_shares_older_than_starts(user_days: UserDays, starts: int) -> UserDays:
+    """The rings with the `own_share` of days that are no possible start any more set to zero."""
+    scored = user_days.is_scored
+    scored_so_far = np.cumsum(scored)
+    scored_since = (
+        np.repeat(scored_so_far[user_days.start[1:] - 1], user_days.n_days) - scored_so_far + scored
+    )  # including the day itself
+    keep = scored_since[user_days.score_entry] <= starts
+    return replace(user_days, own_share=np.where(keep, user_days.own_share, np.float32(0.0)))
+
+
+def _newest_first(column: pa.ChunkedArray) -> tuple[Int64Array, Int64Array, Float64Array]:
+    """Of a list column: row, place counted from the end, and value of every element."""
+    length = _lengths(column)
+    row = np.repeat(np.arange(len(length)), length)
+    age = np.repeat(np.cumsum(length), length) - 1 - np.arange(len(row))
+    return row, age, column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+
+
+def _lengths(column: pa.ChunkedArray) -> Int64Array:
+    return np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy(), dtype=np.int64)
+
+
+def _rounded_mantissa(value: Float32Array) -> Float32Array:
+    """`value` with eight binary digits: fewer bytes on disk, whatever its size."""
+    mantissa, exponent = np.frexp(value)
+    return np.ldexp(np.round(mantissa * 256) / 256, exponent).astype(np.float32)
+
+
+def _list(start: Int64Array, value: pa.Array) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), value, type=_LIST_TYPE)

@@ -1,0 +1,131 @@
+"""The classic indicators of the users active on a day, read from the state at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.arrays import BoolArray, CategoryCodes, Float64Array, Int64Array, offsets
+from shift_assets.contracts.cleaning import BEHAVIORS
+from shift_assets.contracts.shift import SHIFT_SIGNALS
+from shift_assets.interest.user_days import UserDays, read_user_days, user_day_categories
+from shift_assets.interest.windows import contrast, recent_entries
+from shift_assets.settings.root import Settings, SignalSettings
+from shift_assets.shift.detector.indicators import change_rate, distribution_distance, interest_gap
+
+_FROM_STATE = {
+    "change_rate": "change_rate_ewma",
+    "interest_gap": "interest_gap_ewma",
+    "distribution_distance": "distribution_distance_ewma",
+    "evidence": "evidence",
+    "confidence": "confidence",
+    "p_value": "p_value",
+}
+"""Column of the signals: column of the state."""
+_SCORE_COLUMNS = ("forecast_error", "model_shift_score")
+_RATES_TYPE = SHIFT_SIGNALS.column("change_rate_by_behavior").type
+
+
+@dataclass(frozen=True, slots=True)
+class Indicators:
+    """Unsmoothed indicators; nan where they are not known."""
+
+    n_recent: Int64Array  # [user], active days
+    n_reference: Int64Array  # [user], active days
+    change_rate: Float64Array  # [user]
+    change_rate_by_behavior: Float64Array  # [user, behavior]
+    interest_gap: Float64Array  # [user]
+    interest_gap_total: Float64Array  # [user]
+    distribution_distance: Float64Array  # [user]
+
+
+def indicators(user_days: UserDays, is_recent: BoolArray, n_categories: int, settings: SignalSettings) -> Indicators:
+    """The indicators of every user's ring; `is_recent` [entry] says which entries are the recent window.
+
+    A user with fewer active days than `settings.minimum_active_days` gets none.
+    """
+    sides = contrast(user_days, is_recent, n_categories)
+    enough = user_days.n_days >= settings.minimum_active_days
+    largest, total = interest_gap(sides.share_after(), sides.share_before(), sides.user, sides.n_users)
+    distance = distribution_distance(sides.after, sides.before, sides.user, sides.n_users, settings.smoothing)
+    rate = change_rate(
+        sides.counts_after.sum(axis=1), sides.counts_before.sum(axis=1), sides.days_after, sides.days_before
+    )
+    by_behavior = change_rate(
+        sides.counts_after, sides.counts_before, sides.days_after[:, None], sides.days_before[:, None]
+    )
+    return Indicators(
+        n_recent=sides.days_after,
+        n_reference=sides.days_before,
+        change_rate=np.where(enough, rate, np.nan),
+        change_rate_by_behavior=np.where(enough[:, None], by_behavior, np.nan),
+        interest_gap=np.where(enough, largest, np.nan),
+        interest_gap_total=np.where(enough, total, np.nan),
+        distribution_distance=np.where(enough, distance, np.nan),
+    )
+
+
+def shift_signals(state: pa.Table, settings: Settings, scores: Iterable[pa.Table] = ()) -> pa.Table:
+    """`shift_signals` of the users of `interest_state` who were active on the state's day, or whose churn warning
+    opened or closed on it, sorted by user.
+
+    Any number of days and segments at once: a row stands for itself. Change rate, largest interest gap and
+    distribution distance are those that the state carries, smoothed if `signals.ewma_half_life_active_days` is set;
+    the rates per behaviour and the total gap are those of the windows as they are. Evidence, confidence and churn
+    probability are the state's. A user who did not come has the churn probability only, and how many days are held.
+
+    scores: what others say of these users: tables with columns `day`, `segment`, `user_id` and one of
+    `forecast_error` and `model_shift_score`; null where there is no row of a user.
+    """
+    shown = pc.or_(pc.equal(state["last_active_day"], state["day"]), state["churn_status"].is_valid())
+    active = state.filter(shown)
+    active = active.sort_by([("day", "ascending"), ("segment", "ascending"), ("user_id", "ascending")])
+    codes = CategoryCodes(user_day_categories(active["recent_days"]))
+    user_days = read_user_days(active["recent_days"], codes)
+    raw = indicators(user_days, recent_entries(user_days, settings.state), len(codes), settings.signals)
+    came = np.asarray(pc.equal(active["last_active_day"], active["day"]), dtype=bool)
+    none = pa.scalar(None, pa.float64())
+    columns = {
+        "day": active["day"],
+        "segment": active["segment"],
+        "user_id": active["user_id"],
+        "n_recent": pa.array(raw.n_recent),
+        "n_reference": pa.array(raw.n_reference),
+        "change_rate_by_behavior": _rates(np.where(came[:, None], raw.change_rate_by_behavior, np.nan)),
+        "interest_gap_total": pa.array(np.where(came, raw.interest_gap_total, np.nan), from_pandas=True),
+        **{name: pc.if_else(pa.array(came), active[state_column], none) for name, state_column in _FROM_STATE.items()},
+        "churn_probability": active["churn_probability"],
+        **_joined_scores(scores, active),
+    }
+    return SHIFT_SIGNALS.conform(pa.table(columns))
+
+
+def _joined_scores(scores: Iterable[pa.Table], active: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """The columns of `scores`, by row of `active`; null where they say nothing."""
+    out: dict[str, pa.Array | pa.ChunkedArray] = {name: pa.nulls(len(active), pa.float64()) for name in _SCORE_COLUMNS}
+    names = _row_names(active)
+    for table in scores:
+        row = pc.index_in(names, value_set=_row_names(table))
+        out |= {name: table[name].take(row) for name in _SCORE_COLUMNS if name in table.column_names}
+    return out
+
+
+def _row_names(table: pa.Table) -> pa.Array:
+    day = pc.cast(table["day"], pa.string())
+    names = pc.binary_join_element_wise(day, table["segment"], table["user_id"], "|")
+    return names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
+
+
+def _rates(rates: Float64Array) -> pa.Array:
+    """Per user the behaviours with a known rate, in the contract's order of behaviours."""
+    user, behavior = np.nonzero(~np.isnan(rates))
+    pairs = pa.StructArray.from_arrays(
+        [pa.array(BEHAVIORS).take(pa.array(behavior)), pa.array(rates[user, behavior])],
+        fields=list(_RATES_TYPE.value_type),
+    )
+    start = offsets(np.bincount(user, minlength=len(rates)))
+    return pa.ListArray.from_arrays(pa.array(start.astype(np.int32)), pairs, type=_RATES_TYPE)

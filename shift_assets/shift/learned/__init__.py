@@ -1,0 +1,1 @@
+"""A classifier of shifts trained on spliced histories, and the weekly choice among detectors."""

@@ -1,0 +1,1 @@
+"""Shifts of whole segments: change points, events, clusters and transitions of alerts."""

@@ -1,0 +1,77 @@
+"""Rows that a delivery should not hold, so that the quarantine has something to show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shift_assets.simulate.event_files import csv_lines
+from shift_assets.simulate.traffic import Traffic
+
+
+@dataclass(frozen=True)
+class Dirt:
+    """Which events of a block and day go wrong; indices into its traffic."""
+
+    malformed: NDArray[np.int64]  # delivered once more, broken
+    duplicate: NDArray[np.int64]  # delivered twice
+    late: NDArray[np.int64]  # delivered `delay_days` days late instead
+    delay_days: NDArray[np.int64]
+
+
+def choose_dirt(random: np.random.Generator, events: int, share: float, days_left: int, lateness_days: int) -> Dirt:
+    """`share` of the events, a third each malformed, duplicate and late; never late beyond the last day."""
+    chosen = random.permutation(events)[: round(events * share)]
+    malformed, duplicate, late = np.array_split(chosen, 3)
+    longest = min(lateness_days, days_left)
+    if longest < 1:
+        late = late[:0]
+    delay = random.integers(1, max(longest, 1) + 1, len(late))
+    return Dirt(np.sort(malformed), np.sort(duplicate), np.sort(late), delay)
+
+
+def take(traffic: Traffic, index: NDArray[np.int64]) -> Traffic:
+    return Traffic(traffic.user[index], traffic.item[index], traffic.action[index], traffic.milliseconds[index])
+
+
+def on_time(traffic: Traffic, dirt: Dirt) -> Traffic:
+    """The day's own delivery: without the late rows, duplicates beside what they repeat."""
+    times = np.ones(len(traffic), np.int64)
+    times[dirt.duplicate] = 2
+    times[dirt.late] = 0
+    return take(traffic, np.repeat(np.arange(len(traffic)), times))
+
+
+def break_rows(table: pa.Table) -> pa.Table:
+    """Each row broken in one of three ways in turn: no user, an unknown behaviour, an impossible time."""
+    defect = pa.array(np.arange(len(table)) % 3)
+    broken = {
+        "user_id": (0, pa.scalar(None, pa.string())),
+        "behavior": (1, pa.scalar("teleport")),
+        "event_ts": (2, pa.scalar(-1, pa.int64())),
+    }
+    for name, (which, value) in broken.items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pc.if_else(pc.equal(defect, which), value, table[name]))
+    return table
+
+
+def broken_json(table: pa.Table) -> bytes:
+    """`break_rows` as JSON lines, every second one cut off in the middle."""
+    lines = [json.dumps({k: v for k, v in row.items() if v is not None}) for row in break_rows(table).to_pylist()]
+    return _truncate_alternate_lines(line.encode() for line in lines)
+
+
+def broken_csv(table: pa.Table) -> bytes:
+    """`break_rows` as CSV, every second line cut off in the middle."""
+    return _truncate_alternate_lines(csv_lines(break_rows(table)).splitlines())
+
+
+def _truncate_alternate_lines(lines: Iterable[bytes]) -> bytes:
+    return b"".join((line[: len(line) // 2] if k % 2 else line) + b"\n" for k, line in enumerate(lines))

@@ -1,0 +1,1 @@
+"""One installation, and what commands and assets do with it: open, export, erase, examine, report."""

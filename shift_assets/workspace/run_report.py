@@ -1,0 +1,126 @@
+"""What a range run came to, in numbers and three sentences: the end of the main job, and the quality report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
+from shift_assets.contracts.outcomes import ALERT_OUTCOMES, RECOMMENDATION_OUTCOMES
+from shift_assets.contracts.quality import QUALITY_VERDICTS
+from shift_assets.contracts.recommendations import RECOMMENDATIONS
+from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE, SHIFT_ALERTS
+from shift_assets.workspace.workspace import Workspace
+
+EXAMPLES = 3
+_EVIDENCE_RULE = ("evidence", "patience")
+_SELF_CHECK_COLUMNS = ["detector", "chosen", "active_days", "placebo_false_share"]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """Counts over the closed range of days and the segments; rates are None where nothing could be judged."""
+
+    first_day: date
+    last_day: date
+    segments: list[str]
+    rows_delivered: int
+    rows_clean: int
+    rows_rejected: dict[str, int]
+    failed_expectations: list[str]
+    users_watched: int
+    alarms_opened: dict[str, int]
+    examples: list[dict[str, str]]
+    recommendations: int
+    users_with_recommendations: int
+    recall_at_k: float | None
+    k: int | None
+    users_judged: int
+    alarms_judged: int
+    alarms_confirmed_share: float | None
+    patience_active_days: float | None
+    placebo_false_share: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(self).items()}
+
+
+def build_run_report(workspace: Workspace, first: date, last: date, segments: list[str]) -> RunReport:
+    """Reads the lake's tables for the closed range of days."""
+
+    def read(table: Any, columns: list[str]) -> pa.Table:
+        return workspace.lake.read(table, first_day=first, last_day=last, segments=segments, columns=columns)
+
+    clean = read(CLEAN_EVENTS, ["day"]).num_rows
+    reasons = Counter(read(REJECTED_EVENTS, ["reason"])["reason"].to_pylist())
+    check_results = read(QUALITY_VERDICTS, ["day", "segment", "table_name", "expectation", "severity", "passed"])
+    state = workspace.lake.read(INTEREST_STATE, first_day=last, last_day=last, segments=segments, columns=["user_id"])
+    alerts = read(SHIFT_ALERTS, ["day", "segment", "status", "kind", "magnitude", "explanation", "alert_id"])
+    opened = alerts.filter(pc.equal(alerts["status"], "opened"))
+    slates = read(RECOMMENDATIONS, ["user_id", "day"])
+    outcomes = read(RECOMMENDATION_OUTCOMES, ["users", "k", "recall_at_k"]).to_pylist()
+    evaluated = [row for row in outcomes if row["recall_at_k"] is not None and row["users"]]
+    users_judged = sum(row["users"] for row in evaluated)
+    rule = workspace.settings.alerts
+    confirmed = read(ALERT_OUTCOMES, ["confirmed"])["confirmed"].drop_null()
+    return RunReport(
+        first_day=first,
+        last_day=last,
+        segments=segments,
+        rows_delivered=clean + sum(reasons.values()),
+        rows_clean=clean,
+        rows_rejected=dict(reasons.most_common()),
+        failed_expectations=_failed(check_results),
+        users_watched=len(pc.unique(state["user_id"])),
+        alarms_opened=dict(Counter(opened["kind"].to_pylist()).most_common()),
+        examples=_examples(opened),
+        recommendations=slates.num_rows,
+        users_with_recommendations=len(pc.unique(slates["user_id"])),
+        recall_at_k=sum(row["recall_at_k"] * row["users"] for row in evaluated) / users_judged if evaluated else None,
+        k=evaluated[0]["k"] if evaluated else None,
+        users_judged=users_judged,
+        alarms_judged=len(confirmed),
+        alarms_confirmed_share=pc.mean(confirmed).as_py() if len(confirmed) else None,
+        patience_active_days=rule.patience_active_days if (rule.detector, rule.rule) == _EVIDENCE_RULE else None,
+        placebo_false_share=_placebo_false_share(read(DETECTOR_SELF_CHECK, _SELF_CHECK_COLUMNS)),
+    )
+
+
+def _placebo_false_share(checks: pa.Table) -> float | None:
+    """Share of placebo users whom the chosen alarm statistic flagged in all the days looked at, mean of the checks."""
+    chosen = checks.filter(pc.field("chosen") & (pc.field("detector") == "e_value"))
+    days = pc.max(chosen["active_days"])
+    return cast(float | None, pc.mean(chosen.filter(pc.field("active_days") == days)["placebo_false_share"]).as_py())
+
+
+def _failed(check_results: pa.Table) -> list[str]:
+    failed = check_results.filter(pc.invert(check_results["passed"])).to_pylist()
+    counts = Counter((row["severity"], row["table_name"], row["expectation"]) for row in failed)
+    return [
+        f"{severity} {table}: {expectation} ({count} partitions)"
+        for (severity, table, expectation), count in sorted(counts.items())
+    ]
+
+
+def _examples(opened: pa.Table) -> list[dict[str, str]]:
+    """The largest alarms, of different kinds and segments where there are such."""
+    ranked = opened.sort_by([("magnitude", "descending"), ("alert_id", "ascending")]).to_pylist()
+    chosen: list[dict[str, Any]] = []
+    for key in (lambda row: row["kind"], lambda row: row["segment"], lambda row: row["alert_id"]):
+        for row in ranked:
+            if len(chosen) < EXAMPLES and row not in chosen and key(row) not in {key(other) for other in chosen}:
+                chosen.append(row)
+    return [
+        {
+            "day": row["day"].isoformat(),
+            "segment": row["segment"],
+            "kind": row["kind"],
+            "explanation": row["explanation"],
+        }
+        for row in chosen
+    ]

@@ -1,0 +1,194 @@
+"""Laws of the command line: help with examples, one clear message for a mistake, JSON that is only JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import typer
+
+from shift_assets.cli.app import app, main
+from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.contracts.partition import Partition
+from shift_assets.settings.root import load_settings
+from shift_assets_tests.shift.stationary_users import as_series, stationary_users
+from shift_assets_tests.workspaces import FIRST_DAY, SOURCE, new_workspace
+
+COMMANDS = [
+    "demo",
+    "init",
+    "land",
+    "run",
+    "ui",
+    "evaluate",
+    "evaluate shifts",
+    "evaluate forecasts",
+    "simulate",
+    "export",
+    "erase",
+    "doctor",
+]
+COMMANDS += ["quarantine ls", "quarantine replay"]
+
+
+class CommandResult:
+    """What a command printed, and its exit code."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Calls the command line in this process, through the same `main` as the installed command."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> CommandResult:
+        monkeypatch.setattr(sys, "argv", ["shift-assets", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as done:
+            code = int(done.code or 0)
+        result = capsys.readouterr()
+        return CommandResult(code, result.out, result.err)
+
+    return run
+
+
+def export_file(folder: Path, days: int = 3) -> Path:
+    """A bulk export with two events on each of `days` days."""
+    start = 1_772_330_400  # 2026-03-01 10:00 in Shanghai
+    rows = [
+        {"user": f"u{n}", "item": "i1", "cat": "mugs", "action": "pv", "t": start + 86_400 * day + n}
+        for day in range(days)
+        for n in range(2)
+    ]
+    file = folder / "export.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def test_every_command_is_listed_here() -> None:
+    """A new command gets its laws."""
+    group = typer.main.get_command(app)
+    names = set(group.commands)  # type: ignore[attr-defined]
+    assert names == {command.split()[0] for command in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(call, command: str) -> None:  # type: ignore[no-untyped-def]
+    """`--help` of each command names the command in an example that can be copied."""
+    result = call(*command.split(), "--help")
+    assert result.code == 0
+    assert "Example: shift-assets " + command in " ".join(result.out.split())
+
+
+def test_a_users_mistake_is_one_message_and_exit_code_2(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Whatever is wrong with a call, the message names it; there is no traceback and nothing on stdout."""
+    home = new_workspace(tmp_path / "home").settings.home
+    wrong_source = tmp_path / "wrong.yaml"
+    wrong_source.write_text(SOURCE.replace("timezone", "timezon"))
+    days = ("--from", FIRST_DAY, "--to", FIRST_DAY)
+    mistakes = [
+        (("run", "--home", tmp_path / "none", *days), "is no installation"),
+        (("doctor", "--hoem", home), "No such option"),
+        (("init", "--home", tmp_path / "new", "--source", wrong_source), "did you mean 'timezone'"),
+        (("init", "--home", tmp_path / "new", "--source", "no_such"), "shipped are"),
+        (("init", "--home", home, "--source", "userbehavior"), "holds another source"),
+        (("run", "--home", home, *days, "--segment", "moon"), "known: shard-0, shard-1"),
+        (("run", "--home", home, "--from", FIRST_DAY + timedelta(days=1), "--to", FIRST_DAY), "lies before --from"),
+        (("run", "--home", home, "--from", "2026-02-01", "--to", FIRST_DAY), "before the calendar's first day"),
+        (("run", "--home", home, "--from", "1.3.2026", "--to", FIRST_DAY), "does not match"),
+        (("land", tmp_path / "missing.csv", "--home", home), "missing.csv' does not exist"),
+        (("land", wrong_source, "--home", home, "--table", "fish"), "expected events, items or users"),
+        (("evaluate", "--home", home), "nothing to evaluate yet"),
+        (("evaluate", "shifts", "--home", home), "no interest series"),
+        (("evaluate", "shifts", "--home", home, "--step", "month"), "expected day or week"),
+        (("evaluate", "forecasts", "--home", home), "no segment has enough users in 20 weeks"),
+        (("export", tmp_path / "x", "--home", home, *days, "--format", "xls"), "expected duckdb, parquet or csv"),
+        (("export", tmp_path / "x", "--home", home, *days, "--table", "nope"), "unknown tables nope"),
+        (("simulate", tmp_path / "simulated", "--users", 0), "--users"),
+        (("frobnicate",), "No such command"),
+    ]
+    for arguments, message in mistakes:
+        result = call(*arguments)
+        assert (result.code, result.out) == (2, ""), arguments
+        assert message in result.err, arguments
+        assert "Traceback" not in result.err
+
+
+def test_settings_with_a_mistake_are_reported_by_every_command(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """File, line and key stand in the message of whatever command reads them."""
+    home = new_workspace(tmp_path / "home").settings.home
+    (home / "settings.yaml").write_text("sead: 1\n")
+    for arguments in (("run", "--from", FIRST_DAY, "--to", FIRST_DAY), ("erase", "--user", "1"), ("quarantine", "ls")):
+        result = call(*arguments, "--home", home)
+        assert result.code == 2
+        assert "settings.yaml:1: sead: unknown key; did you mean 'seed'?" in result.err
+    assert call("doctor", "--home", home).code == 1
+
+
+def test_landing_sets_the_calendar_and_later_files_extend_it(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """init, then land: the calendar holds the landed days; the report is one JSON object of rows per day."""
+    source = tmp_path / "small.yaml"
+    source.write_text(SOURCE)
+    home = tmp_path / "home"
+    assert call("init", "--home", home, "--source", source).code == 0
+    assert load_settings(home).calendar.first_day is None
+    result = call("land", export_file(tmp_path), "--home", home, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out) == {(FIRST_DAY + timedelta(days=n)).isoformat(): 2 for n in range(3)}
+    calendar = load_settings(home).calendar
+    assert calendar.first_day == FIRST_DAY
+    result = call("land", export_file(tmp_path, days=5), "--home", home)
+    assert result.code == 0
+    assert f"the calendar covers {FIRST_DAY} … " in result.out
+    grown = load_settings(home).calendar
+    assert grown.first_day == FIRST_DAY
+    assert grown.last_day is None or grown.last_day == FIRST_DAY + timedelta(days=4)
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("quarantine", "ls")])
+def test_json_reports_are_json_and_nothing_else(call, tmp_path: Path, command: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    """Standard output of `--json` parses as a whole."""
+    home = new_workspace(tmp_path / "home").settings.home
+    json.loads(call(*command, "--home", home, "--json").out)
+
+
+def test_the_installed_module_reports_a_mistake_without_a_traceback(tmp_path: Path) -> None:
+    """`python -m shift_assets` is the same command: exit code 2, one line of error."""
+    found = subprocess.run(
+        [sys.executable, "-m", "shift_assets", "evaluate", "--home", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.startswith("error ")
+    assert "Traceback" not in found.stderr
+
+
+def test_evaluate_shifts_scores_every_detector_on_the_log_at_hand(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """The report is one JSON object, and the scores of users lie in the home."""
+    workspace = new_workspace(tmp_path / "home")
+    home, segment = workspace.settings.home, workspace.source.segment_keys[0]
+    series = as_series(stationary_users(26, seed=3, tastes=20), segment)
+    found = {Partition(day, segment) for day in series["day"].to_pylist()}
+    series = series.sort_by("day")
+    workspace.lake.publish(INTEREST_SERIES, series, workspace.lake.claim(INTEREST_SERIES, sorted(found), "test"))
+    result = call("evaluate", "shifts", "--home", home, "--seeds", 1, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert report["segments"] == [segment]
+    detectors = {row["detector"] for row in report["qualities"]}
+    assert {"learned", "posterior", "e_value", "js_distance"} <= detectors
+    scores = pq.read_table(report["scores"])
+    assert set(scores.column_names) == set(report["columns"])
+    assert set(scores["detector"].to_pylist()) == detectors
