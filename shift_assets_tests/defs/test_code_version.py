@@ -40,49 +40,58 @@ READERS = {
 
 EDITS: list[tuple[str, str, set[str]]] = [
     # Deliveries: items (for recommendations) and users (for their features) are read like events.
-    ("ingest/values.py", "as_text", {*CLEANING, "category_model", "user_features", *RECOMMENDED}),
-    ("ingest/engines/embedded.py", "rows", {*CLEANING, "category_model"}),
-    ("ingest/engines/spark.py", "parse", {*CLEANING, "category_model"}),
-    ("ingest/land.py", "land", set()),
+    ("ingest/rows/values.py", "as_text", {*CLEANING, "category_model", "user_features", *RECOMMENDED}),
+    ("ingest/readers/csv_lines.py", "_closing_quote", {*CLEANING, "category_model", "user_features", *RECOMMENDED}),
+    ("ingest/source/expressions.py", "evaluate", {*CLEANING, "category_model"}),
+    ("ingest/categories/spherical_kmeans.py", "spherical_kmeans", {"category_model"}),
+    ("ingest/cleaning/engines/embedded.py", "rows", {*CLEANING, "category_model"}),
+    ("ingest/cleaning/engines/spark.py", "parse", {*CLEANING, "category_model"}),
+    ("ingest/landing.py", "land", set()),
     ("privacy/pseudonym.py", "pseudonym", {*CLEANING, "category_model", "user_features", *RECOMMENDED}),
     ("privacy/erase.py", "erase", set()),
-    # Interest, shifts and forecasts.
+    # Interest, shifts, forecasts and churn.
     ("interest/series.py", "interest_series", {"interest_series"}),
     ("interest/lookback.py", "groups", {"user_features", "item_features"}),
     ("forecast/linear.py", "fit", {"interest_forecasts", "forecast_quality"}),
-    ("shift/evidence.py", "advance_day", {"interest_state", "detector_self_check"}),
-    ("shift/changepoints.py", "online_changes", {"segment_events"}),
-    ("shift/detectors/g_test.py", "score", set()),
+    ("shift/detector/evidence.py", "advance_day", {"interest_state", "detector_self_check"}),
+    ("shift/segment/change_points.py", "online_changes", {"segment_events"}),
+    ("shift/learned/shift_model.py", "fit", {"detector_self_check"}),
+    ("shift/baselines/g_test.py", "score", set()),
+    ("churn/calibration.py", "churn_calibration", {"churn_calibration"}),
+    ("churn/bg_nbd.py", "fit_churn", {"interest_state", "churn_calibration"}),
     # Models, and recommendations, which use the production model.
-    ("models/encoder.py", "causal_attention", {*MODELS, "model_predictions", *RECOMMENDED}),
-    ("models/losses.py", "cross_entropy", MODELS),
-    ("recommend/baskets.py", "rules", RECOMMENDED),
+    ("models/network/blocks.py", "causal_attention", {*MODELS, "model_predictions", *RECOMMENDED}),
+    ("models/training/losses.py", "cross_entropy", MODELS),
+    ("models/inference/predictions.py", "predictions", {"model_predictions"}),
+    ("recommend/candidates/association_rules.py", "rules", RECOMMENDED),
     ("recommend/campaigns.py", "ad_slots", {"ad_slots"}),
-    ("policies/exploration.py", "explore", {"recommendations"}),
+    ("experiments/exploration.py", "explore", {"recommendations"}),
     # Outcomes.
-    ("evaluate/alerts.py", "alert_outcomes", {"alert_outcomes"}),
-    ("evaluate/off_policy.py", "doubly_robust", {"recommendation_outcomes"}),
+    ("outcomes/alerts.py", "alert_outcomes", {"alert_outcomes"}),
+    ("outcomes/off_policy.py", "doubly_robust", {"recommendation_outcomes"}),
     ("evaluate/simulated.py", "f1", set()),
     # Shared code counts only as far as it is used.
-    ("resources/lake.py", "read", READERS),
-    ("resources/lake.py", "vacuum", set()),
-    ("resources/platform.py", "users", {"user_features"}),
+    ("storage/lake.py", "read", READERS),
+    ("storage/lake.py", "vacuum", set()),
+    ("workspace/workspace.py", "users", {"user_features"}),
+    ("workspace/home.py", "create", set()),
     ("quality/gate.py", "require_passed", READERS),
-    ("quality/judge.py", "judge", set()),
-    ("settings.py", "decay", {"interest_state", "detector_self_check"}),
-    ("settings.py", "load_settings", set()),
+    ("quality/validation.py", "validate_partitions", set()),
+    ("settings/root.py", "decay", {"interest_state", "detector_self_check"}),
+    ("settings/root.py", "load_settings", set()),
+    ("contracts/marts.py", "_like", SERVED),
     # Serving.
-    ("resources/warehouse.py", "_replace_rows", SERVED),
-    ("resources/bi_files.py", "publish", {"bi_files"}),
-    ("resources/notifier.py", "deliver", {"alert_notifications"}),
+    ("storage/warehouse.py", "_replace_rows", SERVED),
+    ("storage/bi_generations.py", "publish", {"bi_files"}),
+    ("notify/webhook.py", "deliver", {"alert_notifications"}),
     ("notify/outbox.py", "outbox_messages", {"alert_outbox"}),
     # Around the assets.
-    ("assets/interest.py", "_series", {"interest_series"}),
-    ("assets/publishing.py", "report", set()),
-    ("automation/conditions.py", "content_changed", set()),
-    ("checks/__init__.py", "check_name", set()),
-    ("simulate/traffic.py", "sessions", set()),
-    ("cli.py", "land", set()),
+    ("defs/assets/interest.py", "_series", {"interest_series"}),
+    ("defs/publishing.py", "report_materializations", set()),
+    ("defs/automation_conditions.py", "content_changed", set()),
+    ("defs/checks/expectations.py", "check_name", set()),
+    ("simulate/traffic.py", "calibrate", set()),
+    ("cli/app.py", "land", set()),
 ]
 
 SQL = {
@@ -96,19 +105,19 @@ SQL = {
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace_from_environment(tmp_path_factory.mktemp("none"))
 
 
 @pytest.fixture
-def versions(platform: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[[Package], dict[str, str | None]]:
+def versions(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[[Package], dict[str, str | None]]:
     """Versions of all assets by the source of a package; modules of equal text are parsed once."""
     parsed = cache(code_version.parsed)
     monkeypatch.setattr(code_version, "parsed", parsed)
 
     def versions_of(package: Package) -> dict[str, str | None]:
         monkeypatch.setattr(code_version, "package_named", cache(lambda _name: package))
-        return {spec.key.to_user_string(): spec.code_version for asset in all_assets(platform) for spec in asset.specs}
+        return {spec.key.to_user_string(): spec.code_version for asset in all_assets(workspace) for spec in asset.specs}
 
     return versions_of
 
@@ -224,9 +233,9 @@ def test_the_definitions_of_a_changed_copy_carry_the_changed_versions(copied: Pa
     """Loaded as Dagster loads them, after edits of a column type and a SQL file, and a comment."""
     before = loaded_from(FOLDER.parent, tmp_path)
     edits = {
-        "contracts.py": ('Column("score", _FLOAT, "Interest score', 'Column("score", _INT, "Interest score'),
+        "contracts/interest.py": ('Column("score", FLOAT, "Interest score', 'Column("score", STRING, "Interest score'),
         "sql/clean/bots.sql": ("select", "select distinct"),
-        "models/losses.py": ("\nimport", "\n# A comment.\nimport"),
+        "models/training/losses.py": ("\nimport", "\n# A comment.\nimport"),
     }
     kept = {path: (copied / path).read_text(encoding="utf-8") for path in edits}
     for path, (old, new) in edits.items():
