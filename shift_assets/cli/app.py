@@ -209,14 +209,15 @@ def ui(
 
     Example: `shift-assets ui --port 3000`
     """
+    from shift_assets.defs.instance import open_instance
     from shift_assets.workspace import home as homes
     from shift_assets.workspace.ui import HOST, require_free, serve
 
-    folder = homes.open_workspace(home_of(home)).settings.home
+    workspace = homes.open_workspace(home_of(home))
     require_free(port)
-    homes.write_instance_file(folder)
+    open_instance(workspace).dispose()  # two processes that both create its databases would fail
     out.print(f"Dagster: http://{HOST}:{port}  (Ctrl-C stops it)")
-    serve(folder, port)
+    serve(workspace.settings.home, port)
 
 
 @app.command()

@@ -22,8 +22,8 @@ from shift_assets.defs.assets.graph import BASE_MODEL
 from shift_assets.defs.automation.housekeeping import drop_expired_snapshots
 from shift_assets.defs.automation.jobs import BASE_MODEL_JOB, CATEGORIES, DAILY, HISTORY
 from shift_assets.defs.dagster_private import execute_in_process, free_concurrency_slots
+from shift_assets.defs.instance import open_instance
 from shift_assets.defs.partitions import days_between, first_day, parse_key, range_tags
-from shift_assets.workspace.home import write_instance_file
 from shift_assets.workspace.workspace import Workspace
 
 OnProgress = Callable[[str], None]
@@ -48,12 +48,6 @@ class RangeRunResult:
     @property
     def success(self) -> bool:
         return not self.errors
-
-
-def open_instance(workspace: Workspace) -> dg.DagsterInstance:
-    """The Dagster instance of the installation, made where there is none."""
-    write_instance_file(workspace.settings.home)
-    return dg.DagsterInstance.from_config(str(workspace.settings.dagster_home))
 
 
 def run_range(

@@ -9,7 +9,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from shift_assets.defs import dagster_private as private
 from shift_assets.storage import event_log
 
-PACKAGE = Path(private.__file__).parent
+PACKAGE = Path(private.__file__).parents[1]
 
 
 @dg.op

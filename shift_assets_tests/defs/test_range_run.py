@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dagster import DagsterRun, DagsterRunStatus
 
-from shift_assets.defs.range_run import NO_RETRY, STARTED_BY_COMMAND, _run_lock, close_killed_runs, open_instance
+from shift_assets.defs.instance import open_instance
+from shift_assets.defs.range_run import NO_RETRY, STARTED_BY_COMMAND, _run_lock, close_killed_runs
 from shift_assets_tests.workspaces import new_workspace
 
 POOL = "spark"

@@ -15,8 +15,9 @@ from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.registry import TABLES
 from shift_assets.definitions import build_definitions
 from shift_assets.defs.automation.jobs import DAILY
+from shift_assets.defs.instance import open_instance
 from shift_assets.defs.partitions import range_tags
-from shift_assets.defs.range_run import QUIET_RUN_CONFIG, RangeRunResult, open_instance, run_range
+from shift_assets.defs.range_run import QUIET_RUN_CONFIG, RangeRunResult, run_range
 from shift_assets.privacy.pseudonym import KEY_BYTES, KEY_FILE
 from shift_assets.simulate.simulation import PlantedShares, Simulation
 from shift_assets.workspace import home as homes

@@ -16,7 +16,8 @@ from shift_assets.contracts.shift import INTEREST_STATE
 from shift_assets.definitions import build_definitions
 from shift_assets.defs.automation.jobs import all_jobs
 from shift_assets.defs.automation.sensors import landing_sensor
-from shift_assets.defs.range_run import QUIET_RUN_CONFIG, open_instance
+from shift_assets.defs.instance import open_instance
+from shift_assets.defs.range_run import QUIET_RUN_CONFIG
 from shift_assets.workspace.home import open_workspace
 from shift_assets_tests.end_to_end.shops import LAST_DAY, SIMULATION, Shop
 

@@ -13,8 +13,9 @@ from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.registry import TABLES
 from shift_assets.contracts.shift import INTEREST_STATE, SHIFT_ALERTS, SHIFT_SIGNALS
 from shift_assets.defs.automation.jobs import all_jobs
+from shift_assets.defs.instance import open_instance
 from shift_assets.defs.partitions import days_between
-from shift_assets.defs.range_run import QUIET_RUN_CONFIG, open_instance
+from shift_assets.defs.range_run import QUIET_RUN_CONFIG
 from shift_assets.simulate.writer import Summary
 from shift_assets.workspace import home as homes
 from shift_assets_tests.end_to_end.shops import LAST_DAY, SIMULATION, Shop, changed, new_shop

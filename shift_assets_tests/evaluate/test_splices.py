@@ -193,5 +193,5 @@ def test_scores_are_written_one_row_per_history_detector_and_day(scored: list[De
 
 
 def test_too_few_users_are_reported() -> None:
-    with pytest.raises(TooFewUsers, match="users of segment north have 8 active days before a cut"):
+    with pytest.raises(TooFewUsers, match="users of segment north have 8 active days before a splice point"):
         list(run_protocol(stationary_users(3, seed=1), "north", {}, seed=1))

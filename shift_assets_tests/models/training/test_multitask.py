@@ -247,8 +247,8 @@ def test_a_task_that_never_varies_weighs_nothing() -> None:
 def test_a_calibration_finds_the_line_that_the_cases_follow(seed: int, slope: float, intercept: float) -> None:
     """With many cases the line is found; with none it is none."""
     random = np.random.default_rng(seed)
-    log_odds = random.normal(0, 2, 6_000)
-    happened = random.random(6_000) < 1 / (1 + np.exp(-(slope * log_odds + intercept)))
+    log_odds = random.normal(0, 2, 20_000)
+    happened = random.random(20_000) < 1 / (1 + np.exp(-(slope * log_odds + intercept)))
     found = Calibration.of(log_odds, happened)
     assert found.slope == pytest.approx(slope, abs=0.15)
     assert found.intercept == pytest.approx(intercept, abs=0.15)

@@ -90,9 +90,9 @@ def test_every_run_gives_the_same_events() -> None:
 def test_the_asset_reads_what_the_function_needs() -> None:
     """The windows that the asset graph names are those of the functions."""
     from shift_assets.defs.assets import shift as assets
-    from shift_assets.shift.segment.alert_clusters import WINDOW_DAYS
+    from shift_assets.shift.segment import alert_clusters
 
-    assert (assets.EVENT_WINDOW_DAYS, assets.MOVE_WINDOW_DAYS) == (WINDOW_DAYS, WINDOW_DAYS)
+    assert (assets.EVENT_WINDOW_DAYS, assets.MOVE_WINDOW_DAYS) == (WINDOW_DAYS, alert_clusters.WINDOW_DAYS)
 
 
 def test_a_silent_segment_is_reported() -> None:
