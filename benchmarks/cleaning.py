@@ -118,9 +118,10 @@ def engine(name: str, log: Summary) -> int:
         ParseContext(source, b"k" * 32, settings.lateness_days, log.landing),
         days,
         source.segment_keys,
-        settings=settings,
+        bots=settings.bots,
         categories=CategoryModel("delivered"),
         engine="spark" if name == "spark" else "embedded",
+        spark_remote=settings.spark_remote,
         staging=settings.staging,
     )
     count = 0

@@ -13,7 +13,9 @@ BoolArray = NDArray[np.bool_]
 BytesArray = NDArray[np.bytes_]
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
+Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
+UInt8Array = NDArray[np.uint8]
 
 
 def ragged_index(start: Int64Array, length: Int64Array) -> Int64Array:

@@ -388,7 +388,7 @@ def quarantine_replay(
 
     check_order(first, last)
     workspace = homes.open_workspace(home_of(home))
-    accepted = replay(workspace, first.date(), last.date())
+    accepted = replay(workspace.lake, workspace.parse_context, first.date(), last.date())
     if as_json:
         print_json([{"day": p.day, "segment": p.segment, "rows": rows} for p, rows in accepted.items()])
     elif not accepted:

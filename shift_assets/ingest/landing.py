@@ -1,15 +1,17 @@
-"""Splits a bulk export into the landing's day folders, losing nothing.
+"""Split a bulk export into the day folders of the landing, without losing a row.
 
-Rows keep their delivered bytes (text) or columns (Parquet); text rows end in one newline. A row goes to the folder
-of its local day. Rows whose day cannot be told go to files `…-undated-…` in the folder of the day with most rows,
-where cleaning rejects them one by one. Names hold a digest of the export: the same export again gives the same
-files, another one of the same name never replaces them.
+Rows keep their original bytes (text) or columns (Parquet); text rows end in one newline. A row goes to the folder
+of its local day. Rows without a readable day go to files `…-undated-…` in the folder of the day with most rows,
+where cleaning rejects them one by one. File names contain a digest of the export: landing the same export again
+gives the same files, and another export of the same name never replaces them.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,27 +22,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+from jaxtyping import Int64
 
-from shift_assets.contracts.day import EPOCH, date_of
+from shift_assets.arrays import Int64Array
+from shift_assets.contracts.day import date_of
 from shift_assets.ingest.readers.csv_lines import RECORD_CAP_LINES
 from shift_assets.ingest.readers.formats import read_rows
 from shift_assets.ingest.readers.lines import LongLine, line_blocks, row_lines
 from shift_assets.ingest.readers.opened_file import OpenedFile, UnreadableFileError, open_handle, open_source_file
 from shift_assets.ingest.readers.parquet_rows import parquet_batches, row_batch_of
 from shift_assets.ingest.readers.row_batch import RowBatch
-from shift_assets.ingest.readers.source_files import EVENTS_FOLDER, SourceFile
-from shift_assets.ingest.rows.parse_context import ParseContext
-from shift_assets.ingest.rows.validator import RowValidator
+from shift_assets.ingest.readers.source_files import EVENTS_FOLDER
+from shift_assets.ingest.rows.contract_columns import ContractColumns
 from shift_assets.ingest.source.config import Source
 
+logger = logging.getLogger(__name__)
+
 BUFFER_BYTES = 128 * 1024 * 1024
-"""Rows held before they are written out; a part file is at most as large."""
+"""Bytes of rows buffered before they are written; no part file is larger."""
 _ENDINGS = re.compile(r"\.(gz|gzip|zst|zstd|jsonl|ndjson|json|csv|tsv|txt|parquet|pq)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class LandingResult:
-    """What landing an export did: rows per day folder (undated ones counted where they lie), and the files made."""
+    """Result of landing an export: rows per day folder (undated rows count where their file is), and the new files."""
 
     rows_per_day: dict[date, int]
     undated: int
@@ -48,37 +53,55 @@ class LandingResult:
 
 
 def land(file: Path, landing: Path, source: Source) -> LandingResult:
-    """Split the export `file` of `source` into `landing/events/day=YYYY-MM-DD/`, in bounded memory.
+    """Split an export into `landing/events/day=YYYY-MM-DD/`, in bounded memory.
 
-    A file appears whole or not at all. Raises UnreadableFileError where the export is damaged, not in the source's
-    format, or tells no row's day; nothing is landed then.
+    A file appears whole or not at all.
+
+    Args:
+        file: The export.
+        landing: The landing folder.
+        source: Describes the format and the timestamps of the export.
+
+    Raises:
+        UnreadableFileError: The export is damaged, not in the source's format, or no row has a readable day.
+            Nothing is landed then.
     """
+    started = time.monotonic()
     file = file.resolve()
     with open_source_file(file.parent, file.name) as opened:
-        validator = RowValidator(
-            ParseContext(source=source, key=b"", lateness_days=0, landing=landing),
-            SourceFile(file.name, EPOCH, opened.state[0]),
-            opened.sha256,
-        )
+        columns = ContractColumns(source)
         parts = _PartFiles(landing / EVENTS_FOLDER, _stem(file, opened.sha256))
         try:
             if source.events.format == "parquet":
-                _split_parquet(opened, validator, source, parts)
+                _split_parquet(opened, columns, source, parts)
             else:
-                _split_text(opened, validator, source, parts)
-            return parts.publish()
+                _split_text(opened, columns, source, parts)
+            result = parts.publish()
         finally:
-            validator.close()
+            columns.close()
             parts.clean_up()
+    rows = sum(result.rows_per_day.values())
+    logger.info(
+        "landed %s: %d rows on %d days in %.1f s", file.name, rows, len(result.rows_per_day), time.monotonic() - started
+    )
+    return result
 
 
 def land_items(file: Path, landing: Path) -> Path:
-    """Copy an items table into `landing/items/`, replacing one of the same name; the copy's path."""
+    """Copy an items table into `landing/items/`, replacing a file of the same name; return the copy's path.
+
+    Raises:
+        UnreadableFileError: The file cannot be opened or is damaged.
+    """
     return _copy_table(file, landing / "items")
 
 
 def land_users(file: Path, landing: Path) -> Path:
-    """Copy a users table into `landing/users/`, replacing one of the same name; the copy's path."""
+    """Copy a users table into `landing/users/`, replacing a file of the same name; return the copy's path.
+
+    Raises:
+        UnreadableFileError: The file cannot be opened or is damaged.
+    """
     return _copy_table(file, landing / "users")
 
 
@@ -107,7 +130,7 @@ def _stem(file: Path, sha256: str) -> str:
 
 
 class _PartFiles:
-    """Part files under temporary names, until all are complete."""
+    """Writes part files under temporary names until all are complete."""
 
     def __init__(self, events: Path, stem: str) -> None:
         self._events, self._stem = events, stem
@@ -118,7 +141,7 @@ class _PartFiles:
         self.clean_up()
 
     def next_path(self, day: date | None, rows: int, ending: str) -> Path:
-        """Where to write the next part of `day` (None: undated), of so many rows."""
+        """Return the path for the next part of `day` (None: undated), which holds `rows` rows."""
         self._staging.mkdir(parents=True, exist_ok=True)
         self._numbers[day] += 1
         self._rows[day] += rows
@@ -130,12 +153,17 @@ class _PartFiles:
         return path
 
     def publish(self) -> LandingResult:
-        """Move every part to its day folder."""
+        """Move every part to its day folder.
+
+        Raises:
+            UnreadableFileError: No row has a readable day.
+        """
         undated = self._rows.pop(None, 0)
         dated: dict[date, int] = {day: rows for day, rows in self._rows.items() if day is not None}
         if undated and not dated:
             raise UnreadableFileError(
-                "no row tells its day; check `events.format`, `events.timestamp`, `events.map.event_ts` of the source"
+                "no row has a readable timestamp; check `events.format`, `events.timestamp` and `events.map.event_ts` "
+                "of the source"
             )
         if undated:
             fullest = max(dated, key=lambda day: (dated[day], -day.toordinal()))
@@ -148,12 +176,12 @@ class _PartFiles:
         return LandingResult(dict(sorted(dated.items())), undated, files)
 
     def clean_up(self) -> None:
-        """Remove what is staged, also what a killed landing left."""
+        """Remove the staging folder, including what a killed landing left there."""
         shutil.rmtree(self._staging, ignore_errors=True)
 
 
-def _split_text(opened: OpenedFile, validator: RowValidator, source: Source, parts: _PartFiles) -> None:
-    """JSON lines and CSV: the delivered records, each ended by a newline; a header at the top of each part."""
+def _split_text(opened: OpenedFile, columns: ContractColumns, source: Source, parts: _PartFiles) -> None:
+    """Write JSON lines or CSV: the original records, each ended by a newline; CSV parts begin with the header."""
     events_format = source.events
     header = b""
     if events_format.format == "csv" and events_format.dialect.header:
@@ -175,7 +203,7 @@ def _split_text(opened: OpenedFile, validator: RowValidator, source: Source, par
 
     for rows in read_rows(opened, events_format, source.events.source_columns):
         long += rows.spans.values()
-        for day, members in _by_day(rows, validator):
+        for day, members in _by_day(rows, columns):
             index = np.setdiff1d(members, list(rows.spans), assume_unique=True)
             if not len(index):
                 continue
@@ -196,17 +224,17 @@ def _split_text(opened: OpenedFile, validator: RowValidator, source: Source, par
 
 
 def _with_line_end(record: bytes) -> bytes:
-    """A record with a line end that takes none of its own bytes."""
+    """Return the record with a line end that does not absorb its last byte."""
     return record + (b"\r\n" if record.endswith(b"\r") else b"\n")
 
 
 def _with_quote_guard(record: bytes) -> bytes:
-    """An undated CSV record, followed by blank lines where it has a quote: it may never close in a later record."""
+    """Return an undated CSV record; blank lines follow a quote, so that it cannot close in a later record."""
     return _with_line_end(record) + (b"\n" * RECORD_CAP_LINES if b'"' in record else b"")
 
 
 def _copy_long_lines(opened: OpenedFile, spans: list[tuple[int, int]], header: bytes, path: Path) -> None:
-    """The lines that are too long to be held, copied piece by piece in a second pass."""
+    """Copy the lines that do not fit into memory, piece by piece in a second pass."""
     target = path.open("wb")
     with target, zstandard.ZstdCompressor(level=6).stream_writer(target) if opened.compression else target as out:
         out.write(header + b"\n")
@@ -233,18 +261,18 @@ def _header_line(opened: OpenedFile) -> bytes:
     return b""
 
 
-def _by_day(rows: RowBatch, validator: RowValidator) -> Iterator[tuple[date | None, np.ndarray]]:
-    """Row indices of each day found in `rows`, in order; None: undated."""
-    days, has_day = validator.local_days(rows)
+def _by_day(rows: RowBatch, columns: ContractColumns) -> Iterator[tuple[date | None, Int64[Int64Array, " row"]]]:
+    """Yield the row indices of each local day in `rows`, in order of day, then the undated rows with day None."""
+    days, has_day = columns.local_days(rows)
     for day in np.unique(days[has_day]).tolist():
         yield date_of(day), np.flatnonzero(has_day & (days == day))
     if not has_day.all():
         yield None, np.flatnonzero(~has_day)
 
 
-def _split_parquet(opened: OpenedFile, validator: RowValidator, source: Source, parts: _PartFiles) -> None:
-    """Parquet: the rows with all their columns."""
-    wanted = source.events.source_columns
+def _split_parquet(opened: OpenedFile, columns: ContractColumns, source: Source, parts: _PartFiles) -> None:
+    """Write Parquet rows with all their columns."""
+    names = source.events.source_columns
     buffered: dict[date | None, list[pa.RecordBatch]] = {}
     size = 0
 
@@ -254,8 +282,8 @@ def _split_parquet(opened: OpenedFile, validator: RowValidator, source: Source, 
             pq.write_table(table, parts.next_path(day, table.num_rows, "parquet"), compression="zstd")
         buffered.clear()
 
-    for first, batch in parquet_batches(opened, wanted):
-        for day, index in _by_day(row_batch_of(batch, first, wanted)[0], validator):
+    for first, batch in parquet_batches(opened, names):
+        for day, index in _by_day(row_batch_of(batch, first, names)[0], columns):
             buffered.setdefault(day, []).append(batch.take(pa.array(index)))
         size += batch.nbytes
         if size > BUFFER_BYTES:

@@ -1,4 +1,4 @@
-"""The quarantine: what was rejected, and what of it the present source would accept."""
+"""Rejected rows: look them up, and find those that the current source YAML would accept."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from shift_assets.ingest.rows.parse_context import ParseContext
 from shift_assets.ingest.rows.parser import parse_file
 
 SET_REASONS = ("duplicate", "bot_burst")
-"""Reasons that other rows gave: no change of the source's YAML takes them away."""
+"""Reasons that depend on other rows: no change of the source YAML removes them."""
 
 
 class Lake(Protocol):
-    """Where rejected rows are read from."""
+    """The part of the lake that rejected rows are read from."""
 
     def read(
         self,
@@ -36,16 +36,6 @@ class Lake(Protocol):
     ) -> pa.Table: ...
 
 
-class Installation(Protocol):
-    """The lake, and what the parser knows at present."""
-
-    @property
-    def lake(self) -> Lake: ...
-
-    @property
-    def parse_context(self) -> ParseContext: ...
-
-
 def rejected_rows(
     lake: Lake,
     *,
@@ -54,23 +44,43 @@ def rejected_rows(
     last_day: date | None = None,
     source_file: str | None = None,
 ) -> pa.Table:
-    """Rows of REJECTED_EVENTS in the closed range of days, of one reason and one delivered file where named."""
+    """Return the rejected rows of a range of days.
+
+    Args:
+        lake: The lake to read.
+        reason: Keep only rows rejected for this reason.
+        first_day: First day of the range; open-ended when None.
+        last_day: Last day of the range, inclusive; open-ended when None.
+        source_file: Keep only rows of this source file (path relative to the landing folder).
+
+    Returns:
+        Rows of REJECTED_EVENTS.
+    """
     rows = lake.read(REJECTED_EVENTS, first_day=first_day, last_day=last_day)
-    for name, wanted in (("reason", reason), ("source_file", source_file)):
-        if wanted is not None:
-            rows = rows.filter(pc.equal(rows[name], wanted))
+    for name, value in (("reason", reason), ("source_file", source_file)):
+        if value is not None:
+            rows = rows.filter(pc.equal(rows[name], value))
     return rows
 
 
-def replay(installation: Installation, first_day: date, last_day: date) -> dict[Partition, int]:
-    """The partitions to run again so that rows rejected on the days `first_day` to `last_day` are taken in.
+def replay(lake: Lake, context: ParseContext, first_day: date, last_day: date) -> dict[Partition, int]:
+    """Return the partitions to run again so that rows rejected in a range of days are accepted.
 
-    Each with the rows that it would gain; one that only loses rejected rows to another has 0. The delivered files
-    are parsed again under the present source; a row of a file that is no longer landed cannot be taken in.
+    The source files are parsed again with the current source YAML. A row whose file is no longer in the landing
+    folder cannot be recovered. Nothing is written.
+
+    Args:
+        lake: The lake to read rejected rows from.
+        context: The current source, as the parser sees it.
+        first_day: First day of the range.
+        last_day: Last day of the range, inclusive.
+
+    Returns:
+        The rows that each partition would gain, in order of partition; 0 for a partition that only loses rejected
+        rows to another one.
     """
-    rows = rejected_rows(installation.lake, first_day=first_day, last_day=last_day)
+    rows = rejected_rows(lake, first_day=first_day, last_day=last_day)
     rows = rows.filter(pc.invert(pc.is_in(rows["reason"], pa.array(SET_REASONS))))
-    context = installation.parse_context
     landed = {file.path: file for file in list_source_files(context.landing, date.min, date.max)}
     gains: Counter[Partition] = Counter()
     for path in sorted(set(rows["source_file"].to_pylist()) & set(landed)):
@@ -79,7 +89,7 @@ def replay(installation: Installation, first_day: date, last_day: date) -> dict[
 
 
 def _accepted_rows(context: ParseContext, file: SourceFile, rejected: pa.Table) -> dict[Partition, int]:
-    """Rows of `rejected`, all of `file`, that are accepted now, by the partition they belong to."""
+    """Count the rows of `rejected`, all of `file`, that are accepted now, by the partition they belong to."""
     partition_of_row = {
         number: Partition(day, segment)
         for number, day, segment in zip(
@@ -91,9 +101,9 @@ def _accepted_rows(context: ParseContext, file: SourceFile, rejected: pa.Table) 
     for batch in parse_file(context, file):
         accepted = batch.filter(pc.is_null(batch.column("reason")))
         numbers = np.asarray(accepted.column("source_row"))
-        wanted = accepted if whole_file else accepted.filter(pa.array(np.isin(numbers, list(partition_of_row))))
+        recovered = accepted if whole_file else accepted.filter(pa.array(np.isin(numbers, list(partition_of_row))))
         for number, day, segment in zip(
-            *(wanted.column(name).to_pylist() for name in ("source_row", "day", "segment")), strict=True
+            *(recovered.column(name).to_pylist() for name in ("source_row", "day", "segment")), strict=True
         ):
             partition = Partition(day, segment)
             gains[partition] = gains.get(partition, 0) + 1

@@ -45,14 +45,22 @@ def _landed(workspace: Workspace) -> Iterator[pa.Table]:
     if not days:
         return
     settings, context, engine = workspace.settings, workspace.parse_context, workspace.engine()
-    categories = fit_landed_categories(context, days[0], settings, engine, settings.staging)
+    categories = fit_landed_categories(
+        context,
+        days[0],
+        seed=settings.seed,
+        engine=engine,
+        spark_remote=settings.spark_remote,
+        staging=settings.staging,
+    )
     chunks = clean(
         context,
         days,
         workspace.source.segment_keys,
-        settings=settings,
+        bots=settings.bots,
         categories=categories,
         engine=engine,
+        spark_remote=settings.spark_remote,
         staging=settings.staging,
     )
     for chunk in chunks:

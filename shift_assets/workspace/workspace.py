@@ -77,7 +77,14 @@ class Workspace:
         from shift_assets.ingest.cleaning.category_window import fit_landed_categories
 
         engine = self.engine()
-        model = fit_landed_categories(self.parse_context, day, self.settings, engine, self.settings.staging)
+        model = fit_landed_categories(
+            self.parse_context,
+            day,
+            seed=self.settings.seed,
+            engine=engine,
+            spark_remote=self.settings.spark_remote,
+            staging=self.settings.staging,
+        )
         partial = self.category_model_folder / f".{day.isoformat()}-{uuid.uuid4().hex}"
         model.save(partial)
         target = self.category_model_folder / day.isoformat()

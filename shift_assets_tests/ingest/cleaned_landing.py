@@ -50,14 +50,16 @@ def cleaned(
 ) -> Cleaned:
     """Clean `days` of the landing folder of `context`; staging lies beside it, in a folder with a space."""
     home = context.landing.parent
+    configured = Settings(home=home, **settings)
     return collected(
         clean(
             context,
             days,
             segments if segments is not None else context.source.segment_keys,
-            settings=Settings(home=home, **settings),
+            bots=configured.bots,
             categories=categories,
             engine=engine,
+            spark_remote=configured.spark_remote,
             staging=home / "stag ing",
         )
     )

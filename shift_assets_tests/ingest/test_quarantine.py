@@ -18,7 +18,7 @@ NEXT = DAY + timedelta(days=1)
 
 @dataclass(frozen=True)
 class Shop:
-    """An installation: its lake, and what the parser knows now."""
+    """A lake and the current parse context."""
 
     lake: Lake
     parse_context: ParseContext
@@ -62,9 +62,10 @@ def test_rejected_rows_are_found_by_reason_day_and_file(tmp_path: Path) -> None:
 def test_a_changed_source_recovers_what_it_now_accepts(tmp_path: Path) -> None:
     """Replay names the partitions with rows that the present source takes in, and how many; running them does it."""
     fill(shop_of(tmp_path))
-    assert replay(shop_of(tmp_path), DAY, NEXT) == {}
+    shop = shop_of(tmp_path)
+    assert replay(shop.lake, shop.parse_context, DAY, NEXT) == {}
     shop = shop_of(tmp_path, JSON_SOURCE.replace("pv: view", "pv: view, wish: favorite"))
-    recovered = replay(shop, DAY, NEXT)
+    recovered = replay(shop.lake, shop.parse_context, DAY, NEXT)
     assert sum(recovered.values()) == 3
     before = {Partition(row["day"], row["segment"]) for row in rejected_rows(shop.lake).to_pylist()}
     assert set(recovered) <= before
@@ -75,7 +76,7 @@ def test_a_changed_source_recovers_what_it_now_accepts(tmp_path: Path) -> None:
         "malformed",
         "unknown_behavior",
     ]
-    assert replay(shop, DAY, NEXT) == {}
+    assert replay(shop.lake, shop.parse_context, DAY, NEXT) == {}
 
 
 def test_a_row_that_changes_its_day_reruns_both_days(tmp_path: Path) -> None:
@@ -83,7 +84,8 @@ def test_a_row_that_changes_its_day_reruns_both_days(tmp_path: Path) -> None:
     shop = shop_of(tmp_path)
     deliver(shop.parse_context.landing, "a.jsonl", good_line(t=NOON * 1000) + b"\n", NEXT)
     publish(shop)
-    recovered = replay(shop_of(tmp_path, JSON_SOURCE.replace("unit: s", "unit: ms")), DAY, NEXT)
+    repaired = shop_of(tmp_path, JSON_SOURCE.replace("unit: s", "unit: ms"))
+    recovered = replay(repaired.lake, repaired.parse_context, DAY, NEXT)
     assert {partition.day: rows for partition, rows in recovered.items()} == {DAY: 1, NEXT: 0}
 
 
@@ -93,7 +95,7 @@ def test_a_file_no_longer_landed_recovers_nothing(tmp_path: Path) -> None:
     for path in (tmp_path / "landing").glob("events/*/*"):
         path.unlink()
     shop = shop_of(tmp_path, JSON_SOURCE.replace("pv: view", "pv: view, wish: favorite"))
-    assert replay(shop, DAY, NEXT) == {}
+    assert replay(shop.lake, shop.parse_context, DAY, NEXT) == {}
 
 
 def test_a_repaired_file_recovers_all_its_rows(tmp_path: Path) -> None:
@@ -103,4 +105,4 @@ def test_a_repaired_file_recovers_all_its_rows(tmp_path: Path) -> None:
     publish(shop)
     assert rejected_rows(shop.lake)["reason"].to_pylist() == ["unreadable_file"]
     (tmp_path / "landing" / file.path).write_bytes(good_line() + b"\n" + good_line(user="bob") + b"\n")
-    assert sum(replay(shop, DAY, DAY).values()) == 2
+    assert sum(replay(shop.lake, shop.parse_context, DAY, DAY).values()) == 2

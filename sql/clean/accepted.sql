@@ -1,4 +1,4 @@
--- Rows of the asked partitions that the parser accepted, without their raw bytes.
+-- Rows of the requested partitions that the parser accepted, without their raw bytes.
 select
     parsed.folder_day,
     parsed.source_file,
@@ -16,6 +16,6 @@ select
     parsed.rating,
     parsed.text
 from parsed
-inner join asked
-    on parsed.day = asked.day and parsed.segment = asked.segment
+inner join requested
+    on parsed.day = requested.day and parsed.segment = requested.segment
 where parsed.reason is null

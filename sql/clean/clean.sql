@@ -1,4 +1,4 @@
--- Clean events of the asked partitions, with the category that their item, unit or text has in the model.
+-- Clean events of the requested partitions, with the category that their item, unit or text has in the model.
 select
     accepted.day,
     accepted.segment,
@@ -20,8 +20,8 @@ select
     accepted.source_row
 from accepted
 cross join rules
-left join verdicts
-    on accepted.source_file = verdicts.source_file and accepted.source_row = verdicts.source_row
+left join set_rejections
+    on accepted.source_file = set_rejections.source_file and accepted.source_row = set_rejections.source_row
 left join known_categories
     on
         known_categories.unit = case
@@ -30,5 +30,5 @@ left join known_categories
         end
 left join text_categories
     on accepted.text = text_categories.text
-where verdicts.source_row is null
+where set_rejections.source_row is null
 order by accepted.day, accepted.segment, accepted.event_id

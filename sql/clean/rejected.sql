@@ -1,5 +1,5 @@
--- Rejected rows of the asked partitions: those of the parser, and those of the set logic.
-with judged as (
+-- Rejected rows of the requested partitions: those of the parser, and those of the set logic.
+with rejected as (
     select
         parsed.day,
         parsed.segment,
@@ -11,8 +11,8 @@ with judged as (
         parsed.raw,
         parsed.raw_sha256
     from parsed
-    inner join asked
-        on parsed.day = asked.day and parsed.segment = asked.segment
+    inner join requested
+        on parsed.day = requested.day and parsed.segment = requested.segment
     where parsed.reason is not null
     union all
     select
@@ -21,13 +21,13 @@ with judged as (
         parsed.source_file,
         parsed.source_row,
         parsed.segment_known,
-        verdicts.reason,
-        verdicts.detail,
+        set_rejections.reason,
+        set_rejections.detail,
         parsed.raw,
         parsed.raw_sha256
     from parsed
-    inner join verdicts
-        on parsed.source_row = verdicts.source_row and parsed.source_file = verdicts.source_file
+    inner join set_rejections
+        on parsed.source_row = set_rejections.source_row and parsed.source_file = set_rejections.source_file
 )
 
 select
@@ -40,5 +40,5 @@ select
     coalesce(detail, '') as detail,
     raw,
     coalesce(raw_sha256, sha256(raw)) as raw_sha256
-from judged
+from rejected
 order by day, segment, source_file, source_row

@@ -134,7 +134,7 @@ def _clean_and_publish(context: dg.AssetExecutionContext, workspace: Workspace) 
                 report_materializations(context, table.name, rows, published, inputs, plot=plot, more=more)
         validate_and_store(workspace, CLEAN_EVENTS, done, context.run_id)
         context.log.info(
-            f"{done[0].day} to {done[-1].day} on {engine}: {chunk.delivered.num_rows} files, "
+            f"{done[0].day} to {done[-1].day} on {engine}: {chunk.deliveries.num_rows} files, "
             f"{chunk.clean.num_rows:,} clean and {chunk.rejected.num_rows:,} rejected rows"
         )
 
@@ -146,21 +146,22 @@ def _cleaned(workspace: Workspace, partitions: list[Partition], engine: EngineNa
         workspace.parse_context,
         days_of(partitions),
         segments_of(partitions),
-        settings=workspace.settings,
+        bots=workspace.settings.bots,
         categories=workspace.category_model(keys.first_day(workspace.settings)),
         engine=engine,
+        spark_remote=workspace.settings.spark_remote,
         staging=workspace.settings.staging,
     )
 
 
 def _rows_by_table(chunk: CleanedChunk) -> list[tuple[Table, pa.Table]]:
-    return [(CLEAN_EVENTS, chunk.clean), (REJECTED_EVENTS, chunk.rejected), (DELIVERIES, chunk.delivered)]
+    return [(CLEAN_EVENTS, chunk.clean), (REJECTED_EVENTS, chunk.rejected), (DELIVERIES, chunk.deliveries)]
 
 
 def _row_counts(chunk: CleanedChunk, partitions: list[Partition], engine: str) -> dict[Partition, dict[str, object]]:
     """The accounting of each partition: rows delivered, clean, rejected by reason."""
     delivered: Counter[Partition] = Counter()
-    for row in chunk.delivered.select(["day", "segment", "rows"]).to_pylist():
+    for row in chunk.deliveries.select(["day", "segment", "rows"]).to_pylist():
         delivered[Partition(row["day"], row["segment"])] += row["rows"]
     clean = _counts(chunk.clean, [])
     rejected = _counts(chunk.rejected, ["reason"])

@@ -1,4 +1,4 @@
-"""The first landed days of a log, from which its categories are learned."""
+"""Fit the category model on the first landed days of a log."""
 
 from __future__ import annotations
 
@@ -16,25 +16,36 @@ from shift_assets.ingest.cleaning.engines.engine import EngineName
 from shift_assets.ingest.cleaning.engines.selection import open_engine
 from shift_assets.ingest.readers.source_files import SourceFile, list_source_files
 from shift_assets.ingest.rows.parse_context import ParseContext
-from shift_assets.settings.root import Settings
 
 DEFAULT_CLUSTERS = 40
-"""Categories where the source does not say: as many as a marketer can hold apart, and campaigns can be made for."""
+"""Categories when the source YAML sets no number: as many as a marketer can tell apart and run campaigns for."""
 
 
 def fit_window(landing: Path, first_day: date) -> list[SourceFile]:
-    """The files of the first FIT_DAYS landed day folders from `first_day`; fewer where fewer are landed."""
+    """Return the files of the first FIT_DAYS landed day folders from `first_day` on (fewer if fewer are landed)."""
     source_files = list_source_files(landing, first_day, date.max)
     days = sorted({file.folder_day for file in source_files})[:FIT_DAYS]
     return [file for file in source_files if file.folder_day in days]
 
 
 def fit_landed_categories(
-    context: ParseContext, first_day: date, settings: Settings, engine: EngineName, staging: Path
+    context: ParseContext, first_day: date, *, seed: int, engine: EngineName, spark_remote: str, staging: Path
 ) -> CategoryModel:
-    """The category model of the landed log, as its source asks; the same files and seed give the same model.
+    """Fit the category model that the source configures; the same files and seed give the same model.
 
-    A log that delivers its categories needs no look at it. Raises EngineError and FileChangedError as `clean` does.
+    A log that delivers its own categories is not read.
+
+    Args:
+        context: The source and its landing folder.
+        first_day: First landed day of the fit window.
+        seed: Seed of the SVD and of k-means.
+        engine: The engine that parses and aggregates the rows.
+        spark_remote: Where Spark runs, if it is the engine.
+        staging: Folder for temporary files.
+
+    Raises:
+        EngineError: The engine cannot run here.
+        FileChangedError: A source file changed while it was read.
     """
     kind = context.source.category_origin
     if kind == "delivered":
@@ -43,18 +54,18 @@ def fit_landed_categories(
     if not source_files:
         return CategoryModel(kind)
     configured = context.source.categories
-    rows = _fit_rows(context, source_files, settings, engine, staging)
-    return fit_categories(kind, rows, configured.clusters if configured else DEFAULT_CLUSTERS, settings.seed)
+    rows = _fit_rows(context, source_files, engine, spark_remote, staging)
+    return fit_categories(kind, rows, configured.clusters if configured else DEFAULT_CLUSTERS, seed)
 
 
 def _fit_rows(
-    context: ParseContext, source_files: list[SourceFile], settings: Settings, engine: EngineName, staging: Path
+    context: ParseContext, source_files: list[SourceFile], engine: EngineName, spark_remote: str, staging: Path
 ) -> pa.Table:
     sql = read_sql("clean/item_texts.sql" if context.source.category_origin == "text" else "clean/user_units.sql")
     workspace = staging / f"categories-{uuid.uuid4().hex}"
     workspace.mkdir(parents=True)
     try:
-        with open_engine(engine, settings, workspace) as opened:
+        with open_engine(engine, spark_remote, workspace) as opened:
             opened.parse(context, source_files, workspace / "parsed")
             opened.register("parsed", [workspace / "parsed"])
             return opened.rows(sql)

@@ -24,7 +24,7 @@ from shift_assets.ingest.readers.lines import (
     non_blank_lines,
 )
 from shift_assets.ingest.readers.opened_file import UnreadableFileError
-from shift_assets.ingest.readers.row_batch import Fault, RowBatch
+from shift_assets.ingest.readers.row_batch import Rejection, RowBatch
 from shift_assets.ingest.source.config import CsvDialect
 
 RECORD_CAP_BYTES = 64 * 1024
@@ -32,8 +32,8 @@ RECORD_CAP_LINES = 100
 """A quote that has not closed within these will not: the field was never meant to be quoted."""
 
 _QUOTE = b'"'
-_BOM_INSIDE = Fault("malformed", "a byte order mark inside the file")
-_NUL_INSIDE = Fault("malformed", "a NUL character")
+_BOM_INSIDE = Rejection("malformed", "a byte order mark inside the file")
+_NUL_INSIDE = Rejection("malformed", "a NUL character")
 
 
 def read_csv_lines(
@@ -74,8 +74,8 @@ def header_of(line: bytes, dialect: CsvDialect) -> tuple[str, ...]:
     What stands in the line is never told: where the header is missing it is a row, and names a user.
     """
     record = _record(line + b"\n", 0, len(line), len(line), dialect.delimiter.encode())
-    if record is None or record.fault is not None:
-        why = record.fault.detail if record and record.fault else "a quote never closes"
+    if record is None or record.rejection is not None:
+        why = record.rejection.detail if record and record.rejection else "a quote never closes"
         raise UnreadableFileError(f"the header cannot be read: {why}")
     names = tuple(text or "" for text in record.texts)
     duplicates = [position for position, name in enumerate(names, 1) if names.count(name) > 1]
@@ -106,7 +106,7 @@ class _Record:
 
     end: int
     texts: list[str | None]
-    fault: Fault | None = None
+    rejection: Rejection | None = None
 
 
 @dataclass
@@ -128,24 +128,24 @@ class _Block:
         records = self._read_quoted(starts, ends, unquoted)
         lines = np.flatnonzero(unquoted)
         raw = slices(pa.py_buffer(self.data), starts[lines], ends[lines], pa.binary())
-        columns, faults = self._split(raw, wanted)
+        columns, rejections = self._split(raw, wanted)
         if not records:
-            return RowBatch(self.first_line + lines, raw, columns, {}, faults)
+            return RowBatch(self.first_line + lines, raw, columns, {}, rejections)
         quoted_lines = np.array(list(records), dtype=np.int64)
         order = np.argsort(np.concatenate([lines, quoted_lines]))
         sorted_position = np.argsort(order)
-        faults = {int(sorted_position[row]): fault for row, fault in faults.items()}
+        rejections = {int(sorted_position[row]): rejection for row, rejection in rejections.items()}
         for position, record in enumerate(records.values()):
-            if record.fault is not None:
-                faults[int(sorted_position[len(lines) + position])] = record.fault
+            if record.rejection is not None:
+                rejections[int(sorted_position[len(lines) + position])] = record.rejection
         pieces = [self.data[starts[line] : record.end] for line, record in records.items()]
         take = pa.array(order)
         for name in wanted:
             index = self.names.index(name)
-            texts = [None if record.fault else record.texts[index] for record in records.values()]
+            texts = [None if record.rejection else record.texts[index] for record in records.values()]
             columns[name] = pa.concat_arrays([columns[name], pa.array(texts, pa.string())]).take(take)
         raw = pa.concat_arrays([raw, pa.array(pieces, pa.binary())]).take(take)
-        return RowBatch(self.first_line + np.concatenate([lines, quoted_lines])[order], raw, columns, {}, faults)
+        return RowBatch(self.first_line + np.concatenate([lines, quoted_lines])[order], raw, columns, {}, rejections)
 
     def _read_quoted(
         self, starts: NDArray[np.int64], ends: NDArray[np.int64], unquoted: NDArray[np.bool_]
@@ -167,29 +167,29 @@ class _Block:
                     self.rest, self.rest_line = self.data[start:], self.first_line + line
                     unquoted[line:] = False
                     break
-                record = _Record(end, [], Fault("malformed", "a quote opens and never closes"))
-            if record.fault is None and len(record.texts) != len(self.names):
-                record.fault = _wrong_field_count(len(record.texts), len(self.names))
+                record = _Record(end, [], Rejection("malformed", "a quote opens and never closes"))
+            if record.rejection is None and len(record.texts) != len(self.names):
+                record.rejection = _wrong_field_count(len(record.texts), len(self.names))
             records[line] = record
             unquoted[line : int(np.searchsorted(starts, record.end))] = False
             unquoted[line] = False
         return records
 
-    def _split(self, raw: pa.Array, wanted: tuple[str, ...]) -> tuple[dict[str, pa.Array], dict[int, Fault]]:
+    def _split(self, raw: pa.Array, wanted: tuple[str, ...]) -> tuple[dict[str, pa.Array], dict[int, Rejection]]:
         """Fields of lines without quotes."""
-        faults = _text_faults(raw)
+        rejections = _text_rejections(raw)
         _, codes, offsets = bytes_of(raw)
         delimiters = np.flatnonzero(codes == ord(self.dialect.delimiter))
         counts = np.diff(np.searchsorted(delimiters, offsets)) + 1
         for row in np.flatnonzero(counts != len(self.names)).tolist():
-            faults.setdefault(row, _wrong_field_count(int(counts[row]), len(self.names)))
-        if faults:
+            rejections.setdefault(row, _wrong_field_count(int(counts[row]), len(self.names)))
+        if rejections:
             valid = np.ones(len(raw), dtype=bool)
-            valid[list(faults)] = False
+            valid[list(rejections)] = False
             columns = self._columns(raw.filter(pa.array(valid)), wanted)
             where = pa.array(np.where(valid, np.cumsum(valid) - 1, 0), mask=~valid)
-            return {name: column.take(where) for name, column in columns.items()}, faults
-        return self._columns(raw, wanted), faults
+            return {name: column.take(where) for name, column in columns.items()}, rejections
+        return self._columns(raw, wanted), rejections
 
     def _columns(self, raw: pa.Array, wanted: tuple[str, ...]) -> dict[str, pa.Array]:
         if not len(raw):
@@ -207,11 +207,11 @@ class _Block:
         return columns
 
 
-def _wrong_field_count(count: int, expected: int) -> Fault:
-    return Fault("malformed", f"{count} fields, expected {expected}")
+def _wrong_field_count(count: int, expected: int) -> Rejection:
+    return Rejection("malformed", f"{count} fields, expected {expected}")
 
 
-def _text_faults(raw: pa.Array) -> dict[int, Fault]:
+def _text_rejections(raw: pa.Array) -> dict[int, Rejection]:
     """Lines that are no UTF-8, hold a NUL, or begin with a byte order mark."""
     if not len(raw):
         return {}
@@ -224,16 +224,16 @@ def _text_faults(raw: pa.Array) -> dict[int, Fault]:
     except UnicodeDecodeError:
         doubtful = np.flatnonzero((codes[offsets[0] :] == 0) | (codes[offsets[0] :] >= 128))
     lines = np.union1d(np.searchsorted(offsets, doubtful + offsets[0], side="right") - 1, marked)
-    return {line: fault for line in lines.tolist() if (fault := _text_fault(raw[line].as_py())) is not None}
+    return {line: rejection for line in lines.tolist() if (rejection := _text_rejection(raw[line].as_py())) is not None}
 
 
-def _text_fault(record: bytes) -> Fault | None:
+def _text_rejection(record: bytes) -> Rejection | None:
     if record.startswith(BYTE_ORDER_MARK):
         return _BOM_INSIDE
     try:
         record.decode("utf-8")
     except UnicodeDecodeError as error:
-        return Fault("malformed", f"not UTF-8 at byte {error.start + 1}")
+        return Rejection("malformed", f"not UTF-8 at byte {error.start + 1}")
     return _NUL_INSIDE if b"\0" in record else None
 
 
@@ -257,16 +257,16 @@ def _record(data: bytes, start: int, line_end: int, limit: int, delimiter: bytes
             end = data.find(delimiter, at, line_end)
             text = data[at : line_end if end < 0 else end]
             if _QUOTE in text:
-                return _Record(_line_end(data, start), [], Fault("malformed", "a quote inside an unquoted field"))
+                return _Record(_line_end(data, start), [], Rejection("malformed", "a quote inside an unquoted field"))
             fields.append(text or None)
             at += len(text)
         if at >= line_end:
             break
         if data[at : at + 1] != delimiter:
-            return _Record(_line_end(data, start), [], Fault("malformed", "text after a closing quote"))
+            return _Record(_line_end(data, start), [], Rejection("malformed", "text after a closing quote"))
         at += 1
-    fault = _text_fault(data[start:at])
-    return _Record(at, [] if fault else [None if text is None else text.decode() for text in fields], fault)
+    rejection = _text_rejection(data[start:at])
+    return _Record(at, [] if rejection else [None if text is None else text.decode() for text in fields], rejection)
 
 
 def _line_end(data: bytes, at: int) -> int:

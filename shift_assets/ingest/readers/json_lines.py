@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from shift_assets.ingest.readers.byte_arrays import bytes_of, slices
 from shift_assets.ingest.readers.lines import LongLine, line_blocks, long_line_row, row_lines
-from shift_assets.ingest.readers.row_batch import Fault, Kind, RowBatch
+from shift_assets.ingest.readers.row_batch import Kind, Rejection, RowBatch
 
 MAXIMUM_LAYOUTS = 8
 """Distinct orders of keys that one block reads fast; lines in rarer ones are read one by one."""
@@ -65,14 +65,14 @@ def _read_block(numbers: NDArray[np.int64], raw: pa.Array, wanted: tuple[str, ..
         parts.append((rest, _read_strictly(numbers[rest], raw.take(pa.array(rest)), wanted)))
     if len(parts) == 1:
         rows = parts[0][1]
-        return RowBatch(numbers, raw, rows.columns, rows.kinds, rows.faults)
+        return RowBatch(numbers, raw, rows.columns, rows.kinds, rows.rejections)
     order = np.argsort(np.concatenate([index for index, _ in parts]), kind="stable")
-    faults = {int(index[row]): fault for index, rows in parts for row, fault in rows.faults.items()}
+    rejections = {int(index[row]): rejection for index, rows in parts for row, rejection in rows.rejections.items()}
     columns = {
         name: pa.concat_arrays([rows.columns[name] for _, rows in parts]).take(pa.array(order)) for name in wanted
     }
     kinds = {name: np.concatenate([rows.kinds[name] for _, rows in parts])[order] for name in wanted}
-    return RowBatch(numbers, raw, columns, kinds, faults)
+    return RowBatch(numbers, raw, columns, kinds, rejections)
 
 
 def _plain_lines(raw: pa.Array) -> NDArray[np.bool_]:
@@ -260,19 +260,19 @@ class _MalformedLineError(ValueError):
 
 def _read_strictly(numbers: NDArray[np.int64], raw: pa.Array, wanted: tuple[str, ...]) -> RowBatch:
     values: list[dict[str, Any]] = []
-    faults: dict[int, Fault] = {}
+    rejections: dict[int, Rejection] = {}
     for index, line in enumerate(raw.to_pylist()):
         try:
             values.append(parse_object(line))
         except _MalformedLineError as error:
-            faults[index] = Fault("malformed", str(error))
+            rejections[index] = Rejection("malformed", str(error))
             values.append({})
     columns, kinds = {}, {}
     for name in wanted:
         pairs = [_text_and_kind(value.get(name)) for value in values]
         columns[name] = pa.array([text for text, _ in pairs], pa.string())
         kinds[name] = np.array([kind for _, kind in pairs], dtype=np.uint8)
-    return RowBatch(numbers, raw, columns, kinds, faults)
+    return RowBatch(numbers, raw, columns, kinds, rejections)
 
 
 def parse_object(line: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shift_assets.ingest.readers.byte_arrays import slices
-from shift_assets.ingest.readers.row_batch import RAW_CAP_BYTES, Fault, RowBatch
+from shift_assets.ingest.readers.row_batch import RAW_CAP_BYTES, Rejection, RowBatch
 
 LINE_CAP_BYTES = 1024 * 1024
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -155,7 +155,7 @@ def long_line_row(line: LongLine, wanted: tuple[str, ...]) -> RowBatch:
         np.array([line.line], dtype=np.int64),
         pa.array([line.head], pa.binary()),
         {name: pa.nulls(1, pa.string()) for name in wanted},
-        faults={0: Fault("too_long", f"{line.length} bytes; a line has at most {LINE_CAP_BYTES}")},
+        rejections={0: Rejection("too_long", f"{line.length} bytes; a line has at most {LINE_CAP_BYTES}")},
         digests={0: line.sha256},
         spans={0: (line.offset, line.length)},
     )

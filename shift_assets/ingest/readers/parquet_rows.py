@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shift_assets.ingest.readers.opened_file import OpenedFile, UnreadableFileError, open_handle
-from shift_assets.ingest.readers.row_batch import Fault, RowBatch
+from shift_assets.ingest.readers.row_batch import Rejection, RowBatch
 from shift_assets.ingest.source.expressions import new_connection
 
 BATCH_ROWS = 32 * 1024
@@ -49,10 +49,10 @@ def parquet_batches(opened: OpenedFile, wanted: tuple[str, ...]) -> Iterator[tup
 def row_batch_of(batch: pa.RecordBatch, first: int, wanted: tuple[str, ...]) -> tuple[RowBatch, pa.RecordBatch]:
     """The rows of a batch, without raw bytes, and the batch with readable text."""
     readable, invalid_utf8 = _valid_text(batch)
-    faults = {row: Fault("malformed", f"column {name!r} is not UTF-8") for row, name in invalid_utf8.items()}
+    rejections = {row: Rejection("malformed", f"column {name!r} is not UTF-8") for row, name in invalid_utf8.items()}
     numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
     empty = pa.array([b""] * batch.num_rows, pa.binary())
-    return RowBatch(numbers, empty, {name: readable.column(name) for name in wanted}, faults=faults), readable
+    return RowBatch(numbers, empty, {name: readable.column(name) for name in wanted}, rejections=rejections), readable
 
 
 def _open_verified(opened: OpenedFile, wanted: tuple[str, ...]) -> pq.ParquetFile:

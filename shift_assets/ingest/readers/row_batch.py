@@ -1,20 +1,20 @@
-"""Delivered rows on their way from a reader (JSON lines, CSV, Parquet) to the row logic, before any typing."""
+"""Raw rows as a reader (JSON lines, CSV, Parquet) hands them to the row rules, before any typing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+
+from shift_assets.arrays import Int64Array, UInt8Array
 
 RAW_CAP_BYTES = 64 * 1024
-"""Bytes that are kept of a raw row."""
+"""Bytes of a raw row that are stored."""
 
 
 class Kind(IntEnum):
-    """What a delivered value was before it became text."""
+    """What a raw value was before it became text."""
 
     NULL = 0
     TEXT = 1
@@ -24,8 +24,8 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a row is rejected before its values are looked at."""
+class Rejection:
+    """Why a row or a value is rejected: a reason of the contract, and details for a person."""
 
     reason: str
     detail: str
@@ -35,17 +35,21 @@ class Fault:
 class RowBatch:
     """Some rows of one file, in order.
 
-    `numbers[row]`: line (or Parquet row) from 1 where the row begins. `raw`: its delivered bytes.
-    `columns`: each wanted delivered column, as text, or as typed in Parquet; of no meaning in faulty rows.
-    `kinds[column][row]`: a Kind per value, where the format knows more than text. `faults`: by index in here.
-    `digests`: SHA-256 of rows whose `raw` is already cut, by index; `spans`: their offset and length in the file.
+    Attributes:
+        numbers: Line (or Parquet row), from 1, at which each row begins.
+        raw: The bytes of each row as they are in the file.
+        columns: Each requested raw column, as text or, from Parquet, as typed there; undefined in rejected rows.
+        kinds: A Kind per value of a column, where the format distinguishes more than text.
+        rejections: Rows that cannot be read, by index in this batch.
+        digests: SHA-256 of rows whose `raw` is already truncated, by index.
+        spans: Offset and length in the file of the rows in `digests`, by index.
     """
 
-    numbers: NDArray[np.int64]
+    numbers: Int64Array
     raw: pa.Array
     columns: dict[str, pa.Array]
-    kinds: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
-    faults: dict[int, Fault] = field(default_factory=dict)
+    kinds: dict[str, UInt8Array] = field(default_factory=dict)
+    rejections: dict[int, Rejection] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
     spans: dict[int, tuple[int, int]] = field(default_factory=dict)
 

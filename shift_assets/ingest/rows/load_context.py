@@ -1,4 +1,4 @@
-"""Build the parse context of an installation from its source, landing and privacy folders."""
+"""Build the parse context of an installation from its source, landing folder and privacy folder."""
 
 from __future__ import annotations
 
@@ -8,22 +8,30 @@ import pyarrow as pa
 
 from shift_assets.ingest.rows.lookup_tables import read_items, read_users
 from shift_assets.ingest.rows.parse_context import ParseContext
+from shift_assets.ingest.rows.segments import segments_of_values
 from shift_assets.ingest.source.config import Source
 from shift_assets.privacy.erased_users import erased_pseudonyms
 from shift_assets.privacy.pseudonym import load_key
 
 
 def load_parse_context(source: Source, landing: Path, privacy_folder: Path, lateness_days: int) -> ParseContext:
-    """Everything the parser must know: the key is loaded (or made), erased users are listed, items and
-    users are read from the landing."""
+    """Load everything that the parser needs: the key, the erased users, and the items and users tables.
+
+    Args:
+        source: The source YAML.
+        landing: The landing folder, with the items and users tables.
+        privacy_folder: Holds the pseudonym key, which is created if missing, and the list of erased users.
+        lateness_days: Days by which an event may be late.
+
+    Raises:
+        ConfigError: The pseudonym key is malformed.
+    """
     key = load_key(privacy_folder)
     users = read_users(landing, source, key)
     segments = None
     if source.segments.table == "users" and users is not None:
-        segment_by_value, other = source.segments.segment_by_value, source.segment_keys[-1]
-        values = users[source.segments.column or ""].to_pylist()
-        chosen = [segment_by_value.get(value, other) for value in values]
-        segments = pa.table({"user_id": users["user_id"], "segment": pa.array(chosen, pa.string())})
+        values = users[source.segments.column or ""].combine_chunks()
+        segments = pa.table({"user_id": users["user_id"], "segment": segments_of_values(source.segments, values)})
     return ParseContext(
         source=source,
         key=key,

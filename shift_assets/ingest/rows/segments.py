@@ -1,4 +1,4 @@
-"""Which segment a parsed row belongs to."""
+"""Choose the segment of each parsed row."""
 
 from __future__ import annotations
 
@@ -7,41 +7,46 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int64
 
+from shift_assets.arrays import BoolArray, Int64Array
 from shift_assets.ingest.readers.byte_arrays import bytes_of
 from shift_assets.ingest.readers.row_batch import RowBatch
 from shift_assets.ingest.rows.values import as_text
-from shift_assets.ingest.source.config import Source
+from shift_assets.ingest.source.config import Segments, Source
 
 _ROW_STRIDE = 2_654_435_761
-"""Knuth's multiplier: consecutive rows fall into segments apart from each other."""
+"""Knuth's multiplicative hash constant: spreads consecutive rows over the segments."""
 
 
-def hashed_segments(keys: tuple[str, ...], path: str, numbers: NDArray[np.int64]) -> list[str]:
-    """Segments of rows whose user cannot be told: a stable hash of file path and row number."""
+def hashed_segments(keys: tuple[str, ...], path: str, numbers: Int64[Int64Array, " row"]) -> list[str]:
+    """Return segments for rows without a known user: a stable hash of file path and row number."""
     start = int(hashlib.sha256(path.encode()).hexdigest()[:8], 16)
     index = ((start + numbers.astype(np.uint64) * _ROW_STRIDE) % 2**32 * len(keys)) >> 32
     return [keys[i] for i in index.tolist()]
 
 
+def segments_of_values(segments: Segments, values: pa.Array) -> pa.Array:
+    """Return the segment of each value of the column that the source segments users by."""
+    return _map_texts(values, segments.segment_by_value, segments.keys[-1])
+
+
 class SegmentChooser:
-    """Segments of users: by hash of the pseudonym, by a column of the event, or by the users table."""
+    """Chooses segments by the hash of the pseudonym, by a column of the event, or by the users table."""
 
     def __init__(self, source: Source, user_segments: pa.Table | None) -> None:
         self._segments, self._keys = source.segments, source.segment_keys
-        self._segment_by_value = source.segments.segment_by_value
         self._segment_by_user: dict[str, str] = {}
         if user_segments is not None:
             self._segment_by_user = dict(
                 zip(user_segments["user_id"].to_pylist(), user_segments["segment"].to_pylist(), strict=True)
             )
 
-    def segments(self, rows: RowBatch, path: str, pseudonyms: pa.Array, known: NDArray[np.bool_]) -> pa.Array:
-        """The segment of each row; where `known` is False, the one of its file and row."""
+    def segments(self, rows: RowBatch, path: str, pseudonyms: pa.Array, known: Bool[BoolArray, " row"]) -> pa.Array:
+        """Return the segment of each row; rows without a `known` user get one by hash of file and row."""
         if self._segments.table == "events":
             texts, _ = as_text(rows.columns[self._segments.column or ""])
-            chosen = _map_texts(texts, self._segment_by_value, self._keys[-1])
+            chosen = segments_of_values(self._segments, texts)
         elif self._segments.table == "users":
             chosen = _map_texts(pseudonyms, self._segment_by_user, self._keys[-1])
         else:
@@ -56,12 +61,12 @@ class SegmentChooser:
 
 def _map_texts(texts: pa.Array, names: dict[str, str], other: str) -> pa.Array:
     encoded = pc.dictionary_encode(texts)
-    found = [names.get(text, other) for text in encoded.dictionary.to_pylist()]
-    return pc.fill_null(pa.array(found, pa.string()).take(encoded.indices), other)
+    mapped = [names.get(text, other) for text in encoded.dictionary.to_pylist()]
+    return pc.fill_null(pa.array(mapped, pa.string()).take(encoded.indices), other)
 
 
-def _leading_32_bits(pseudonyms: pa.Array) -> NDArray[np.int64]:
-    """The number that the first 8 hex characters of each pseudonym write; 0 where there is none."""
+def _leading_32_bits(pseudonyms: pa.Array) -> Int64Array:
+    """Return the number given by the first 8 hex characters of each pseudonym; 0 where there is none."""
     numbers = np.zeros(len(pseudonyms), dtype=np.int64)
     present = pseudonyms.drop_null()
     if len(present):

@@ -11,7 +11,6 @@ from shift_assets.ingest.categories.fit import FIT_DAYS, fit_categories
 from shift_assets.ingest.categories.item_terms import term, terms, words
 from shift_assets.ingest.categories.text_categories import consensus_texts
 from shift_assets.ingest.cleaning import category_window
-from shift_assets.settings.root import Settings
 from shift_assets_tests.ingest.cleaned_landing import cleaned
 from shift_assets_tests.ingest.dirty_data import (
     DAY,
@@ -28,6 +27,7 @@ KINDS = {
     "necklace": ["{} BEAD NECKLACE", "GLASS NECKLACE {}", "{} NECKLACE SHELL", "LONG {} NECKLACE"],
     "candle": ["{} SCENTED CANDLE", "CANDLE {} VANILLA", "{} PILLAR CANDLE", "S/4 {} CANDLES"],
 }
+SEED = 20260101
 COLOURS = ("RED", "BLUE", "GREEN", "PINK", "IVORY")
 
 
@@ -186,9 +186,11 @@ def test_groups_need_no_text(tmp_path: Path) -> None:
         for number, row in enumerate(interactions(3).to_pylist())
     ]
     deliver(context.landing, "a.jsonl", b"\n".join(lines) + b"\n")
-    model = category_window.fit_landed_categories(context, DAY, Settings(home=tmp_path), "embedded", tmp_path / "s")
+    model = category_window.fit_landed_categories(
+        context, DAY, seed=SEED, engine="embedded", spark_remote="local[*]", staging=tmp_path / "s"
+    )
     seen = cleaned(context, [DAY]).clean.group_by(["user_id", "category"]).aggregate([([], "count_all")])
     rows = seen.rename_columns(["user_id", "unit", "events"])
-    assert model.version == fit_categories("cooccurrence", rows, 3, Settings().seed).version
+    assert model.version == fit_categories("cooccurrence", rows, 3, SEED).version
     assert set(groups(model)) == {f"{group}{unit}" for group in "abc" for unit in range(8)}
     assert len(set(cleaned(context, [DAY], categories=model).clean["category"].to_pylist())) == 3

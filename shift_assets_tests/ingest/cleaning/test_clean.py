@@ -11,12 +11,14 @@ import pytest
 
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
 from shift_assets.contracts.partition import Partition
-from shift_assets.ingest.cleaning import chunk_plan
-from shift_assets.ingest.cleaning import clean as cleaning
+from shift_assets.contracts.sql_text import read_sql
+from shift_assets.ingest.cleaning import chunk_plan, set_logic
 from shift_assets.ingest.cleaning.accounts import AccountingError
-from shift_assets.ingest.cleaning.clean import Settings, SourceFile, clean, read_sql
+from shift_assets.ingest.cleaning.clean import clean
 from shift_assets.ingest.cleaning.engines import embedded
+from shift_assets.ingest.readers.source_files import SourceFile
 from shift_assets.ingest.rows.parse_context import ParseContext
+from shift_assets.settings.root import Settings
 from shift_assets_tests.ingest.cleaned_landing import DELIVERED, Cleaned, cleaned
 from shift_assets_tests.ingest.dirty_data import (
     DAY,
@@ -197,7 +199,7 @@ def test_lost_rows_fail_the_run_by_name(context: ParseContext, monkeypatch: pyte
     deliver(context.landing, "a.jsonl", lines(at(1), at(2)))
     real = read_sql
     monkeypatch.setattr(
-        cleaning, "read_sql", lambda name: real(name) + ("limit 1" if name == "clean/clean.sql" else "")
+        set_logic, "read_sql", lambda name: real(name) + ("limit 1" if name == "clean/clean.sql" else "")
     )
     with pytest.raises(AccountingError, match=r"a\.jsonl.* 2 rows delivered, but 1 clean \+ 0 rejected"):
         cleaned(context, [DAY])
@@ -214,9 +216,10 @@ def test_nothing_is_left_in_staging(context: ParseContext, monkeypatch: pytest.M
         context,
         DAYS,
         context.source.segment_keys,
-        settings=Settings(home=context.landing.parent),
+        bots=Settings().bots,
         categories=DELIVERED,
         engine="embedded",
+        spark_remote="local[*]",
         staging=staging,
     )
     next(chunks)

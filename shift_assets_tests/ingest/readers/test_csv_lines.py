@@ -25,7 +25,7 @@ def records(content: bytes, size: int = 10**9, *, fast: bool = True) -> list[tup
     chunks = [content[at : at + size] for at in range(0, len(content), size)]
     for part in read_csv_lines(chunks, DIALECT, COLUMNS, fast=fast):
         for at, (number, raw) in enumerate(zip(part.numbers.tolist(), part.raw.to_pylist(), strict=True)):
-            fault = part.faults.get(at)
+            fault = part.rejections.get(at)
             found.append((number, raw, [part.columns[name][at].as_py() for name in COLUMNS], fault and fault.reason))
     return found
 

@@ -30,7 +30,7 @@ def rows_as_lists(content: bytes, size: int, *, fast: bool) -> list[tuple]:
     for part in read_json_lines(chunks, WANTED, fast=fast):
         for at, (number, raw) in enumerate(zip(part.numbers.tolist(), part.raw.to_pylist(), strict=True)):
             values = [(part.columns[name][at].as_py(), int(part.kinds[name][at])) for name in WANTED if part.kinds]
-            rows.append((number, raw, values, part.faults.get(at)))
+            rows.append((number, raw, values, part.rejections.get(at)))
     return rows
 
 

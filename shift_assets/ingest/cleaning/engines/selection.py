@@ -1,4 +1,4 @@
-"""Select and open the cleaning engine: Spark where Java allows it, else the embedded one."""
+"""Select and open the cleaning engine: Spark where a suitable Java is installed, otherwise the embedded one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from shift_assets.ingest.cleaning.engines.engine import Engine, EngineError, EngineName
-from shift_assets.settings.root import Settings
 
 MINIMUM_JAVA = 17
 """Spark 4 runs on Java 17 and 21."""
@@ -22,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def java_version() -> int | None:
-    """Major version of the Java that Spark would start; None where there is none."""
+    """Return the major version of the Java that Spark would start; None without Java."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
     if java is None:
@@ -31,14 +30,19 @@ def java_version() -> int | None:
         answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r'version "(?:1\.)?(\d+)', answer.stderr + answer.stdout)
-    return int(found.group(1)) if found else None
+    version = re.search(r'version "(?:1\.)?(\d+)', answer.stderr + answer.stdout)
+    return int(version.group(1)) if version else None
 
 
 def resolve_engine(setting: Literal["auto", "spark", "embedded"], spark_remote: str = "local[*]") -> EngineName:
-    """The engine that `setting` means here; the log says which one and why.
+    """Return the engine that the setting resolves to on this machine, and log the reason.
 
-    A cluster (`sc://…`) needs no Java of ours. Raises EngineError where Spark is asked for and cannot start.
+    Args:
+        setting: The configured engine; `auto` prefers Spark.
+        spark_remote: Where Spark runs. A cluster (`sc://…`) needs no local Java.
+
+    Raises:
+        EngineError: Spark is required but no suitable Java is installed.
     """
     if setting == "embedded":
         logger.info("cleaning on the embedded engine: the settings say so")
@@ -48,24 +52,28 @@ def resolve_engine(setting: Literal["auto", "spark", "embedded"], spark_remote: 
         why = "the settings name a Spark Connect server"
     else:
         version = java_version()
-        suits = version is not None and version >= MINIMUM_JAVA
+        suitable = version is not None and version >= MINIMUM_JAVA
         why = f"Java {version} was found" if version else "no Java was found"
-        if setting == "spark" and not suits:
+        if setting == "spark" and not suitable:
             raise EngineError(
                 f"engine: spark needs Java {MINIMUM_JAVA} or newer and {why}; install it, set JAVA_HOME, name a "
                 "cluster in spark_remote, or set engine: embedded"
             )
-        chosen = "spark" if suits else "embedded"
+        chosen = "spark" if suitable else "embedded"
     logger.info("cleaning on the %s engine: %s", chosen, why)
     return chosen
 
 
-def open_engine(name: EngineName, settings: Settings, workspace: Path) -> AbstractContextManager[Engine]:
-    """The engine called `name`, for one `with` block; what it writes lies in the folder `workspace`."""
+def open_engine(name: EngineName, spark_remote: str, workspace: Path) -> AbstractContextManager[Engine]:
+    """Open an engine for one `with` block; all its files are written to the folder `workspace`.
+
+    Raises:
+        EngineError: Spark at `spark_remote` cannot be started or reached.
+    """
     if name == "spark":
         from shift_assets.ingest.cleaning.engines.spark import SparkEngine
 
-        return SparkEngine.connect(settings.spark_remote, workspace)
+        return SparkEngine.connect(spark_remote, workspace)
     from shift_assets.ingest.cleaning.engines.embedded import EmbeddedEngine
 
     return EmbeddedEngine.start(workspace)

@@ -18,7 +18,6 @@ from shift_assets.ingest.cleaning.category_window import fit_landed_categories
 from shift_assets.ingest.cleaning.clean import CLEAN_EVENTS
 from shift_assets.ingest.cleaning.engines.engine import EngineError
 from shift_assets.ingest.cleaning.engines.selection import java_version, resolve_engine
-from shift_assets.settings.root import Settings
 from shift_assets_tests.ingest.cleaned_landing import cleaned
 from shift_assets_tests.ingest.dirty_data import (
     CSV_SOURCE,
@@ -46,9 +45,10 @@ def test_both_engines_clean_a_dirty_landing_identically(tmp_path: Path, monkeypa
     text = JSON_SOURCE + "categories: {from: text, clusters: 3}\n"
     context = context_of(tmp_path / "landing", source_of(tmp_path / "landing", text))
     dirty_landing(context.landing, 11, DAYS)
-    installation = Settings(home=tmp_path)
     models = [
-        fit_landed_categories(context, DAYS[2], installation, engine, tmp_path / "staging")
+        fit_landed_categories(
+            context, DAYS[2], seed=0, engine=engine, spark_remote="local[*]", staging=tmp_path / "staging"
+        )
         for engine in ("embedded", "spark")
     ]
     assert models[0].version == models[1].version
