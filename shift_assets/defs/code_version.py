@@ -30,7 +30,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -274,7 +274,8 @@ class Package:
         found: set[Definition] = set()
         for node in ast.walk(annotation) if annotation else ():
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found |= self.annotated(module, ast.parse(node.value, mode="eval").body)
+                with suppress(SyntaxError):  # the axes of a jaxtyping shape are no expression
+                    found |= self.annotated(module, ast.parse(node.value.strip(), mode="eval").body)
             elif isinstance(node, ast.Name):
                 meaning = self.meaning(module, node.id)
                 if isinstance(meaning, Definition) and self.class_at(meaning):
