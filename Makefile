@@ -26,6 +26,7 @@ lint: .venv/installed-test  ## Check style, types, SQL, import order and words
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy
 	$(VENV) -m sqlfluff lint sql --processes 1 --disable-progress-bar
+	$(VENV) benchmarks/report.py --check
 
 cov: .venv/installed-test  ## Run all tests and show what they do not reach, branches included
 	$(VENV) -m pytest -n $(WORKERS) --cov --cov-report=term
