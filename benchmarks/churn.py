@@ -33,12 +33,11 @@ from shift_assets.churn.bg_nbd import (
     ChurnParameters,
     Visits,
     churn_probabilities,
-    fit_churn,
     maximum_likelihood,
     no_visit_logit,
     visits_from_state,
 )
-from shift_assets.churn.calibration import calibration
+from shift_assets.churn.calibration import calibration, fit_churn
 from shift_assets.churn.warnings import ChurnObservation, ChurnWarnings, churn_transitions
 from shift_assets.contracts.day import date_of, day_number
 from shift_assets.interest.histories import Histories, histories

@@ -1,4 +1,4 @@
-"""Churn warnings as the state carries them, and as alarms tell them."""
+"""Churn warnings as columns of the interest state, and as rows of the alerts table."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ _ALERT_COLUMNS = [
 def with_churn_columns(
     state: pa.Table, parameters: ChurnParameters | None, day: date, settings: ChurnSettings
 ) -> pa.Table:
-    """`state` with its churn columns as of the end of `day`, rows in the order given.
+    """Return `state` with its churn columns as of the end of `day`, rows in the order given.
 
-    state: `interest_state` of `day`, every user, whose `churn_probability`, `churn_opened_day` and `churn_status`
-    still are those of the day before, null for a new user. parameters: from the state of an earlier day; None
-    where there was too little to fit: nothing opens then, and only a visit closes.
+    `churn_status` is `opened` or `closed` on the day on which a warning opens or closes, else null;
+    `churn_opened_day` remains through the closing day.
 
-    `churn_status` is `opened` or `closed` on the day on which a warning does so, else null; `churn_opened_day` stays
-    through the closing day.
+    Args:
+        state: `interest_state` of `day`, every user, whose `churn_probability`, `churn_opened_day` and `churn_status`
+            are still those of the day before, null for a new user.
+        parameters: from the state of an earlier day; None where there was too little to fit: nothing opens then, and
+            only a visit closes a warning.
+        day: day of the state.
+        settings: thresholds of the warnings.
     """
     was_open = pc.and_(
         state["churn_opened_day"].is_valid(), pc.not_equal(pc.fill_null(state["churn_status"], ""), "closed")
@@ -64,11 +68,14 @@ def with_churn_columns(
 
 
 def churn_alerts(state: pa.Table, settings: Settings) -> pa.Table:
-    """`shift_alerts` of kind `churn_risk`: one row per user whose warning opened or closed on the state's day.
+    """Return `shift_alerts` of kind `churn_risk`: one row per warning that opened or closed on the state's day.
 
-    state: `interest_state` of any days and segments, with its churn columns. Onset is the day after the last visit
-    before the silence, confidence the churn probability; severity is told by the visits that the user's rhythm has
-    in four weeks. No category moves.
+    The onset is the day after the last visit before the silence, the confidence is the churn probability, and the
+    severity follows the visits that the user's rhythm has in four weeks. No category rises or falls.
+
+    Args:
+        state: `interest_state` of any days and segments, with its churn columns.
+        settings: thresholds, and the language of the sentence.
     """
     changed = state.filter(state["churn_status"].is_valid())
     rows = []
@@ -100,7 +107,7 @@ def churn_alerts(state: pa.Table, settings: Settings) -> pa.Table:
 
 
 def churn_sentence(row: dict[str, Any], onset: date, gap_days: float, language: Literal["en", "zh"]) -> str:
-    """The warning in a sentence; `row` has columns of `interest_state`, `gap_days` is the user's mean gap.
+    """Describe the warning in a sentence; `row` has columns of `interest_state`, `gap_days` is the user's mean gap.
 
     "Away since 2026-11-12, usually back after 9 days; 82 % likely to stay away for four weeks more."
     """

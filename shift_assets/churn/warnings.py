@@ -1,4 +1,4 @@
-"""Part of shift_assets.churn.bg_nbd."""
+"""When a churn warning opens and closes, and how severe it is."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from shift_assets.settings.root import ChurnSettings
 
 @dataclass(frozen=True, slots=True)
 class ChurnWarnings:
-    """Where the churn warnings of users stand at the end of a day."""
+    """The users' churn warnings at the end of a day."""
 
-    probability: Float64Array  # [user], nan for a user not known yet, or where there were no parameters
+    probability: Float64Array  # [user], nan for a user not known yet, or without parameters
     is_open: BoolArray  # [user]
 
 
 @dataclass(frozen=True, slots=True)
 class ChurnObservation:
-    """What the end of a day shows of users."""
+    """What is known of the users at the end of a day."""
 
     probability: Float64Array  # [user], nan where there are no parameters
-    active_days: Int64Array  # [user], since the first
-    came: BoolArray  # [user], on this very day
+    active_days: Int64Array  # [user], from the first one on
+    came: BoolArray  # [user], on this day
 
 
 @dataclass(frozen=True, slots=True)
 class ChurnTransition:
-    """What a day did to the churn warnings."""
+    """What a day changed in the churn warnings."""
 
     opened: BoolArray  # [user]
     closed: BoolArray  # [user]
@@ -40,12 +40,17 @@ class ChurnTransition:
 
 
 def churn_transitions(yesterday: ChurnWarnings, today: ChurnObservation, settings: ChurnSettings) -> ChurnTransition:
-    """The warnings after a day, for all users at once, in one order.
+    """Advance the churn warnings of all users by a day.
 
-    A warning opens when the probability crosses `settings.line` from below while the user stays away: who is above
-    the line at a visit already has no rhythm to fall out of. It closes when the user comes, or when the
-    probability falls below `settings.close_below`. Users with fewer than
-    `settings.minimum_active_days` visits get no warning.
+    A warning opens when the probability crosses `settings.line` from below while the user stays away: a user above
+    the threshold already at a visit has no rhythm to fall out of. It closes when the user comes, or when the
+    probability falls below `settings.close_below`. Users with fewer than `settings.minimum_active_days` visits get no
+    warning.
+
+    Args:
+        yesterday: warnings at the end of the day before.
+        today: the day's observation of the same users, in the same order.
+        settings: thresholds.
     """
     rhythm = today.active_days >= settings.minimum_active_days
     crossed = (yesterday.probability < settings.line) & (today.probability >= settings.line)
@@ -55,15 +60,15 @@ def churn_transitions(yesterday: ChurnWarnings, today: ChurnObservation, setting
 
 
 def visits_lost(state: pa.Table) -> Float64Array:
-    """Visits in `HORIZON_DAYS` days by the user's own rhythm, [row of `state`]; 0 after a single visit.
+    """Visits that a user's own rhythm has in `HORIZON_DAYS` days, [row of `state`]; 0 after a single visit.
 
-    What a churn warning's severity is told by: its probability is that of the line, or little more, when it opens.
+    They give a churn warning its severity: its probability is always close to the threshold when it opens.
     """
     mean = pc.fill_null(state["gap_mean_days"], np.inf).to_numpy()
     return np.asarray(HORIZON_DAYS / mean)
 
 
 def churn_severity(lost: float, settings: ChurnSettings) -> str:
-    """`low`, `medium` or `high`, by the visits lost and the cut points of the settings."""
+    """Return `low`, `medium` or `high`, by the visits lost and the cut points of the settings."""
     cut_points = settings.severity_visits
     return "high" if lost >= cut_points[1] else "medium" if lost >= cut_points[0] else "low"

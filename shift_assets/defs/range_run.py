@@ -14,7 +14,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry
 from filelock import FileLock, Timeout
 
-from shift_assets.churn.bg_nbd import refit_day
+from shift_assets.churn.calibration import refit_day
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.shift import INTEREST_STATE
 from shift_assets.definitions import build_definitions

@@ -1,1 +1,1 @@
-"""Forecasts, a week ahead, of each category's share of a user's interest; one file per forecaster."""
+"""Forecasts of each category's share of a user's interest a week ahead; one file per forecaster."""

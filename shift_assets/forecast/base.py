@@ -1,7 +1,6 @@
-"""Forecasts of what share of a user's interest each category will have in the next week.
+"""The interface of forecasters: each category's share of a user's score in the next week, given that the user comes.
 
-One file per member, one interface; `registry` names the members. What is forecast is the share of the user's
-score in a week in which the user comes.
+One file per forecaster; `registry` names them.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ Parameters = Mapping[str, float | int]
 
 
 class Predictor(Protocol):
-    """A fitted member."""
+    """A fitted forecaster."""
 
     def predict(self, examples: Examples) -> Float64Array:
-        """Forecast share, [row], as the member has it: not yet bounded to 0..1."""
+        """Return the forecast share, [row], not yet bounded to 0..1."""
         ...
 
 
 class Forecaster(Protocol):
-    """A member of the family."""
+    """An algorithm that forecasts shares."""
 
     @property
     def grid(self) -> Sequence[Parameters]:
-        """Parameters that the search tries; the first are used where there is no search."""
+        """Parameters to search; the first are used where there is no search."""
         ...
 
     def fit(self, examples: Examples, parameters: Parameters, seed: int) -> Predictor:
-        """Learns from rows whose targets are all known; the same rows, parameters and seed give the same member."""
+        """Fit on rows whose targets are all known; deterministic given rows, parameters and seed."""
         ...

@@ -1,4 +1,4 @@
-"""Forecasts that learn nothing: the floor under all others."""
+"""Forecasts without fitted parameters, as a lower bound for all others."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shift_assets.forecast.features import Examples
 
 @dataclass(frozen=True)
 class Baseline:
-    """The forecast is one of the features."""
+    """Forecasts the value of one of the features."""
 
     feature: str
     grid: Sequence[Parameters] = ({},)
 
-    def fit(self, examples: Examples, parameters: Parameters, seed: int) -> Baseline:  # noqa: ARG002 - nothing to learn
+    def fit(self, examples: Examples, parameters: Parameters, seed: int) -> Baseline:  # noqa: ARG002 - nothing to fit
         return self
 
     def predict(self, examples: Examples) -> Float64Array:

@@ -1,4 +1,4 @@
-"""Which features carry the forecast: by ANOVA, by Lasso, and by the forest's importances."""
+"""Which features are relevant to the forecast: by ANOVA, by Lasso, and by the forest's importances."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ LASSO_FOLDS = 3
 
 @dataclass(frozen=True)
 class Feature:
-    """What the three ways say of one feature."""
+    """Relevance of one feature by the three methods."""
 
     name: str
     anova_f: float  # F statistic of the feature alone; 0 where it is constant
-    lasso_weight: float  # weight on the standardised feature; 0: left out
+    lasso_weight: float  # weight on the standardised feature; 0 where it is not selected
     importance: float  # share of the forest's error reduction
 
 
 def select_features(examples: Examples, seed: int) -> list[Feature]:
-    """Every feature with its F statistic, Lasso weight and importance, on rows whose targets are all known.
+    """Return every feature with its F statistic, Lasso weight and importance.
 
-    The Lasso penalty is chosen by cross-validation over consecutive weeks (Tibshirani 1996).
+    The Lasso penalty is chosen by cross-validation over consecutive weeks (Tibshirani, "Regression Shrinkage and
+    Selection via the Lasso", JRSS B 58 (1996)).
+
+    Args:
+        examples: rows whose targets are all known.
+        seed: seed of the forest.
     """
     from sklearn.feature_selection import f_regression
     from sklearn.linear_model import LassoCV

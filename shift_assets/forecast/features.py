@@ -1,4 +1,4 @@
-"""What a forecast is made from: lags, differences, moving averages and the calendar of every user and category."""
+"""Features of the forecasts: lags, differences, moving averages and the calendar, per user and category."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
-from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.forecast.weeks import DAYS, Weeks
 from shift_assets.settings.root import ForecastSettings
 
 LAGS = 4
 MEAN_WEEKS = 4
 SEASONS = ("spring", "summer", "autumn")
-"""Against winter, which begins with December."""
+"""Seasons with a feature each; winter, which begins with December, is the reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """User and category pairs, each as it stood at the end of a week, and what the next week brought."""
+    """Features of user and category pairs at the end of a week, and the share of the next week as target."""
 
     names: tuple[str, ...]  # [feature]
-    features: Float64Array  # [row, feature]
-    history: (
-        Float64Array  # [row, week, channel]: share carried over weeks without a visit, visited, the segment's share
-    )
-    target: Float64Array  # [row], share of the next week; nan where it is not known, or the user did not come
-    pair: Int64Array  # [row], position in `Weeks`
-    week: Int64Array  # [row], the forecast week's position in `Weeks`
+    features: Float64[Float64Array, "row feature"]
+    history: Float64[Float64Array, "row week channel"]
+    """Channels: share (carried over weeks without a visit), whether the user came, the segment's share."""
+    target: Float64[Float64Array, " row"]  # share of the next week; nan where unknown, or the user did not come
+    pair: Int64[Int64Array, " row"]  # position in `Weeks`
+    week: Int64[Int64Array, " row"]  # the forecast week's position in `Weeks`
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -38,8 +38,8 @@ class Examples:
         """The feature called `name`, [row]."""
         return np.asarray(self.features[:, self.names.index(name)])
 
-    def where(self, mask: np.ndarray) -> Examples:
-        """Only these rows."""
+    def where(self, mask: BoolArray | Int64Array) -> Examples:
+        """Only the rows that `mask` marks, or the rows at these positions."""
         return Examples(
             self.names,
             self.features[mask],
@@ -66,11 +66,16 @@ def concatenate_examples(parts: Sequence[Examples]) -> Examples:
 
 
 def examples(weeks: Weeks, targets: Iterable[int], settings: ForecastSettings) -> Examples:
-    """One row per pair and target week with a score of the pair in the `history_weeks` weeks before the target.
+    """Return one row per target week and pair with a score in the `history_weeks` weeks before the target.
 
-    targets: positions of forecast weeks; the one after the last week stands for the future, where no target is
-    known. A share in a week without a visit is that of the last visit before it, or else of the first one after it
-    (within the history: nothing later than the history is looked at).
+    The share of a week without a visit is that of the last visit before it, or else of the first one after it within
+    the history: features never use anything later than the history.
+
+    Args:
+        weeks: the scores.
+        targets: positions of the weeks to forecast; the position after the last week is the future, whose targets are
+            unknown.
+        settings: length of the history, and the smoothing.
     """
     return concatenate_examples([_week_examples(weeks, target, settings) for target in targets])
 
@@ -113,18 +118,18 @@ def _week_examples(weeks: Weeks, target: int, settings: ForecastSettings) -> Exa
     )
 
 
-def _fill_missing_weeks(score: Float64Array, total: Float64Array, visited: np.ndarray) -> Float64Array:
-    """Shares [row, week]; those of weeks without a visit are carried forward, before the first visit backward."""
+def _fill_missing_weeks(score: Float64Array, total: Float64Array, visited: BoolArray) -> Float64Array:
+    """Shares [row, week]; weeks without a visit take the last share before, those before the first visit the first."""
     n_rows, n_weeks = score.shape
     week = np.where(visited, np.arange(n_weeks), -1)
-    source = np.maximum.accumulate(week, axis=1)
-    source = np.where(source < 0, np.argmax(visited, axis=1)[:, None], source)
+    filled_from = np.maximum.accumulate(week, axis=1)
+    filled_from = np.where(filled_from < 0, np.argmax(visited, axis=1)[:, None], filled_from)
     row = np.arange(n_rows)[:, None]
-    return np.asarray(score[row, source] / total[row, source])
+    return np.asarray(score[row, filled_from] / total[row, filled_from])
 
 
 def _ewma(share: Float64Array, settings: ForecastSettings) -> dict[str, Float64Array]:
-    """Exponentially weighted mean of the shares; absent where the settings switch it off."""
+    """Exponentially weighted mean of the shares; no feature where the settings switch it off."""
     if settings.ewma_half_life_weeks is None:
         return {}
     weight = 2.0 ** (-np.arange(share.shape[1])[::-1] / settings.ewma_half_life_weeks)
@@ -132,7 +137,7 @@ def _ewma(share: Float64Array, settings: ForecastSettings) -> dict[str, Float64A
 
 
 def _calendar(last_day: date, n_rows: int) -> dict[str, Float64Array]:
-    """Month and season of the middle of the week that ends on `last_day`; the same for every row."""
+    """Month and season of the middle of the week that ends on `last_day`, the same for every row."""
     middle = last_day - timedelta(days=DAYS // 2)
     angle = 2 * np.pi * (middle.month - 1) / 12
     season = middle.month % 12 // 3 - 1

@@ -1,4 +1,4 @@
-"""Random forest (Breiman 2001)."""
+"""Random forest (Breiman, "Random Forests", Machine Learning 45 (2001))."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ TREES = 50
 
 @dataclass(frozen=True)
 class ForestPredictor:
+    """A fitted random forest."""
+
     forest: Any
 
     def predict(self, examples: Examples) -> Float64Array:
@@ -24,12 +26,14 @@ class ForestPredictor:
 
     @property
     def importances(self) -> Float64Array:
-        """Mean decrease of the squared error, adding up to 1, [feature]."""
+        """Share of each feature in the decrease of the squared error, summing to 1, [feature]."""
         return np.asarray(self.forest.feature_importances_, dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Forest:
+    """Random forest regression; `rows_in_leaf` is the smallest leaf."""
+
     grid: Sequence[Parameters] = ({"rows_in_leaf": 20}, {"rows_in_leaf": 60})
 
     def fit(self, examples: Examples, parameters: Parameters, seed: int) -> ForestPredictor:

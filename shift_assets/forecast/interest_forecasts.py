@@ -1,8 +1,10 @@
-"""Daily forecasts of the coming week, and how far what came fell from them."""
+"""Daily forecasts of the coming week, and the forecast errors once that week is known."""
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -22,24 +24,30 @@ from shift_assets.settings.root import ForecastSettings
 
 ERROR_SCHEMA = pa.schema([("user_id", pa.string()), ("forecast_error", pa.float64())])
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class FittedForecaster:
-    """The member that serves a week, and the size of its band in spreads."""
+    """The forecaster that serves a week, and the size of its band in spreads."""
 
     predictor: Predictor
     quantile: float
 
 
 def last_refit(day: date, settings: ForecastSettings) -> date:
-    """The newest refit day up to and with `day`."""
+    """Return the newest refit day up to and including `day`."""
     return day - timedelta(days=(day.weekday() - settings.refit_weekday) % DAYS)
 
 
 def fit(series: pa.Table, refit_day: date, settings: ForecastSettings, seed: int) -> FittedForecaster | None:
-    """The settings' member, learned from the weeks that end on `refit_day`; None where they hold too little.
+    """Fit the settings' forecaster on the weeks that end on `refit_day`; None where they hold too little.
 
-    series: `interest_series` of one segment. The newest week only sizes the band.
+    Args:
+        series: `interest_series` of one segment.
+        refit_day: last day of the newest week, which calibrates the band only.
+        settings: forecaster, history and training weeks.
+        seed: seed of the forecaster.
     """
     end = settings.history_weeks + settings.training_weeks
     sample = weeks(series, refit_day, end).take_rows(settings.maximum_rows, settings.history_weeks)
@@ -56,11 +64,18 @@ def fit(series: pa.Table, refit_day: date, settings: ForecastSettings, seed: int
 def interest_forecasts(
     series: pa.Table, days: Iterable[date], segment: str, settings: ForecastSettings, seed: int
 ) -> pa.Table:
-    """`interest_forecasts` of one segment for each of the `days`, sorted by day, user and category.
+    """Return `interest_forecasts` of one segment for each of the `days`, sorted by day, user and category.
 
-    series: `interest_series` of the segment with the `settings.window_days` days up to each day. A day's rows depend
-    on its own window alone, however many days are asked for. A day before which too few weeks lie has no rows.
+    A day's rows depend on its own window only. A day with too few weeks before it has no rows.
+
+    Args:
+        series: `interest_series` of the segment with the `settings.window_days` days up to each day.
+        days: days to forecast from.
+        segment: the segment.
+        settings: forecaster, history and training weeks.
+        seed: seed of the forecaster.
     """
+    begin = time.perf_counter()
     fits: dict[date, FittedForecaster | None] = {}
     found = [INTEREST_FORECASTS.empty()]
     for day in sorted(days):
@@ -70,7 +85,9 @@ def interest_forecasts(
         fitted = fits[refit_day]
         if fitted is not None:
             found.append(_day_forecasts(series, day, segment, fitted, settings))
-    return pa.concat_tables(found)
+    forecasts = pa.concat_tables(found)
+    _log.info("interest forecasts: %d rows, %d fits in %.1f s", len(forecasts), len(fits), time.perf_counter() - begin)
+    return forecasts
 
 
 def _day_forecasts(
@@ -96,18 +113,24 @@ def _day_forecasts(
 
 
 def forecast_errors(forecasts: pa.Table, series: pa.Table) -> pa.Table:
-    """Largest |share - forecast| / band over a user's categories: above 1, the week fell outside the band.
+    """Return the largest |share - forecast| / band over a user's categories: above 1, the week fell outside the band.
 
-    forecasts: `interest_forecasts` of one day and segment. series: `interest_series` of the segment, of which the
-    seven days after that day are looked at. A category without a forecast was forecast as 0. Columns `user_id`,
-    `forecast_error`, sorted by user: those with a forecast and a score in the week.
+    A category without a forecast was forecast as 0.
 
-    Raises ValueError where the forecasts are of several days or segments.
+    Args:
+        forecasts: `interest_forecasts` of one day and segment.
+        series: `interest_series` of the segment, with the seven days after that day.
+
+    Returns:
+        Columns `user_id`, `forecast_error`, sorted by user, of the users with both a forecast and a score in the week.
+
+    Raises:
+        ValueError: the forecasts are of several days or segments.
     """
     if forecasts.num_rows == 0:
         return ERROR_SCHEMA.empty_table()
     if len(pc.unique(forecasts["day"])) != 1 or len(pc.unique(forecasts["segment"])) != 1:
-        raise ValueError("forecasts of one day and segment are judged at a time")
+        raise ValueError("forecast_errors takes forecasts of one day and segment at a time; these are of several")
     week = weeks(series, forecasts["day"][0].as_py() + timedelta(days=DAYS), 1)
     came = pa.table(
         {

@@ -1,4 +1,4 @@
-"""Linear regression on the features that an F test selects, with the ridge penalty that lags and differences need."""
+"""Ridge regression on the features that an F test selects; lags and differences are collinear without the penalty."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from shift_assets.forecast.base import Parameters
 from shift_assets.forecast.features import Examples
 
 SIGNIFICANCE = 0.001
-"""Level of the F test. A calendar feature that does not pass would be a line through a few weeks, drawn on."""
+"""Level of the F test. A calendar feature that does not pass would extrapolate the trend of a few weeks."""
 
 
 @dataclass(frozen=True)
 class LinearPredictor:
+    """A fitted linear model."""
+
     weights: Float64Array  # [feature]
     intercept: float
 
@@ -26,12 +28,13 @@ class LinearPredictor:
 
 @dataclass(frozen=True)
 class Linear:
-    """`penalty` is that of ridge regression, per row (Hoerl & Kennard 1970)."""
+    """Ridge regression on standardised features (Hoerl & Kennard 1970); `penalty` is per row."""
 
     grid: Sequence[Parameters] = ({"penalty": 1e-3}, {"penalty": 1e-2}, {"penalty": 1e-1})
 
     def fit(self, examples: Examples, parameters: Parameters, seed: int) -> LinearPredictor:  # noqa: ARG002 - exact
         from sklearn.feature_selection import f_regression
+        from sklearn.linear_model import Ridge
 
         varies = np.flatnonzero(np.ptp(examples.features, axis=0) > 0)
         _, p_value = f_regression(examples.features[:, varies], examples.target)
@@ -39,8 +42,8 @@ class Linear:
         features, average = examples.features[:, selected], float(examples.target.mean())
         mean, scale = features.mean(axis=0), features.std(axis=0)
         standard = (features - mean) / scale
-        penalised = standard.T @ standard / len(examples) + parameters["penalty"] * np.eye(len(selected))
-        moment = standard.T @ (examples.target - average) / len(examples)
         weights = np.zeros(len(examples.names))
-        weights[selected] = np.linalg.solve(penalised, moment) / scale
+        if len(selected):
+            ridge = Ridge(alpha=parameters["penalty"] * len(examples), fit_intercept=False, solver="cholesky")
+            weights[selected] = ridge.fit(standard, examples.target - average).coef_ / scale
         return LinearPredictor(weights, average - float(mean @ weights[selected]))

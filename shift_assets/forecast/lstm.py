@@ -1,4 +1,4 @@
-"""A small LSTM over the weeks of the history (Hochreiter & Schmidhuber 1997)."""
+"""A small LSTM over the weeks of the history (Hochreiter & Schmidhuber, Neural Computation 9 (1997))."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEARNING_RATE = 1e-2
 
 @dataclass(frozen=True)
 class LstmPredictor:
-    """Foretells the step from the mean share of the history to the next week's share."""
+    """A fitted LSTM that predicts the difference between the next week's share and the mean share of the history."""
 
     network: Any
 
@@ -32,6 +32,8 @@ class LstmPredictor:
 
 @dataclass(frozen=True)
 class Lstm:
+    """LSTM trained on the mean squared error; `units` is the size of its state."""
+
     grid: Sequence[Parameters] = ({"units": 8, "epochs": 6}, {"units": 16, "epochs": 6})
 
     def fit(self, examples: Examples, parameters: Parameters, seed: int) -> LstmPredictor:

@@ -1,4 +1,4 @@
-"""The members, by the name that settings use."""
+"""The forecasters by the name that settings use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The members side by side on weeks they have not seen, each with parameters searched on a week before those."""
+"""Out-of-time comparison of the forecasters, each with parameters searched on an earlier week."""
 
 from __future__ import annotations
 
@@ -16,33 +16,37 @@ from shift_assets.forecast.weeks import Weeks
 from shift_assets.settings.root import ForecastSettings
 
 MINIMUM_ROWS = 30
-"""Known rows below which a week can neither teach, size a band nor judge."""
+"""Rows with a known target below which a week can neither train, calibrate a band nor evaluate."""
 
 ROUNDING = 1e-12
-"""Variance of shares up to which they are all the same: what is left is rounding."""
+"""Variance of shares up to which they count as constant: it is rounding."""
 
 
 @dataclass(frozen=True)
 class ForecastScore:
-    """What a member came to on the out-of-time weeks."""
+    """Metrics of one forecaster on the out-of-time weeks."""
 
     model: str
     parameters: Parameters
     n_rows: int
     mse: float
     mae: float
-    variance: float  # of the shares that came, mean squared error of their mean
+    variance: float  # of the actual shares: mean squared error of their mean
     coverage: float  # share of user-weeks with every category inside its band
-    band: float  # mean half width
+    band: float  # mean half-width
 
     @property
     def r2(self) -> float | None:
-        """1 - squared error over that of the mean share; None where all rows had the same."""
+        """1 - squared error over that of the mean share; None where all rows had the same share."""
         return r2(self.mse, self.variance)
 
 
 def r2(mse: float, variance: float) -> float | None:
-    """Share of the variance that a mean squared error leaves out; None where nothing varied."""
+    """Coefficient of determination; None where nothing varied.
+
+    >>> r2(mse=0.1, variance=0.4)
+    0.75
+    """
     return 1.0 - mse / variance if variance > ROUNDING else None
 
 
@@ -52,18 +56,27 @@ def predict_bounded(predictor: Predictor, rows: Examples) -> Float64Array:
 
 
 def drop_small_shares(share: Float64Array, settings: ForecastSettings) -> Float64Array:
-    """Forecasts as they are kept: those below `least_share` are 0."""
+    """Set forecasts below `least_share` to 0, as they are stored."""
     return np.where(share < settings.least_share, 0.0, share)
 
 
 def compare(
     weeks: Weeks, settings: ForecastSettings, seed: int, members: Collection[str] = tuple(FORECASTERS)
 ) -> list[ForecastScore]:
-    """The members on the newest `folds` weeks of `weeks`, in the order of the registry; none where rows are too few.
+    """Evaluate forecasters on the newest `folds` weeks, in the order of the registry.
 
-    As in service, what forecasts a week has learned from the weeks up to two before it, and the week between sizes
-    the band. The parameters are those of the grid with the least squared error on the week before the first of the
-    compared ones, learned from the weeks before that.
+    As in service, the forecaster of a week is fitted on the weeks up to two before it, and the week between calibrates
+    the band. The parameters are those of the grid with the smallest squared error on the week before the first
+    evaluated one, fitted on the weeks before that.
+
+    Args:
+        weeks: the scores; the newest `settings.folds` weeks are evaluated.
+        settings: folds, history and coverage.
+        seed: seed of the forecasters.
+        members: names of the forecasters to evaluate.
+
+    Returns:
+        One score per forecaster; none where any week has too few rows or users.
     """
     end = weeks.score.shape[1]
     rows = examples(weeks, range(settings.history_weeks, end), settings).known()
@@ -80,7 +93,7 @@ def compare(
 
 
 def calibrate_quantile(weeks: Weeks, rows: Examples, predictor: Predictor, settings: ForecastSettings) -> float:
-    """The conformal quantile that the rows of one week give; their features come from `weeks`."""
+    """Return the conformal quantile of a fitted forecaster on the rows of one week of `weeks`."""
     return conformal_quantile(
         user_residuals(weeks, rows, drop_small_shares(predict_bounded(predictor, rows), settings)), settings.coverage
     )
@@ -120,7 +133,7 @@ def _evaluate(
 
 
 def _search(member: Forecaster, rows: Examples, week: int, seed: int) -> tuple[Parameters, Predictor]:
-    """The parameters with the least squared error on `week`, and what they learned from the weeks before it."""
+    """The parameters with the smallest squared error on `week`, and the forecaster fitted on the weeks before it."""
     train_rows, test_rows = rows.where(rows.week < week), rows.where(rows.week == week)
     fits = [(parameters, member.fit(train_rows, parameters, seed)) for parameters in member.grid]
     return min(fits, key=lambda fit: float(np.mean((test_rows.target - predict_bounded(fit[1], test_rows)) ** 2)))

@@ -1,4 +1,4 @@
-"""Interest series by weeks: scores of every user and category, the newest week ending on a chosen day."""
+"""Interest series by week: scores of every user and category, the newest week ending on a chosen day."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Weeks:
     segment: Float64Array  # [category, week], score of all users
 
     def take_rows(self, maximum: int, first_week: int) -> Weeks:
-        """Only the first users with no more than `maximum` pairs on visited weeks, from `first_week` on, together.
+        """Only the first users, with at most `maximum` rows (pairs on visited weeks from `first_week` on) in total.
 
-        The segment's scores stay those of all. Pseudonyms are keyed digests, so the first of them are a random
-        sample, and the same one every time.
+        The segment's scores remain those of all users. Pseudonyms are keyed digests, so the first of them are a
+        random sample, and the same one every time.
         """
         visited = (self.total[:, first_week:] > 0).sum(axis=1)
         rows = np.cumsum(np.bincount(self.user, minlength=len(self.users)) * visited)
@@ -54,9 +54,12 @@ class Weeks:
 
 
 def weeks(series: pa.Table, last_day: date, n_weeks: int) -> Weeks:
-    """The `n_weeks` weeks of `interest_series` of one segment that end on `last_day`; other days are not looked at.
+    """Return the `n_weeks` weeks that end on `last_day`; pairs are those with a score above 0.
 
-    Pairs are those with a score above 0.
+    Args:
+        series: `interest_series` of one segment; other days are ignored.
+        last_day: last day of the newest week.
+        n_weeks: number of weeks.
     """
     age = day_number(last_day) - series["day"].cast(pa.int32()).to_numpy().astype(np.int64)
     score = series["score"].to_numpy()

@@ -1,4 +1,4 @@
-"""Look-back windows over many days at once: which rows belong to which day's window."""
+"""Look-back windows of many days at once: which rows belong to which day's window, and statistics by group."""
 
 from __future__ import annotations
 
@@ -7,34 +7,39 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from jaxtyping import Float64, Int64
 
 from shift_assets.arrays import Float64Array, Int64Array
 from shift_assets.contracts.day import day_number
 
 
 def day_numbers(days: Sequence[date]) -> Int64Array:
-    """The days since 1970-01-01, ascending, each once."""
+    """Days since 1970-01-01 of the distinct `days`, ascending."""
     return np.array(sorted({day_number(day) for day in days}), dtype=np.int64)
 
 
 def column_days(column: pa.ChunkedArray) -> Int64Array:
-    """A date column as days since 1970-01-01."""
+    """Days since 1970-01-01 of a date column."""
     return np.asarray(column.cast(pa.int32()).to_numpy(), dtype=np.int64)
 
 
-def encode(column: pa.ChunkedArray) -> tuple[Int64Array, pa.Array]:
-    """A text column as codes in alphabetical order of its values, and the values."""
-    names = pc.unique(column)
-    names = names.take(pc.sort_indices(names))
-    return pc.index_in(column, value_set=names).to_numpy().astype(np.int64), names
+def expand(
+    row_day: Int64[Int64Array, " row"], days: Int64[Int64Array, " day"], look_back_days: int
+) -> tuple[Int64[Int64Array, " pair"], Int64[Int64Array, " pair"]]:
+    """Pair every row with every day whose window holds it.
 
+    Args:
+        row_day: day of each row, days since 1970-01-01.
+        days: last days of the windows, ascending.
+        look_back_days: length of a window: its last day and the `look_back_days - 1` days before.
 
-def expand(row_day: Int64Array, days: Int64Array, look_back_days: int) -> tuple[Int64Array, Int64Array]:
-    """Pairs (row, position in `days`) of every row and every day whose window holds it.
+    Returns:
+        Row and position in `days` of every pair, in the order of the rows, so that sums over pairs add in the same
+        order for one day as for many.
 
-    The window of a day is that day and the `look_back_days - 1` days before it. `days` is ascending. Pairs come in
-    the order of the rows, so that sums over them add in the same order for one day as for many.
+    >>> row, day = expand(np.array([1, 2]), np.array([2, 3]), look_back_days=2)
+    >>> row.tolist(), day.tolist()
+    ([0, 1, 1], [0, 0, 1])
     """
     first = np.searchsorted(days, row_day)
     last = np.searchsorted(days, row_day + look_back_days - 1, side="right")
@@ -44,7 +49,12 @@ def expand(row_day: Int64Array, days: Int64Array, look_back_days: int) -> tuple[
 
 
 def groups(*keys: Int64Array) -> tuple[list[Int64Array], Int64Array]:
-    """The distinct combinations of the keys, in ascending order, and the combination of every row."""
+    """Return the distinct combinations of the keys, in ascending order, and the combination of every row.
+
+    >>> distinct, group = groups(np.array([1, 0, 1]), np.array([5, 5, 5]))
+    >>> [key.tolist() for key in distinct], group.tolist()
+    ([[0, 1], [5, 5]], [1, 0, 1])
+    """
     if len(keys[0]) == 0:
         return [np.zeros(0, dtype=np.int64) for _ in keys], np.zeros(0, dtype=np.int64)
     sizes = [int(key.max()) + 1 for key in keys]
@@ -53,13 +63,10 @@ def groups(*keys: Int64Array) -> tuple[list[Int64Array], Int64Array]:
     return [np.asarray(key, dtype=np.int64) for key in np.unravel_index(distinct, sizes)], group
 
 
-def total(group: Int64Array, value: Float64Array, n_groups: int) -> Float64Array:
-    """Sum of the values of every group, [n_groups]."""
-    return np.bincount(group, weights=value, minlength=n_groups).astype(np.float64)
-
-
-def median(group: Int64Array, value: Float64Array, n_groups: int) -> Float64Array:
-    """Median of the values of every group, [n_groups]; nan where a group has none. Values may not be nan."""
+def median(
+    group: Int64[Int64Array, " row"], value: Float64[Float64Array, " row"], n_groups: int
+) -> Float64[Float64Array, " group"]:
+    """Median of the values of every group; nan where a group has none. Values may not be nan."""
     order = np.lexsort((value, group))
     ranked = value[order]
     count = np.bincount(group, minlength=n_groups)
@@ -72,8 +79,10 @@ def median(group: Int64Array, value: Float64Array, n_groups: int) -> Float64Arra
     return out
 
 
-def mid_rank(group: Int64Array, value: Float64Array, n_groups: int) -> Float64Array:
-    """Rank of every value within its group as a share 0..1, ties at their middle; a value alone is at 0.5."""
+def mid_rank(
+    group: Int64[Int64Array, " row"], value: Float64[Float64Array, " row"], n_groups: int
+) -> Float64[Float64Array, " row"]:
+    """Rank of every value within its group as a share 0..1; ties share their middle rank, a single value has 0.5."""
     order = np.lexsort((value, group))
     sorted_group, sorted_value = group[order], value[order]
     is_new = np.ones(len(value), dtype=bool)

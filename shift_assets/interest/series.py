@@ -1,7 +1,6 @@
-"""Interest series: what a user did in a category on a day, as counts and as one interest score.
+"""Interest series: a user's events in a category on a day, as counts and as one interest score.
 
-What belongs here: the score's definition. What does not belong here: anything that looks at more than one step
-of time.
+The definition of the score belongs here; anything that looks at more than one step of time does not.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from shift_assets.contracts.cleaning import BEHAVIORS
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.settings.root import InterestSettings
 
+# The assets build days; hours and weeks wait for the series that are to be published at these steps.
 Step = Literal["hour", "day", "week"]
 
 RATING_MIDPOINT = 3.0
-"""Stars that say neither liking nor dislike on the usual scale of five."""
+"""Stars that express neither liking nor dislike on the usual scale of five."""
 
 _KEYS = ("day", "segment", "user_id", "category")
 _COUNTS = tuple(f"n_{behavior}" for behavior in BEHAVIORS)
@@ -27,11 +27,7 @@ _COUNTS = tuple(f"n_{behavior}" for behavior in BEHAVIORS)
 def interest_series(
     events: pa.Table, settings: InterestSettings, timezone: str = "UTC", step: Step = "day"
 ) -> pa.Table:
-    """One row per day, segment, user and category with an event, sorted by these; any number of days and segments.
-
-    events: columns of `clean_events`, in any order of rows.
-    step: `day` gives exactly the contract's columns; `week` the same with `day` the week's Monday; `hour` one row
-        per hour, with the column `hour` (0 to 23, clock of `timezone`) added at the end.
+    """Return `interest_series`: one row per day, segment, user and category with an event, sorted by these.
 
     Score, by `settings.score`:
 
@@ -41,11 +37,19 @@ def interest_series(
       purchase; 0 without purchases;
     - `amount`: the column `amount`, floored at 0.
 
-    `amount` is quantity x price of purchases less that of returns, in the shop's currency. Shops deliver the
+    `amount` is quantity x price of purchases minus that of returns, in the shop's currency. Shops deliver the
     quantity of a return with either sign, so its absolute value counts; a missing quantity is one unit, a missing
     price adds nothing.
 
-    Raises ValueError for an unknown step.
+    Args:
+        events: columns of `clean_events` of any days and segments, in any order of rows.
+        settings: the definition of the score.
+        timezone: zone of the shop, for the step `hour`.
+        step: `day` gives exactly the contract's columns; `week` the same with `day` the week's Monday; `hour` one row
+            per hour, with the column `hour` (0 to 23, clock of `timezone`) added at the end.
+
+    Raises:
+        ValueError: the step is unknown.
     """
     if step not in ("hour", "day", "week"):
         raise ValueError(f"unknown step {step!r}; known: hour, day, week")
@@ -64,7 +68,7 @@ def interest_series(
         measured = measured.append_column(name, pc.cast(pc.equal(behavior, known), pa.int64()))
     measured = measured.append_column("amount", pc.multiply(paid, sign))
     measured = measured.append_column("stars", pc.multiply(stars, pc.cast(pc.equal(behavior, "rating"), pa.float64())))
-    # One order of addition, whatever the order of the delivered rows: float sums stay the same to the last bit.
+    # One order of addition, whatever the order of the rows: float sums are the same to the last bit.
     measured = measured.sort_by([(name, "ascending") for name in (*keys, "amount", "stars")])
     sums = measured.group_by(keys, use_threads=False).aggregate(
         [(name, "sum") for name in (*_COUNTS, "amount", "stars")]
@@ -104,6 +108,6 @@ def _score(sums: pa.Table, settings: InterestSettings) -> pa.ChunkedArray:
 
 
 def _ratio(hits: pa.ChunkedArray, trials: pa.ChunkedArray) -> pa.ChunkedArray:
-    """hits / max(tries, hits), 0 where there are no hits."""
+    """hits / max(trials, hits); 0 where there are no hits."""
     at_least_one = pc.max_element_wise(pc.max_element_wise(trials, hits), 1)
     return pc.divide(pc.cast(hits, pa.float64()), pc.cast(at_least_one, pa.float64()))

@@ -1,7 +1,7 @@
-"""The ring of recent days, flat: nested Arrow columns of the interest state as NumPy arrays, and back.
+"""Recent active days and category weights of many users as flat arrays, read from and written to the interest state.
 
-A ragged list of lists is held as values plus offsets, so that all users are computed at once. Everything in
-`shift` and the judges of alarms read the state through this module.
+A ragged list of lists is held as values plus offsets, so that all users are computed at once. Everything in `shift`
+and `outcomes` reads the state through this module.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shift_assets.arrays import (
     BoolArray,
     CategoryCodes,
+    Float32Array,
     Float64Array,
+    Int32Array,
     Int64Array,
+    list_lengths,
+    list_values,
     offsets,
     on_grid,
     ragged_index,
@@ -27,17 +30,12 @@ from shift_assets.contracts.cleaning import BEHAVIORS
 from shift_assets.contracts.shift import INTEREST_STATE
 
 _RECENT_DAYS_TYPE = INTEREST_STATE.column("recent_days").type
-
-
 _SCORES_TYPE = _RECENT_DAYS_TYPE.value_type.field("scores").type
-
-
 _WEIGHTS_TYPE = INTEREST_STATE.column("profile").type
-
 
 SHARE_STEP, WEIGHT_STEP = 2.0**-8, 2.0**-12
 """Grid on which shares and weights are stored: a third of the bytes on disk, and finer than a day's noise. A weight
-decays by 1.5 % a day, so one below some 30 steps would stay for ever: the state forgets it before."""
+decays by 1.5 % a day, so rounding would keep one of fewer than about 30 steps for ever: the state drops it before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +61,49 @@ class UserDays:
     score_start: Int64Array  # [entry + 1]
     category: Int64Array  # [score]
     score: Float64Array  # [score]
-    counts: NDArray[np.int32]  # [entry, behavior], in the contract's order of behaviours
-    own_share: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
-    """[score], share of the day without the platform's part, 0 where no longer kept; [0] but in the state."""
+    counts: Int32Array  # [entry, behavior], in the contract's order of behaviours
+    own_share: Float32Array = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    """[score], share of the day without the platform's part, 0 for days older than the possible starts; empty for
+    days that do not come from the state."""
+
+    @classmethod
+    def from_cells(
+        cls,
+        user: Int64Array,
+        day: Int64Array,
+        counts: NDArray[np.integer],
+        *,
+        cell_row: Int64Array,
+        category: Int64Array,
+        score: Float64Array,
+        n_users: int,
+        n_categories: int,
+    ) -> UserDays:
+        """Group rows by user and day, and their cells by category; what falls together is added in the given order.
+
+        Args:
+            user: user of every row, below `n_users`.
+            day: day of every row, days since 1970-01-01.
+            counts: events of every row, [row, behavior].
+            cell_row: row of every cell.
+            category: category of every cell, below `n_categories`.
+            score: score of every cell.
+            n_users: number of users; those without a row have no entry.
+            n_categories: number of categories.
+        """
+        first, span = (int(day.min()), int(day.max() - day.min()) + 1) if len(day) else (0, 1)
+        entry_key, entry = np.unique(user * span + day - first, return_inverse=True)
+        width = max(n_categories, 1)
+        cell_key, cell = np.unique(entry[cell_row] * width + category, return_inverse=True)
+        summed = [np.bincount(entry, counts[:, column], len(entry_key)) for column in range(counts.shape[1])]
+        return cls(
+            start=offsets(np.bincount(entry_key // span, minlength=n_users)),
+            day=entry_key % span + first,
+            score_start=offsets(np.bincount(cell_key // width, minlength=len(entry_key))),
+            category=cell_key % width,
+            score=sum_by(cell, score, len(cell_key)),
+            counts=np.stack(summed, axis=1).astype(np.int32),
+        )
 
     @property
     def n_users(self) -> int:
@@ -73,7 +111,7 @@ class UserDays:
 
     @property
     def n_days(self) -> Int64Array:
-        """Active days in the ring, [user]."""
+        """Number of active days held, [user]."""
         return np.diff(self.start)
 
     @property
@@ -104,7 +142,7 @@ class UserDays:
         return np.asarray(np.divide(self.score, total, out=np.zeros_like(self.score), where=total > 0))
 
     def dense_share(self, n_categories: int) -> Float64Array:
-        """The same, [entry, category]."""
+        """Share of its day's score, [entry, category]; 0 on a day without any."""
         dense = np.zeros((len(self.day), n_categories))
         dense[self.score_entry, self.category] = self.share
         return dense
@@ -129,15 +167,15 @@ class UserDays:
 
 
 def append_day(user_days: UserDays, newest: UserDays, capacity: int) -> UserDays:
-    """Every ring with its user's one entry of `newest` at the end; the oldest beyond `capacity` fall out."""
-    n_kept = np.minimum(user_days.n_days, capacity - 1)
-    length = n_kept + 1
+    """Append every user's one entry of `newest`, and drop the oldest entries beyond `capacity`."""
+    n_held = np.minimum(user_days.n_days, capacity - 1)
+    length = n_held + 1
     start = offsets(length)
     n_old = len(user_days.day)
     entries = np.empty(int(length.sum()), dtype=np.int64)
     is_new = np.zeros(len(entries), dtype=bool)
     is_new[start[1:] - 1] = True
-    entries[~is_new] = ragged_index(user_days.start[1:] - n_kept, n_kept)
+    entries[~is_new] = ragged_index(user_days.start[1:] - n_held, n_held)
     entries[is_new] = n_old + np.arange(newest.n_users)
     both = UserDays(
         start=np.zeros(1, dtype=np.int64),
@@ -153,23 +191,23 @@ def append_day(user_days: UserDays, newest: UserDays, capacity: int) -> UserDays
 
 def user_day_categories(column: pa.ChunkedArray) -> pa.Array:
     """All categories named in a `recent_days` column, with repetition."""
-    return _flat(column).field("scores").flatten().field("category")
+    return list_values(column).field("scores").flatten().field("category")
 
 
 def weight_categories(column: pa.ChunkedArray) -> pa.Array:
     """All categories named in a `profile` or `former_profile` column, with repetition."""
-    return _flat(column).field("category")
+    return list_values(column).field("category")
 
 
 def read_user_days(column: pa.ChunkedArray, codes: CategoryCodes) -> UserDays:
-    """A `recent_days` column as arrays."""
-    entries = _flat(column)
+    """Read a `recent_days` column."""
+    entries = list_values(column)
     scores = entries.field("scores")
     pairs = scores.flatten()
     return UserDays(
-        start=offsets(_lengths(column)),
+        start=offsets(list_lengths(column)),
         day=entries.field("day").cast(pa.int32()).to_numpy().astype(np.int64),
-        score_start=offsets(_lengths(scores)),
+        score_start=offsets(list_lengths(scores)),
         category=codes.encode(pairs.field("category")),
         score=pairs.field("score").to_numpy().astype(np.float64),
         counts=entries.field("counts").flatten().to_numpy().reshape(-1, len(BEHAVIORS)),
@@ -178,7 +216,7 @@ def read_user_days(column: pa.ChunkedArray, codes: CategoryCodes) -> UserDays:
 
 
 def write_user_days(user_days: UserDays, codes: CategoryCodes) -> pa.Array:
-    """The `recent_days` column of these rings."""
+    """Return the `recent_days` column of these days."""
     fields = _RECENT_DAYS_TYPE.value_type
     width = len(BEHAVIORS)
     counts = pa.ListArray.from_arrays(
@@ -205,25 +243,16 @@ def write_user_days(user_days: UserDays, codes: CategoryCodes) -> pa.Array:
 
 
 def read_weights(column: pa.ChunkedArray, codes: CategoryCodes) -> Weights:
-    """A `profile` column as arrays."""
-    pairs = _flat(column)
+    """Read a `profile` or `former_profile` column."""
+    pairs = list_values(column)
     weight = pairs.field("weight").to_numpy().astype(np.float64)
-    return Weights(offsets(_lengths(column)), codes.encode(pairs.field("category")), weight)
+    return Weights(offsets(list_lengths(column)), codes.encode(pairs.field("category")), weight)
 
 
 def write_weights(weights: Weights, codes: CategoryCodes) -> pa.Array:
-    """The `profile` column of these weights."""
+    """Return the `profile` column of these weights."""
     pairs = pa.StructArray.from_arrays(
         [codes.decode(weights.category), on_grid(weights.weight, WEIGHT_STEP)],
         fields=list(_WEIGHTS_TYPE.value_type),
     )
     return pa.ListArray.from_arrays(pa.array(weights.start.astype(np.int32)), pairs, type=_WEIGHTS_TYPE)
-
-
-def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return array.flatten()
-
-
-def _lengths(column: pa.ChunkedArray | pa.Array) -> Int64Array:
-    return np.asarray(pc.list_value_length(column).to_numpy(), dtype=np.int64)

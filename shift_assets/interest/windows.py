@@ -1,4 +1,4 @@
-"""The two windows of a user's active days, and what they hold."""
+"""The recent and the reference window of a user's active days, and the contrast between them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from shift_assets.settings.root import StateSettings
 
 
 def window_lengths(n_days: Int64Array, settings: StateSettings) -> tuple[Int64Array, Int64Array]:
-    """Active days in the recent and in the reference window, [user] each.
+    """Number of active days in the recent and in the reference window, [user] each.
 
-    A user with fewer active days than both windows ask for splits what there is: the recent window takes its
-    setting or half, whichever is less.
+    Where a user has fewer active days than both windows together, the recent window takes its setting or half of
+    them, whichever is less.
     """
     n_recent = np.minimum(settings.recent_active_days, n_days // 2)
     return n_recent, np.minimum(n_days - n_recent, settings.reference_active_days)
@@ -29,9 +29,9 @@ def recent_entries(user_days: UserDays, settings: StateSettings) -> BoolArray:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Two sides of many users' days, side by side.
+    """Scores and counts of many users, summed over the days before and after a point in time.
 
-    Scores are sparse: one cell per user and category met on either side, sorted by user, then category.
+    Scores are sparse: one cell per user and category with a score on either side, sorted by user, then category.
     """
 
     n_users: int
@@ -54,7 +54,7 @@ class Contrast:
 
 
 def contrast(user_days: UserDays, is_after: BoolArray, n_categories: int) -> Contrast:
-    """The users' days where `is_after` [entry] is false against those where it is true."""
+    """Contrast the users' days where `is_after` [entry] is false with those where it is true."""
     n_users = user_days.n_users
     entry = user_days.score_entry
     key = user_days.user[entry] * max(n_categories, 1) + user_days.category

@@ -45,10 +45,8 @@ def top_k_columns(
 
 def auc(score: Float64Array, positive: npt.NDArray[np.bool_]) -> float | None:
     """Probability that a positive case scores above another one, ties half; None where one of the two is missing."""
-    from scipy.stats import rankdata
+    from sklearn.metrics import roc_auc_score
 
-    n_positive = int(positive.sum())
-    pairs = n_positive * (len(positive) - n_positive)
-    if not pairs:
+    if positive.all() or not positive.any():
         return None
-    return float((rankdata(score)[positive].sum() - n_positive * (n_positive + 1) / 2) / pairs)
+    return float(roc_auc_score(positive, score))

@@ -1,4 +1,4 @@
-"""Laws of the calibration report of churn warnings."""
+"""The calibration report of churn warnings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from shift_assets.settings.root import ChurnSettings
 from shift_assets_tests.churn.visits import DAY, simulated, state_of
 
 
-def test_probabilities_that_are_true_lie_on_the_diagonal() -> None:
-    """Outcomes drawn from the probabilities themselves: every bin's interval holds its mean, the skill is known."""
+def test_true_probabilities_lie_on_the_diagonal() -> None:
+    """Outcomes drawn from the probabilities: most bins' intervals hold their mean prediction, the skill is known."""
     random = np.random.default_rng(5)
     probability = random.uniform(size=20_000)
     found = calibration(probability, random.random(20_000) < probability)
@@ -27,7 +27,7 @@ def test_probabilities_that_are_true_lie_on_the_diagonal() -> None:
 
 
 def test_the_base_rate_itself_has_no_skill() -> None:
-    """Foretelling everybody the share that came true scores nothing, and certainty that is wrong less than nothing."""
+    """Predicting the observed share for everybody has skill 0; predictions that are certain and wrong have less."""
     churned = np.arange(100) < 30
     assert calibration(np.full(100, 0.3), churned)["brier_skill"] == pytest.approx(0)
     assert calibration(1.0 - churned, churned)["brier_skill"] < 0
@@ -36,7 +36,7 @@ def test_the_base_rate_itself_has_no_skill() -> None:
 
 
 def test_the_report_scores_the_predictions_of_four_weeks_ago() -> None:
-    """Predictions need the old state only; users who came since are no churners, those seen later play no part."""
+    """Predictions need the old state only; users who came since have not churned, later ones do not count."""
     parameters = ChurnParameters(r=0.8, alpha=15.0, a=0.9, b=4.0)
     log = simulated(parameters, n_users=3_000, days=200, seed=6)
     as_of = DAY - timedelta(days=HORIZON_DAYS)
@@ -51,6 +51,6 @@ def test_the_report_scores_the_predictions_of_four_weeks_ago() -> None:
 
 
 def test_nothing_is_scored_before_there_is_a_state_four_weeks_old() -> None:
-    """Without users then there is no row."""
+    """Without users four weeks ago there is no row."""
     empty = state_of([], DAY)
     assert churn_calibration(empty, state_of([[DAY]], DAY), DAY, "north", ChurnSettings()).num_rows == 0

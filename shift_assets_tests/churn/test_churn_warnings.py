@@ -1,4 +1,4 @@
-"""Laws of the churn warning."""
+"""Churn model and churn warnings."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from shift_assets.churn.bg_nbd import (
     ChurnParameters,
     Visits,
     churn_probabilities,
-    fit_churn,
     maximum_likelihood,
     probability_alive,
 )
+from shift_assets.churn.calibration import fit_churn
 from shift_assets.churn.warnings import ChurnObservation, ChurnWarnings, churn_severity, churn_transitions, visits_lost
 from shift_assets.settings.root import ChurnSettings, Settings
 from shift_assets_tests.churn.visits import DAY, simulated, state_of
@@ -72,7 +72,7 @@ def test_the_fit_recovers_the_parameters_that_made_the_visits() -> None:
     assert found.a / (found.a + found.b) == pytest.approx(PARAMETERS.a / (PARAMETERS.a + PARAMETERS.b), rel=0.1)
 
 
-def test_the_fit_looks_at_one_day_of_the_state_and_at_no_order() -> None:
+def test_the_fit_does_not_depend_on_the_order_of_rows() -> None:
     """The same state in any order of rows gives the same parameters."""
     state = state_of(simulated(PARAMETERS, n_users=300, days=200, seed=3), DAY)
     shuffled = state.take(pa.array(np.random.default_rng(0).permutation(len(state))))
@@ -80,7 +80,7 @@ def test_the_fit_looks_at_one_day_of_the_state_and_at_no_order() -> None:
 
 
 def test_the_last_weeks_calibrate_the_probabilities() -> None:
-    """Where everybody came back of late, churn is foretold less than by the model alone; where nobody did, more."""
+    """Where everybody came back lately, churn is predicted lower than by the model alone; where nobody did, higher."""
     log = simulated(PARAMETERS, n_users=2_000, days=200, seed=4)
     cutoff = DAY - timedelta(days=HORIZON_DAYS)
     silent = [[day for day in days if day <= cutoff] for days in log if min(days) <= cutoff]
@@ -92,7 +92,7 @@ def test_the_last_weeks_calibrate_the_probabilities() -> None:
 
 
 def test_too_few_users_give_no_parameters() -> None:
-    """Nothing is foretold from nothing."""
+    """No users, or users with a single visit each, give nothing to fit."""
     assert fit_churn(state_of([], DAY), DAY, SETTINGS) is None
     assert fit_churn(state_of([[DAY]] * 100, DAY), DAY, SETTINGS) is None
 
@@ -111,20 +111,20 @@ def episode(probabilities: Sequence[float], visits: Sequence[int] = (), active_d
 
 
 def test_one_warning_per_silence_and_a_visit_ends_it() -> None:
-    """It opens at the crossing, stays through wavering around the line, and closes when the user comes."""
+    """It opens when the threshold is crossed, stays while the probability varies around it, and closes at a visit."""
     assert episode([0.5, 0.85, 0.79, 0.82, 0.9, 0.3], visits=[5]) == ["", "opened", "", "", "", "closed"]
     assert episode([0.5, 0.85, 0.55, 0.85]) == ["", "opened", "closed", "opened"]
 
 
-def test_who_has_no_rhythm_gets_no_warning() -> None:
-    """Neither one who is above the line at a visit already, nor one seen a few times, nor one not known yesterday."""
+def test_users_without_a_rhythm_get_no_warning() -> None:
+    """Neither one above the threshold already at a visit, nor one seen a few times, nor one not known yesterday."""
     assert episode([0.85, 0.9, 0.95]) == [""] * 3
     assert episode([0.5, 0.9], active_days=3) == [""] * 2
     assert episode([np.nan, 0.9, 0.95]) == [""] * 3
 
 
 def test_severity_follows_the_visits_lost() -> None:
-    """A weekly visitor's loss is high, that of one who came every two months low."""
+    """A weekly visitor's warning has high severity, that of one who came every two months low."""
     weekly, seldom = ([date.fromordinal(DAY.toordinal() - gap * number) for number in range(6)] for gap in (7, 60))
     lost = visits_lost(state_of([weekly, seldom, [DAY]], DAY))
     assert sorted(churn_severity(value, SETTINGS) for value in lost) == ["high", "low", "low"]
@@ -150,7 +150,7 @@ CHURN_TYPES = {"churn_probability": pa.float64(), "churn_opened_day": pa.date32(
 
 
 def test_a_long_silence_is_reported_when_it_starts_and_when_it_ends() -> None:
-    """Weekly visits, seven months of silence, a return: one alarm, its name and onset the same when it closes."""
+    """Weekly visits, seven months of silence, a return: one alert, whose id and onset are the same when it closes."""
     visits = [7 * number for number in range(20)]
     states = states_day_by_day([*visits, 350], PARAMETERS, 360)
     alerts = churn_alerts(pa.concat_tables(states), Settings())
@@ -171,6 +171,6 @@ def test_a_long_silence_is_reported_when_it_starts_and_when_it_ends() -> None:
 
 
 def test_without_parameters_nothing_opens() -> None:
-    """A log too young to fit carries empty columns."""
+    """A log too short to fit has empty columns."""
     last = states_day_by_day([0, 7, 14, 21], None, 100)[-1]
     assert [last[name][0].as_py() for name in CHURN_TYPES] == [None, None, None]

@@ -1,4 +1,4 @@
-"""Users as lists of visit days: the columns of the interest state that tell of visits, and BG/NBD's own users."""
+"""Users as lists of visit days: as columns of the interest state, and simulated by BG/NBD."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ RECENT_DAYS_TYPE = pa.list_(pa.struct([("day", pa.date32())]))
 
 
 def state_of(visits: Sequence[Sequence[date]], day: date) -> pa.Table:
-    """The users' visits as the interest state of `day` holds them, one row each, in
-    their order; those not seen yet are left out."""
+    """The users' visits as columns of the interest state of `day`, in the given order; users not seen yet left out."""
     known = [sorted(days) for days in visits if days and min(days) <= day]
     gaps = [np.diff([visit.toordinal() for visit in days]) for days in known]
     user_days = [days[-RECENT_DAYS_CAPACITY:] for days in known]
@@ -35,7 +34,7 @@ def state_of(visits: Sequence[Sequence[date]], day: date) -> pa.Table:
 
 
 def simulated(parameters: ChurnParameters, n_users: int, days: int, seed: int) -> list[list[date]]:
-    """Visits up to `DAY` of users as BG/NBD has them, who first came in the first half of `days` days."""
+    """Visits up to `DAY` of users drawn from BG/NBD, who first came in the first half of `days` days."""
     random = np.random.default_rng(seed)
     log = []
     for _ in range(n_users):

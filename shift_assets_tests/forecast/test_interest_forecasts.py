@@ -1,4 +1,4 @@
-"""Laws of the forecasts of a user's interest."""
+"""Forecasts of a user's interest, and their errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SEED = 7
 
 
 class Unfit:
-    """A member that must not be fitted."""
+    """A forecaster that must not be fitted."""
 
     grid: tuple[Parameters, ...] = ({},)
 
@@ -107,7 +107,7 @@ def test_a_week_is_served_by_one_fit() -> None:
 
 
 def test_a_short_log_has_no_forecasts(series: pa.Table) -> None:
-    """Nothing is foretold where there is too little to learn from."""
+    """Nothing is predicted where there is too little to fit on."""
     assert forecasts(series.filter(pc.field("day") > SUNDAY - timedelta(days=10)), SUNDAY).num_rows == 0
 
 
@@ -126,13 +126,13 @@ def test_features_of_a_week_without_a_visit_carry_the_last_share() -> None:
 
 @pytest.mark.parametrize("name", sorted(FORECASTERS))
 def test_every_forecaster_is_deterministic_and_beats_the_mean(series: pa.Table, name: str) -> None:
-    """Where tastes are steady each member foretells better than the mean share, and does so to the last bit."""
+    """Where tastes are steady each forecaster beats the mean share, and gives the same bits twice."""
     rows = examples(weeks(series, SUNDAY, 12), range(6, 12), SETTINGS).known()
-    learned, judged = rows.where(rows.week < 11), rows.where(rows.week == 11)
-    member = FORECASTERS[name]
-    first, second = (member.fit(learned, member.grid[0], SEED).predict(judged) for _ in range(2))
+    train_rows, test_rows = rows.where(rows.week < 11), rows.where(rows.week == 11)
+    forecaster = FORECASTERS[name]
+    first, second = (forecaster.fit(train_rows, forecaster.grid[0], SEED).predict(test_rows) for _ in range(2))
     assert (first == second).all()
-    assert np.mean((judged.target - first) ** 2) < 0.5 * np.var(judged.target)
+    assert np.mean((test_rows.target - first) ** 2) < 0.5 * np.var(test_rows.target)
 
 
 def test_fitted_forecasters_beat_the_baselines_where_history_helps(series: pa.Table) -> None:
@@ -144,7 +144,7 @@ def test_fitted_forecasters_beat_the_baselines_where_history_helps(series: pa.Ta
 
 
 def test_selection_finds_what_makes_the_shares(series: pa.Table) -> None:
-    """All three ways rank the long-term share high and give nothing to a feature that does not vary."""
+    """All three methods rank the long-term share high and give nothing to a feature that does not vary."""
     rows = examples(weeks(series, SUNDAY, 12), range(6, 12), SETTINGS).known()
     found = {feature.name: feature for feature in select_features(rows, SEED)}
     assert found["profile_share"].anova_f > found["difference_1"].anova_f
@@ -164,20 +164,20 @@ def test_the_conformal_quantile_covers_at_its_level(n: int, level: float, seed: 
 
 
 def test_too_few_residuals_give_an_infinite_quantile() -> None:
-    """Below the level's least number the band is infinite."""
+    """Below the minimum number for its level the band is infinite."""
     assert conformal_quantile(np.arange(8.0), 0.9) == np.inf
     assert conformal_quantile(np.arange(9.0), 0.9) == 8
 
 
-def test_the_error_is_above_one_for_who_left_their_band(series: pa.Table) -> None:
-    """About a tenth of steady users fall outside; one who turns to a category never met falls far outside."""
+def test_the_error_is_above_one_for_users_outside_their_band(series: pa.Table) -> None:
+    """About a tenth of steady users fall outside; one who changes to an unknown category falls far outside."""
     made = forecasts(series, SUNDAY)
-    turned = made["user_id"][0].as_py()
-    after = series.filter((pc.field("day") > SUNDAY) & (pc.field("user_id") != turned))
+    changed = made["user_id"][0].as_py()
+    after = series.filter((pc.field("day") > SUNDAY) & (pc.field("user_id") != changed))
     monday = SUNDAY + timedelta(days=1)
-    errors = forecast_errors(made, pa.concat_tables([after, series_of([(monday, turned, "new", 5.0)])]))
+    errors = forecast_errors(made, pa.concat_tables([after, series_of([(monday, changed, "new", 5.0)])]))
     by_user = dict(zip(errors["user_id"].to_pylist(), errors["forecast_error"].to_pylist(), strict=True))
-    assert by_user.pop(turned) > 1.5
+    assert by_user.pop(changed) > 1.5
     assert np.mean(np.array(list(by_user.values())) > 1) < 0.3
     assert len(by_user) > 50
 
@@ -193,9 +193,9 @@ def test_the_error_is_the_residual_over_the_band(series: pa.Table) -> None:
     assert forecast_errors(made, series.slice(0, 0)).num_rows == 0
 
 
-def test_the_weekly_report_fits_the_serving_member_only(series: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the refit day a row for it and for each baseline; on other days none. A member that is not served costs
-    nothing, and has its row once the settings choose it."""
+def test_the_weekly_report_fits_the_serving_forecaster_only(series: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the refit day a row for it and for each baseline; on other days none. A forecaster that does not serve is not
+    fitted, and has its row once the settings choose it."""
     monkeypatch.setitem(FORECASTERS, "lstm", Unfit())
     found = forecast_quality(series, SUNDAY, SEGMENT, SETTINGS, SEED)
     assert found["model"].to_pylist() == ["last_week", "four_week_mean", "linear"]
@@ -209,8 +209,8 @@ def test_the_weekly_report_fits_the_serving_member_only(series: pa.Table, monkey
     assert forecast_quality(series, SUNDAY + timedelta(days=1), SEGMENT, SETTINGS, SEED).num_rows == 0
 
 
-def test_where_there_is_one_category_nothing_is_explained(series: pa.Table) -> None:
-    """Every share is 1: the report has its rows, without an R2; nobody can fall outside, and no error is NaN."""
+def test_a_single_category_has_no_r2(series: pa.Table) -> None:
+    """Every share is 1: the report has its rows, without an R2; nobody can fall outside, and no error is nan."""
     one = series.set_column(series.schema.get_field_index("category"), "category", pa.repeat("all", len(series)))
     one = INTEREST_SERIES.conform(
         one.group_by(["day", "segment", "user_id", "category"])
@@ -224,8 +224,8 @@ def test_where_there_is_one_category_nothing_is_explained(series: pa.Table) -> N
     assert (errors <= 1).all()
 
 
-def test_the_report_of_a_log_pools_the_weeks(series: pa.Table) -> None:
-    """A log as long as one look gives that look's own figures."""
+def test_the_report_of_a_log_pools_its_weeks(series: pa.Table) -> None:
+    """A log as long as one evaluation gives that evaluation's own figures."""
     log = series.filter(pc.field("day") <= SUNDAY)
     log = log.filter(pc.field("day") >= SUNDAY - timedelta(weeks=13))
     report = {row["model"]: row for row in forecast_report(log, SETTINGS, SEED)}

@@ -1,4 +1,4 @@
-"""Laws of text vectors at their edges."""
+"""Text embeddings of few or no shared terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features describe the look-back window, and only it."""
+"""Features of users and items describe their look-back window only."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from shift_assets.contracts.interest import ITEM_FEATURES, NORMALISED_FEATURES, USER_FEATURES
-from shift_assets.interest.features import item_features, user_features
+from shift_assets.interest.item_features import item_features
 from shift_assets.interest.lookback import median, mid_rank
 from shift_assets.interest.series import interest_series
+from shift_assets.interest.user_features import user_features
 from shift_assets.settings.root import FeatureSettings, InterestSettings
 from shift_assets_tests.interest.test_series import table_of
 
@@ -39,7 +40,7 @@ def view(hours: int, user: str = ANN, item: str = "i1", **more) -> dict:
     return {"behavior": "view", "hours": hours, "user_id": user, "item_id": item, **more}
 
 
-def test_a_user_is_described_by_what_the_window_holds():
+def test_user_features_describe_the_window():
     """Recency, frequency, active days, entropy and rates come from the seven days up to the day."""
     events = [view(0), view(49, category="toys"), view(50), {**view(51, category="toys"), "behavior": "cart"}]
     row = users(events, [date(2024, 11, 5)])[0]
@@ -58,10 +59,10 @@ def test_clock_profiles_are_local():
 
 
 def test_price_level_ranks_within_the_category():
-    """Who meets the dearer of two mugs stands above the middle, who meets the cheaper below; toys do not matter."""
+    """Users of the more expensive of two mugs rank above the middle, those of the cheaper below; toys do not matter."""
     events = [
         view(0, ANN, "cheap", price=1.0),
-        view(0, BOB, "dear", price=9.0),
+        view(0, BOB, "expensive", price=9.0),
         view(0, "c" * 32, "toy", price=99.0, category="toys"),
         view(0, "d" * 32, "unpriced"),
     ]
@@ -79,8 +80,8 @@ def test_price_level_ranks_within_the_category():
     )
 )
 @hypothesis_settings(max_examples=15, deadline=None)
-def test_many_days_at_once_are_each_alone(events):
-    """A range of days gives bitwise the rows of each day alone, and nothing depends on the order of rows."""
+def test_a_range_of_days_equals_each_day_alone(events):
+    """A range of days gives bit for bit the rows of each day alone, and nothing depends on the order of rows."""
     events = [{**event, "price": 1.0 + event["hours"] / 7, "text": f"red {event['item_id']} mug"} for event in events]
     table = table_of(events)
     series = interest_series(table, InterestSettings())
@@ -123,7 +124,7 @@ def test_popularity_counts_users_of_a_week_and_trend_the_week_before():
 
 
 def test_items_take_median_price_newest_category_and_mean_stars():
-    """An item's price is the median, its category that of its newest event, its rating the mean of the given ones."""
+    """An item's price is the median, its category that of its newest event, its rating the mean of those given."""
     events = [
         view(0, price=1.0, category="old"),
         view(1, price=9.0, category="old"),
@@ -134,8 +135,8 @@ def test_items_take_median_price_newest_category_and_mean_stars():
     assert (row["price"], row["category"], row["rating_mean"]) == (2.0, "new", 4.0)
 
 
-def test_embeddings_bring_like_texts_together():
-    """Vectors have unit length, likeness of words is likeness of vectors, and no text is an empty list."""
+def test_similar_texts_have_similar_embeddings():
+    """Vectors have unit length, texts that share words are close, and an item without a text has an empty list."""
     texts = {"i1": "red tea mug", "i2": "blue tea mug", "i3": "garden gnome large", "i4": "garden gnome small"}
     events = [view(0, item=item, text=text) for item, text in texts.items()] + [view(0, item="i5")]
     events.append({**view(1, item="i5", text="my tea mug broke"), "behavior": "review"})
@@ -150,7 +151,7 @@ def test_embeddings_bring_like_texts_together():
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(-9, 9)), min_size=1, max_size=30))
 @hypothesis_settings(max_examples=40, deadline=None)
-def test_grouped_medians_and_ranks_are_numpys(pairs):
+def test_grouped_medians_equal_numpys(pairs):
     """Medians per group equal NumPy's; mid-ranks lie in 0..1 with mean one half."""
     group, value = (np.array(side) for side in zip(*pairs, strict=True))
     medians, ranks = median(group, value, 4), mid_rank(group, value, 4)

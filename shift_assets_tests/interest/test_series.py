@@ -68,7 +68,7 @@ def test_no_event_is_lost_or_counted_twice(events, step):
 @given(st.lists(EVENT, max_size=40), st.randoms())
 @hypothesis_settings(max_examples=40, deadline=None)
 def test_the_order_of_events_does_not_matter(events, random):
-    """Shuffled events give bitwise the same series, sorted by its key."""
+    """Shuffled events give the same series bit for bit, sorted by its key."""
     table = table_of(events)
     order = list(range(len(table)))
     random.shuffle(order)
@@ -105,7 +105,7 @@ def test_other_scores_keep_their_definitions(kind, behaviors, score):
 
 
 def test_amount_is_purchases_less_returns_whatever_the_sign_of_a_return():
-    """A returned quantity lowers the amount whether it was delivered negative or positive; the score stays >= 0."""
+    """A returned quantity lowers the amount whether its sign is negative or positive; the score stays >= 0."""
     for returned in (-3.0, 3.0):
         events = table_of(
             [

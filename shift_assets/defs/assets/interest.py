@@ -156,7 +156,7 @@ def _advanced(
     workspace: Workspace, days: list[date], segment: str, p_values_from: date
 ) -> Iterator[tuple[date, pa.Table]]:
     """The state of each day, in order; raises MissingPartition when the day before the first was never made."""
-    from shift_assets.churn.bg_nbd import fit_churn, refit_day
+    from shift_assets.churn.calibration import fit_churn, refit_day
     from shift_assets.shift.detector.state import advance_range
 
     before = churn = None
@@ -190,7 +190,7 @@ def self_checks(workspace: Workspace, days: list[date], segments: list[str]) -> 
 
 
 def _user_features(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
-    from shift_assets.interest.features import user_features
+    from shift_assets.interest.user_features import user_features
 
     days, segments = days_of(partitions), segments_of(partitions)
     settings = workspace.settings.features
@@ -205,7 +205,7 @@ def _user_features(workspace: Workspace, partitions: list[Partition]) -> pa.Tabl
 
 
 def _item_features(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
-    from shift_assets.interest.features import item_features
+    from shift_assets.interest.item_features import item_features
 
     days, segments = days_of(partitions), segments_of(partitions)
     settings = workspace.settings.features

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from shift_assets.arrays import CategoryCodes, Float64Array, Int64Array, floats, integers, offsets, sum_by
 from shift_assets.churn.alerts import with_churn_columns
-from shift_assets.churn.bg_nbd import ChurnParameters, fit_churn
+from shift_assets.churn.bg_nbd import ChurnParameters
+from shift_assets.churn.calibration import fit_churn
 from shift_assets.contracts.cleaning import BEHAVIORS
 from shift_assets.contracts.day import day_number
 from shift_assets.contracts.shift import INTEREST_STATE
