@@ -1,9 +1,9 @@
-"""Which arm makes a user's lists: dealt out by a hash, so that a user stays, and with known probabilities.
+"""Assignment of users to the arms of an experiment: by a hash, stable per user, with known probabilities.
 
-Each user has one uniform number per policy, from a keyed hash of experiment and pseudonym; the arm is the one with
-the largest log(uniform) / share. That is a race of exponential clocks, won by each arm with exactly its share
-(weighted rendezvous hashing, Schindelhauer & Schomaker 2005). When one arm gains at the cost of all the others in
-proportion, users move into it and between no two others: a small change of shares moves few users.
+Each user has one uniform number per arm, from a keyed hash of experiment and pseudonym; the arm is the one with the
+largest log(uniform) / share. That is a race of exponential clocks, won by each arm with exactly its share (weighted
+rendezvous hashing, Schindelhauer & Schomaker 2005). When one arm gains at the cost of all the others in proportion,
+users move into it and between no two others: a small change of shares moves few users.
 """
 
 from __future__ import annotations
@@ -23,45 +23,61 @@ _WORDS = 8
 
 
 class Arm(NamedTuple):
-    """What an arm's name says: the policy, and the weight of rising interests where it has its own."""
+    """An arm: its policy, and its own weight of rising interests, None for that of the settings."""
 
     policy: str
     rising_weight: float | None
 
     @classmethod
     def of(cls, name: str) -> Arm:
-        """`shift_adjusted@0.75` as (shift_adjusted, 0.75); a policy's bare name carries no weight.
+        """Parse the name of an arm.
 
-        Raises ValueError for a policy that there is not.
+        Raises:
+            ValueError: The policy is unknown.
+
+        Example:
+            >>> Arm.of("shift_adjusted@0.75")
+            Arm(policy='shift_adjusted', rising_weight=0.75)
+            >>> Arm.of("exploring").rising_weight is None
+            True
         """
-        policy, marked, weight = name.partition("@")
+        policy, has_weight, weight = name.partition("@")
         if policy not in POLICIES:
             raise ValueError(f"unknown policy {policy!r}; known: {', '.join(POLICIES)}")
-        return cls(policy, float(weight) if marked else None)
+        return cls(policy, float(weight) if has_weight else None)
 
 
 class Assignment(NamedTuple):
-    """The arm of every user, and the probability with which the user was given it."""
+    """The arm of every user, and with which probability it was assigned.
+
+    Attributes:
+        arms: Names of the arms.
+        arm: Index into `arms`, [user].
+        probabilities: Probability of every arm, [user, arm].
+    """
 
     arms: tuple[str, ...]
-    arm: Int64Array  # [user], index into `arms`
-    probabilities: Float64Array  # [user, arm], before the dealing
+    arm: Int64Array
+    probabilities: Float64Array
 
     @property
     def propensities(self) -> Float64Array:
-        """Probability [user] of the arm that the user was given."""
+        """Probability [user] of the arm that the user is assigned to."""
         return np.asarray(np.take_along_axis(self.probabilities, self.arm[:, None], axis=1)[:, 0])
 
     @property
     def names(self) -> list[str]:
-        """Arm's name [user]."""
+        """Name of the arm, [user]."""
         return [self.arms[arm] for arm in self.arm.tolist()]
 
 
 def uniforms(users: Sequence[str], purpose: str, count: int) -> Float64Array:
-    """`count` numbers [user, number] in (0, 1) per user that look independent, the same whenever asked.
+    """`count` pseudo-random numbers in (0, 1) per user, [user, number], a function of user and purpose alone.
 
-    `purpose` separates uses: numbers of two purposes say nothing about each other.
+    Args:
+        users: Pseudonyms.
+        purpose: Key of the hash; numbers of two purposes are independent.
+        count: Numbers per user.
     """
     blocks = [
         b"".join(
@@ -78,12 +94,16 @@ def uniforms(users: Sequence[str], purpose: str, count: int) -> Float64Array:
 def assign(
     users: Sequence[str], experiment: str, shares: Mapping[str, float] | Sequence[Mapping[str, float]]
 ) -> Assignment:
-    """The arm of every pseudonym in `users` in the experiment of that name.
+    """Assign users to arms.
 
-    `shares` give each arm's share, one for all users or one per user (as learnt for the user's segment and kind of
-    shift); they are divided by their sum, and an arm that one of them leaves out has share 0 there.
+    Args:
+        users: Pseudonyms.
+        experiment: Name of the experiment; another name assigns independently.
+        shares: Share of each arm, one mapping for all users or one per user (as learned for the user's segment and
+            kind of shift). They are divided by their sum; an arm that a mapping leaves out has share 0 there.
 
-    Raises ValueError where no share is positive, one is negative, or the per-user shares are not one per user.
+    Raises:
+        ValueError: No share is positive, one is negative, or the per-user shares are not one per user.
     """
     per_user = [shares] if isinstance(shares, Mapping) else list(shares)
     if not isinstance(shares, Mapping) and len(per_user) != len(users):

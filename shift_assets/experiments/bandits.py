@@ -1,18 +1,18 @@
-"""What share of the users each arm gets, learnt from the outcomes of the days before.
+"""Bandits: the share of users that each arm gets, learned from the outcomes of the days before.
 
-A cell is a segment and a kind of shift (`no_shift` for users without an alarm). Of each cell and arm,
-`recommendation_outcomes` tells how many users had a list and how many of them were won. Two learners:
+A cell is a segment and a kind of shift (`no_shift` for users without an alert). For each cell and arm,
+`recommendation_outcomes` counts the users with recommendations and those of them with a success. Two learners:
 
 - Thompson sampling (Thompson 1933; Chapelle & Li 2011): the reward of an arm in a cell is Beta distributed around
-  what was seen; an arm's share is its probability of being the best there. The prior is the arm's rate for the same
-  kind of shift in all segments, held in turn to its rate everywhere.
+  what was observed; an arm's share is its probability of being the best there. The prior is the arm's rate for the
+  same kind of shift in all segments, itself shrunk to its rate everywhere.
 - LinUCB with one linear model per arm (Li et al. 2010, arXiv 1003.0146) on indicators of segment and kind, so that a
-  cell without users borrows from its row and its column; outcomes are forgotten as in D-LinUCB (Russac et al. 2019,
-  arXiv 1909.09146). The arm of the highest upper bound has all.
+  cell without users borrows from its row and its column; outcomes are discounted as in D-LinUCB (Russac et al. 2019,
+  arXiv 1909.09146). The arm of the highest upper bound gets the whole share.
 
-Both forget with a half-life, since what is best does not stay so; both are held between the bounds of the settings,
-so that every arm keeps a known, positive probability that off-policy estimates can divide by. A user appears in the
-lists of every day and an event in the horizon of each of them: a row counts for users / horizon_days.
+Both discount by a half-life, since the best arm changes; both are clipped to the bounds of the settings, so that every
+arm has a known, positive probability that off-policy estimates can divide by. A user gets recommendations every day,
+and an event lies in the horizon of several days: a row counts for users / horizon_days.
 """
 
 from __future__ import annotations
@@ -29,30 +29,36 @@ from shift_assets.arrays import Float64Array
 from shift_assets.contracts.shift import NO_SHIFT
 from shift_assets.experiments.assignment import EXPLORING, Arm, Assignment, assign
 from shift_assets.settings.root import ExperimentSettings
+from shift_assets.shift.alerts.ranked_alerts import open_by_magnitude
 
 PRIOR_USERS = 50.0
 """Weight, in a cell, of the arm's rate for the kind of shift in all segments, in users. In the simulated shop 50 earn a
-little more than 10, most after shifts, and both more than a prior that does not know the kind (RESULTS.md)."""
+little more than 10, most after shifts, and both more than a prior that ignores the kind (RESULTS.md)."""
 KIND_PRIOR_USERS = 10.0
 """Weight, in that rate, of the arm's rate everywhere."""
 RIDGE = 1.0
-"""Weight of the prior, no effect at all, in LinUCB: one user."""
+"""Weight of LinUCB's prior of no effect, in users."""
 UPPER_BOUND_WIDTH = 1.0
 """Standard errors that LinUCB adds; a reward of 0 or 1 has a standard deviation of a half, so these are two."""
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 
 class Cell(NamedTuple):
-    """For whom an arm is chosen."""
+    """Users that share the shares of the arms."""
 
     segment: str
     shift_kind: str
 
 
 class Evidence(NamedTuple):
-    """Discounted users of a cell and arm, [cell, arm], and how many of them were won.
+    """Discounted outcomes of cells and arms.
 
-    `squared` sums the users by the square of the discount: what the confidence of D-LinUCB needs.
+    Attributes:
+        cells: Segments and kinds of shift.
+        arms: Names of the arms.
+        users: Discounted users with recommendations, [cell, arm].
+        successes: Those of them with the reward, [cell, arm].
+        squared: Users by the square of the discount, for the confidence of D-LinUCB, [cell, arm].
     """
 
     cells: tuple[Cell, ...]
@@ -65,10 +71,16 @@ class Evidence(NamedTuple):
 def assign_arms(
     users: Sequence[str], segment: str, day: date, *, alerts: pa.Table, outcomes: pa.Table, settings: ExperimentSettings
 ) -> Assignment:
-    """The arm of every user of a segment for the lists of `day`, by the shares of the user's kind of shift.
+    """Assign the users of a segment to arms on `day`, by the shares of the user's kind of shift.
 
-    `alerts` holds the `shift_alerts` of the day, `outcomes` the `recommendation_outcomes` of the days before (later
-    ones are ignored): the rows of all segments that may learn from each other.
+    Args:
+        users: Pseudonyms.
+        segment: Their segment.
+        day: Day of the recommendations.
+        alerts: Rows of `shift_alerts` of the day.
+        outcomes: Rows of `recommendation_outcomes` of all segments that learn from each other; those of `day` and
+            later are ignored.
+        settings: The experiment.
     """
     kinds = open_shift_kinds(alerts)
     cells = [Cell(segment, kinds.get(user, NO_SHIFT)) for user in users]
@@ -77,10 +89,9 @@ def assign_arms(
 
 
 def open_shift_kinds(alerts: pa.Table) -> dict[str, str]:
-    """Kind of the alarm of every user with an open one; of several that of the largest magnitude."""
-    rows = alerts.select(["user_id", "alert_id", "status", "kind", "magnitude"]).to_pylist()
-    ordered = sorted(rows, key=lambda row: (row["magnitude"], row["alert_id"]))
-    return {row["user_id"]: row["kind"] for row in ordered if row["status"] != "closed"}
+    """By user the kind of the open alert; of several that of the largest magnitude."""
+    rows = open_by_magnitude(alerts)
+    return dict(zip(rows["user_id"].to_pylist(), rows["kind"].to_pylist(), strict=True))
 
 
 def arm_shares(
@@ -88,8 +99,12 @@ def arm_shares(
 ) -> dict[Cell, dict[str, float]]:
     """The share of every arm of the settings in each of `cells` on `day`; they sum to 1.
 
-    `outcomes` holds `recommendation_outcomes`; rows of `day` and later, and of arms that the settings do not name,
-    are ignored. With `learning: fixed` the shares are those of the settings.
+    Args:
+        outcomes: Rows of `recommendation_outcomes`; those of `day` and later, and of arms that the settings do not
+            name, are ignored.
+        day: Day of the assignment.
+        cells: Cells to compute shares for.
+        settings: The experiment; with `learning: fixed` its shares are returned.
     """
     if settings.learning == "fixed":
         return {cell: dict(settings.shares) for cell in cells}
@@ -101,7 +116,7 @@ def arm_shares(
 
 
 def gather_evidence(outcomes: pa.Table, day: date, cells: Sequence[Cell], settings: ExperimentSettings) -> Evidence:
-    """What the days before `day` say about the arms of the settings, in `cells` and all others that were seen."""
+    """Outcomes before `day` of the arms of the settings, in `cells` and all other cells that occur."""
     arms = tuple(sorted(settings.shares))
     rows = [
         (Cell(row["segment"], part["shift_kind"]), row, part)
@@ -137,10 +152,14 @@ def thompson(evidence: Evidence) -> Float64Array:
 
 
 def probability_of_best(successes: Float64Array, failures: Float64Array) -> Float64Array:
-    """Probability [arm] that Beta(won, lost) is the largest of the independent arms.
+    """Probability [arm] that Beta(successes, failures) is the largest of the independent arms.
 
     It is the integral of the product of the others' distribution functions over the arm's own distribution, by
-    Gauss-Legendre quadrature over its quantiles; scaled to sum to 1, which takes out what the quadrature misses.
+    Gauss-Legendre quadrature over its quantiles; scaled to sum to 1, which removes the quadrature's error.
+
+    Example:
+        >>> probability_of_best(np.array([5.0, 5.0]), np.array([2.0, 2.0])).round(6).tolist()
+        [0.5, 0.5]
     """
     quantiles = betaincinv(successes[:, None], failures[:, None], (_NODES + 1) / 2)  # [arm, node]
     below = betainc(successes[:, None, None], failures[:, None, None], quantiles)  # [other, arm, node]
@@ -150,7 +169,7 @@ def probability_of_best(successes: Float64Array, failures: Float64Array) -> Floa
 
 
 def linear_ucb(evidence: Evidence) -> Float64Array:
-    """1 [cell, arm] on the arm of the highest upper bound in its cell, parted where several are; else 0."""
+    """1 [cell, arm] for the arm of the highest upper bound in its cell, split between ties; else 0."""
     contexts = _contexts(evidence.cells)
     bounds = np.empty(evidence.users.shape)
     for arm in range(len(evidence.arms)):
@@ -167,9 +186,16 @@ def linear_ucb(evidence: Evidence) -> Float64Array:
 def bounded(
     shares: Float64Array, arms: Sequence[str], minimum_share: float, maximum_exploring_share: float
 ) -> Float64Array:
-    """`shares[cell, arm]` with at least the minimum for every arm, and at most so much for the one that explores.
+    """Clip shares to the bounds of the settings.
 
-    Raises ValueError where the minimum of all arms is more than everybody, or more than exploring may have.
+    Args:
+        shares: Shares that sum to 1, [cell, arm].
+        arms: Names of the arms.
+        minimum_share: Share of every arm, at least.
+        maximum_exploring_share: Share of the exploring arm, at most.
+
+    Raises:
+        ValueError: The minimums sum to more than 1, or the minimum is above the maximum of exploring.
     """
     if minimum_share * len(arms) > 1 + 1e-9:
         raise ValueError(f"minimum share {minimum_share} of {len(arms)} arms is more than everybody")
@@ -188,7 +214,7 @@ def bounded(
 
 
 def _contexts(cells: Sequence[Cell]) -> Float64Array:
-    """Features [cell, feature]: one for all, and an indicator per segment and per kind of shift."""
+    """Features [cell, feature]: an intercept, and an indicator per segment and per kind of shift."""
     segments, kinds = sorted({cell.segment for cell in cells}), sorted({cell.shift_kind for cell in cells})
     return np.array(
         [
@@ -200,5 +226,5 @@ def _contexts(cells: Sequence[Cell]) -> Float64Array:
 
 
 def _weighted(contexts: Float64Array, weights: Float64Array) -> Float64Array:
-    """Ridge and the sum of weights[cell] x xᵀ, [feature, feature]."""
+    """RIDGE · I + the sum of weights[cell] x xᵀ, [feature, feature]."""
     return np.asarray(RIDGE * np.eye(contexts.shape[1]) + contexts.T @ (weights[:, None] * contexts))

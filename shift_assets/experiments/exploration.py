@@ -1,17 +1,16 @@
-"""The places of an exploring list that are drawn by lot, among the interests that may be emerging.
+"""Exploration: the last ranks of an exploring slate are drawn at random among interests that may be emerging.
 
-Emerging are the categories that rose in a user's alarm, weighed by how far the days since bear the alarm out
-(`trust`), and those that rise in the user's segment. The candidates of a user are dealt over the slots, best first,
-so that no slot's lot depends on another's and the odds of every item at its place are exact:
+Emerging are the categories that rose in a user's alert, weighted by the posterior that the alert is true (`trust`), and
+those that rise in the user's segment. The candidates of a user are distributed over the slots, best first, so that the
+slots are drawn independently and the probability of every item at its rank is exact:
 
-- with `KEEP_PROBABILITY` the list keeps the item that it had there, so that lists made without lot are among the
-possible ones;
-- with `UNIFORM_PROBABILITY` any candidate of the slot, all alike;
-- else the candidate that is best under one posterior draw of what places of each category earned so far (Thompson
-  sampling): its odds are the share of the draws under which it is.
+- with `KEEP_PROBABILITY` the item of the unexplored slate, so that this slate is among the possible ones;
+- with `UNIFORM_PROBABILITY` a candidate of the slot, uniformly;
+- else the candidate that is best under one posterior draw of the success rate of each category (Thompson sampling):
+  its probability is the share of the draws under which it is best.
 
-A false alarm heals: days that look like the old profile take the trust below a half, and the risen categories are no
-longer explored.
+A false alert is corrected by the days after it: those that look like the old profile take the posterior below a half,
+and the risen categories are no longer explored.
 """
 
 from __future__ import annotations
@@ -26,26 +25,48 @@ import pyarrow.compute as pc
 
 from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.settings.root import ExperimentSettings
+from shift_assets.shift.alerts.ranked_alerts import open_by_magnitude
 
 EXPLORATION_GENERATOR = "exploration"
-"""Candidate source, in `recommendations`, of an item that a lot put into a list; a kept one keeps its own."""
+"""`source`, in `recommendations`, of an item that exploration put on its rank; one that stayed has its own."""
 KEEP_PROBABILITY = 0.2
 UNIFORM_PROBABILITY = 0.2
 SEGMENT_GAIN = 0.5
-"""Gain of the category that rises most in the segment, over that of the one that rose most in the user's alarm."""
+"""Gain of the category that rises most in the segment, relative to the one that rose most in the user's alert."""
 MAXIMUM_CANDIDATES = 6
-"""Emerging categories that a slot draws among, at most."""
+"""Emerging categories that a slot is drawn from, at most."""
 POSTERIOR_DRAWS = 64
-"""Posterior draws behind the lots of one day."""
+"""Posterior draws of the success rates of one day."""
 SMOOTHING = 0.01
-"""Added to shares before their logarithm is taken: no single day proves a taste impossible."""
+"""Added to shares before their logarithm is taken: no single day rules out an interest."""
 TRUST_THRESHOLD = 0.5
 
 
-class Explored(NamedTuple):
-    """Lists with their places drawn, [user, place]: items, odds of standing there, and whether a lot was held.
+class ExplorationInputs(NamedTuple):
+    """What exploration draws from.
 
-    A drawn place that kept its item has its odds below 1, too.
+    Attributes:
+        gains: Weight of what may be emerging, 0 for users who do not explore, [user, category].
+        values: Posterior draws of the success rate, [draw, category].
+        random_draws: Uniform in (0, 1), [user, slot].
+    """
+
+    gains: Float64Array
+    values: Float64Array
+    random_draws: Float64Array
+
+    def of_users(self, users: Int64Array) -> ExplorationInputs:
+        """The part of these users, given by their index."""
+        return ExplorationInputs(self.gains[users], self.values, self.random_draws[users])
+
+
+class Explored(NamedTuple):
+    """Explored slates.
+
+    Attributes:
+        items: Item, [user, rank].
+        propensities: Probability of the item at its rank, [user, rank].
+        drawn: Whether the rank was drawn, also where the item stayed, [user, rank].
     """
 
     items: Int64Array
@@ -54,24 +75,27 @@ class Explored(NamedTuple):
 
 
 def trust(alerts: pa.Table, users: Sequence[str], categories: Sequence[str], since: Float64Array) -> Float64Array:
-    """Posterior [user] that the new profile of the user's open alarm holds; 0 without an open alarm.
+    """Posterior probability [user] that the user's open alert is true; 0 without an open alert.
 
-    `alerts` holds `shift_alerts` of the day; of several open alarms of a user the largest is judged. `since[user,
-    category]` sums the shares of the user's active days after the alarm opened. A day speaks with the logarithm of
-    share after over share before; categories that the alarm does not list share what it leaves. The confidence of the
-    alarm is the prior odds: an alarm without one starts at even odds.
+    The prior is the confidence of the alert, a half without one. The log-likelihood ratio of a day is its category
+    shares times log(share after / share before); categories that the alert does not list share the remainder.
+
+    Args:
+        alerts: Rows of `shift_alerts` of the day; of several open alerts of a user the one of largest magnitude counts.
+        users: Pseudonyms.
+        categories: Names of the categories.
+        since: Sum of the daily category shares on active days after the alert opened, [user, category].
     """
     position, column = {user: at for at, user in enumerate(users)}, {name: at for at, name in enumerate(categories)}
     found = np.zeros(len(users))
-    rows = alerts.select(["user_id", "alert_id", "status", "magnitude", "confidence", "rising", "falling"]).to_pylist()
-    for row in sorted(rows, key=lambda alert: (alert["magnitude"], alert["alert_id"])):
+    for row in open_by_magnitude(alerts).select(["user_id", "confidence", "rising", "falling"]).to_pylist():
         moved = [change for change in (*row["rising"], *row["falling"]) if change["category"] in column]
-        if row["status"] == "closed" or row["user_id"] not in position or not moved:
+        if row["user_id"] not in position or not moved:
             continue
         before = np.array([change["share_before"] for change in moved])
         after = np.array([change["share_after"] for change in moved])
-        rest = np.log((max(1 - after.sum(), 0) + SMOOTHING) / (max(1 - before.sum(), 0) + SMOOTHING))
-        gain = np.full(len(categories), rest)
+        remainder = np.log((max(1 - after.sum(), 0) + SMOOTHING) / (max(1 - before.sum(), 0) + SMOOTHING))
+        gain = np.full(len(categories), remainder)
         gain[[column[change["category"]] for change in moved]] = np.log((after + SMOOTHING) / (before + SMOOTHING))
         prior = np.clip(0.5 if row["confidence"] is None else row["confidence"], 0.01, 0.99)
         own = position[row["user_id"]]
@@ -83,11 +107,13 @@ def trust(alerts: pa.Table, users: Sequence[str], categories: Sequence[str], sin
 def emerging(
     alert_gains: Float64Array, trusted: Float64Array, segment_shifts: pa.Table, categories: Sequence[str]
 ) -> Float64Array:
-    """Gain [user, category], 0..1, of what may be emerging.
+    """Gain [user, category] in 0..1 of what may be emerging.
 
-    `alert_gains[user, category]` is the gained share of the user's alarm over its largest, 0 where nothing rose;
-    `trusted[user]` the posterior of `trust`: below a half the user's own risen categories are left alone.
-    `segment_shifts` holds the rows of the user's segment and day.
+    Args:
+        alert_gains: Gained share of the user's alert over its largest, 0 where nothing rose, [user, category].
+        trusted: Posterior of `trust`; below TRUST_THRESHOLD the alert is ignored, [user].
+        segment_shifts: Rows of `segment_shifts` of the users' segment and day.
+        categories: Names of the categories.
     """
     own = alert_gains * np.where(trusted >= TRUST_THRESHOLD, trusted, 0.0)[:, None]
     rising = segment_shifts.filter(pc.field("direction") == "rising")
@@ -103,35 +129,43 @@ def emerging(
 def value_draws(
     outcomes: pa.Table, day: date, categories: Sequence[str], settings: ExperimentSettings, seed: int
 ) -> Float64Array:
-    """Draws [draw, category] of the chance that a place of the category is met, under its Beta posterior.
+    """Draws [draw, category] of the success rate of an explored rank, from its Beta posterior.
 
-    `outcomes` holds `recommendation_outcomes` of the segments that may learn from each other; rows of `day` and later
-    are ignored, older ones fade with the half-life of the settings. The prior is the rate of all drawn places, worth
-    one place, so that a category without a past is worth trying.
+    The prior is the rate of all explored ranks with the weight of one rank, so that a category without a past is worth
+    trying.
+
+    Args:
+        outcomes: Rows of `recommendation_outcomes` of the segments that learn from each other; those of `day` and
+            later are ignored, older ones discounted by the half-life of the settings.
+        day: Day of the draws.
+        categories: Names of the categories.
+        settings: The experiment.
+        seed: Seed of the draws.
     """
-    shown, met = dict.fromkeys(categories, 0.0), dict.fromkeys(categories, 0.0)
+    shown, hits = dict.fromkeys(categories, 0.0), dict.fromkeys(categories, 0.0)
     rows = outcomes.select(["day", "segment", "policy", "horizon_days", "explored"]).to_pylist()
     for row in sorted(rows, key=lambda found: (found["day"], found["segment"], found["policy"])):
-        fading = 0.5 ** (((day - row["day"]).days - 1) / settings.half_life_days) / row["horizon_days"]
+        discount = 0.5 ** (((day - row["day"]).days - 1) / settings.half_life_days) / row["horizon_days"]
         for part in row["explored"] if row["day"] < day else []:
             if part["category"] in shown:
-                shown[part["category"]] += fading * part["shown"]
-                met[part["category"]] += fading * part["met"]
-    rate = (sum(met.values()) + 1) / (sum(shown.values()) + 2)
-    successes = np.array([met[name] + rate for name in categories])
-    failures = np.array([shown[name] - met[name] + 1 - rate for name in categories])
+                shown[part["category"]] += discount * part["shown"]
+                hits[part["category"]] += discount * part["met"]
+    rate = (sum(hits.values()) + 1) / (sum(shown.values()) + 2)
+    successes = np.array([hits[name] + rate for name in categories])
+    failures = np.array([shown[name] - hits[name] + 1 - rate for name in categories])
     return np.random.default_rng(seed).beta(successes, failures, size=(POSTERIOR_DRAWS, len(categories)))
 
 
 def best_by_category(
     scores: Float64Array, item_categories: Int64Array, slates: Int64Array, wanted: BoolArray
 ) -> Int64Array:
-    """Item [user, category] of the highest positive score that is not in the user's list; -1 where none is.
+    """The item of the highest positive score outside the user's slate, [user, category]; -1 where there is none.
 
-
-    `scores[user, item]`, `item_categories[item]`, `slates[user, position]` with -1 where a list is shorter; only
-    pairs in
-    `wanted[user, category]` are looked for.
+    Args:
+        scores: [user, item].
+        item_categories: Category of the item, [item].
+        slates: Items, -1 where a slate is shorter, [user, rank].
+        wanted: Pairs to fill, [user, category].
     """
     free = scores.copy()
     rows, positions = np.nonzero(slates >= 0)
@@ -148,11 +182,16 @@ def best_by_category(
 def explore(
     slates: Int64Array, candidates: Int64Array, gains: Float64Array, values: Float64Array, random_draws: Float64Array
 ) -> Explored:
-    """`slates[user, position]` with its last places drawn by lot, as many as `random_draws[user, slot]` has columns.
+    """Draw the last ranks of slates at random.
 
-    `candidates[user, category]` is the item that would stand for a category, -1 for none, never one of the list;
-    `gains[user, category]` and `values[draw, category]` weigh them; `random_draws` are uniform in (0, 1). A list of
-    fewer items than slots is drawn in all its places; a slot without a candidate keeps its item with certainty.
+    A slate with fewer items than slots is drawn on all its ranks; a slot without a candidate keeps its item.
+
+    Args:
+        slates: Items, -1 where a slate is shorter, [user, rank].
+        candidates: The item that represents a category, none of the slate's, -1 for none, [user, category].
+        gains: Weight of what may be emerging, [user, category].
+        values: Posterior draws of the success rate, [draw, category].
+        random_draws: Uniform in (0, 1), [user, slot].
     """
     items, propensities = slates.copy(), np.ones(slates.shape)
     drawn = np.zeros(slates.shape, dtype=bool)
@@ -169,27 +208,28 @@ def explore(
         probabilities = _slot_probabilities(
             available[explored_users], choices[explored_users], gains[explored_users], values
         )
-        taken = (
-            np.cumsum(probabilities, axis=1)
-            < random_draws[explored_users, slot, None] * probabilities.sum(axis=1, keepdims=True)
-        ).sum(axis=1)
-        taken = np.minimum(taken, probabilities.shape[1] - 1)
-        at = position[explored_users]
-        category = choices[explored_users, np.maximum(taken - 1, 0)]
-        items[explored_users, at] = np.where(
-            taken == 0, slates[explored_users, at], candidates[explored_users, category]
-        )
-        propensities[explored_users, at] = probabilities[np.arange(len(explored_users)), taken]
-        drawn[explored_users, at] = True
+        outcome = _draw(probabilities, random_draws[explored_users, slot])
+        at = explored_users, position[explored_users]
+        category = choices[explored_users, np.maximum(outcome - 1, 0)]
+        items[at] = np.where(outcome == 0, slates[at], candidates[explored_users, category])
+        propensities[at] = probabilities[np.arange(len(explored_users)), outcome]
+        drawn[at] = True
     return Explored(items, propensities, drawn)
+
+
+def _draw(probabilities: Float64Array, random_draws: Float64Array) -> Int64Array:
+    """Outcome [user] drawn with `probabilities[user, outcome]` by `random_draws[user]`."""
+    scaled = random_draws[:, None] * probabilities.sum(axis=1, keepdims=True)
+    outcome = (np.cumsum(probabilities, axis=1) < scaled).sum(axis=1)
+    return np.asarray(np.minimum(outcome, probabilities.shape[1] - 1))
 
 
 def _slot_probabilities(
     available: BoolArray, choices: Int64Array, gains: Float64Array, values: Float64Array
 ) -> Float64Array:
-    """Odds [user, outcome] of a slot: outcome 0 keeps the list's item, outcome 1 + j takes choice j; they sum to 1."""
-    weighed = np.take_along_axis(gains, choices, axis=1)[:, None, :] * values[:, choices].transpose(1, 0, 2)
-    best = np.where(available[:, None, :], weighed, -1.0).argmax(axis=2)  # [user, draw]
+    """Probability [user, outcome] of a slot: outcome 0 keeps the item, outcome 1 + j takes choice j; they sum to 1."""
+    weighted = np.take_along_axis(gains, choices, axis=1)[:, None, :] * values[:, choices].transpose(1, 0, 2)
+    best = np.where(available[:, None, :], weighted, -1.0).argmax(axis=2)  # [user, draw]
     thompson = (best[:, :, None] == np.arange(choices.shape[1])).mean(axis=1)
     uniform = available / available.sum(axis=1, keepdims=True)
     return np.concatenate(
@@ -202,5 +242,10 @@ def _slot_probabilities(
 
 
 def gain_matrix(gains: Sequence[Mapping[str, float]], categories: Sequence[str]) -> Float64Array:
-    """Gains [user, category] of one mapping per user; categories that are not asked for are left out."""
+    """Gains [user, category] of one mapping per user; other categories are ignored.
+
+    Example:
+        >>> gain_matrix([{"tea": 1.0, "toys": 0.5}, {}], ["tea", "lamps"]).tolist()
+        [[1.0, 0.0], [0.0, 0.0]]
+    """
     return np.array([[own.get(name, 0.0) for name in categories] for own in gains]).reshape(len(gains), len(categories))

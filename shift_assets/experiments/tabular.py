@@ -1,14 +1,16 @@
-"""Learning by trial what to do about an alarm: Q-learning and SARSA on a table of states and actions.
+"""Tabular reinforcement learning of the reaction to an alert: Q-learning and SARSA over states and actions.
 
-A state is the kind of the open alarm, its age, and what the user did with the last list; an action is a policy of
-`assignment`: keep the list as it is, blend towards what rises, reset to what is recent, explore. Two rules fill the
-table, both with the learning rate 1 / visits^`RATE_EXPONENT` (Even-Dar & Mansour 2003):
+A state is the kind of the open alert, its age, and the user's response to the last recommendations; an action is a
+policy of `assignment`: unchanged recommendations, blend towards what rises, reset to what is recent, explore. Two
+update rules, both with the learning rate 1 / visits^`RATE_EXPONENT` (Even-Dar & Mansour 2003):
 
-- Q-learning (Watkins & Dayan 1992) looks at the best action of the state that follows;
-- SARSA (Rummery & Niranjan 1994) at the action that was really taken there, so it counts the cost of exploring.
+- Q-learning (Watkins & Dayan 1992) uses the best action of the following state;
+- SARSA (Rummery & Niranjan 1994) the action taken there, so it includes the cost of exploring.
 
-They are documented alternatives to the bandits, which need no state that follows and are the default.
+They are alternatives to the bandits, which need no following state and are the default.
 """
+
+# Used by the policy benchmark only, until the experiment settings offer learning from states.
 
 from __future__ import annotations
 
@@ -21,31 +23,37 @@ from shift_assets.contracts.shift import ALERT_KINDS, NO_SHIFT
 from shift_assets.experiments.assignment import EXPLORING, RECENCY_REWEIGHTED, SHIFT_ADJUSTED, UNADJUSTED
 
 ACTIONS = {"keep": UNADJUSTED, "blend": SHIFT_ADJUSTED, "reset": RECENCY_REWEIGHTED, "explore": EXPLORING}
-"""What may be done about an alarm, and the policy that does it."""
+"""Possible reactions to an alert, and the policy of each."""
 KINDS = (NO_SHIFT, *ALERT_KINDS)
 AGE_BINS = (3, 7, 14)
-"""Days of an alarm's age at which the next bin begins."""
+"""Age of an alert in days at which the next bin begins."""
 RESPONSES = ("no list yet", "ignored", "clicked")
 RATE_EXPONENT = 0.7
 STATES = len(KINDS) * (len(AGE_BINS) + 1) * len(RESPONSES)
 
 
 def state_of(kind: Int64Array, age_days: Int64Array, response: Int64Array) -> Int64Array:
-    """Number [user] of the state; `kind` indexes KINDS, `response` RESPONSES. Without an alarm age says nothing."""
+    """Number of the state, [user].
+
+    Args:
+        kind: Index into KINDS, [user].
+        age_days: Age of the alert, ignored without one, [user].
+        response: Index into RESPONSES, [user].
+    """
     age = np.where(kind == 0, 0, np.searchsorted(AGE_BINS, age_days, side="right"))
     return np.asarray((kind * (len(AGE_BINS) + 1) + age) * len(RESPONSES) + response, dtype=np.int64)
 
 
 @dataclass
 class ActionValues:
-    """What each action is worth in each state, [state, action]: the discounted rewards that follow it."""
+    """Value [state, action]: the expected discounted reward after an action in a state."""
 
     discount: float
     values: Float64Array = field(default_factory=lambda: np.zeros((STATES, len(ACTIONS))))
     visits: Int64Array = field(default_factory=lambda: np.zeros((STATES, len(ACTIONS)), dtype=np.int64))
 
     def q_learning(self, state: Int64Array, action: Int64Array, reward: Float64Array, following: Int64Array) -> None:
-        """Learns from one step [user]; `following[user]` is the state that came after."""
+        """Update from one step of every user; `following[user]` is the next state."""
         self._update(state, action, reward + self.discount * self.values[following].max(axis=1))
 
     def sarsa(
@@ -56,17 +64,17 @@ class ActionValues:
         following: Int64Array,
         next_action: Int64Array,
     ) -> None:
-        """Learns from one step [user]; `next_action[user]` is what was done in the state that came after."""
+        """Update from one step of every user; `next_action[user]` is the action taken in the next state."""
         self._update(state, action, reward + self.discount * self.values[following, next_action])
 
     def probabilities(self, state: Int64Array, exploring_share: float) -> Float64Array:
-        """Odds [user, action]: any action alike with `exploring_share`, else the best one; ties are parted."""
+        """Probability [user, action] of the epsilon-greedy policy with `exploring_share`; ties share equally."""
         own = self.values[state]
         best = own == own.max(axis=1, keepdims=True)
         return np.asarray(exploring_share / own.shape[1] + (1 - exploring_share) * best / best.sum(axis=1)[:, None])
 
     def _update(self, state: Int64Array, action: Int64Array, target: Float64Array) -> None:
-        """Users of one state and action at once teach their mean, as one lesson per user would about do."""
+        """Users of the same state and action update it by their mean, about as one update per user would."""
         cell = state * self.values.shape[1] + action
         seen = np.bincount(cell, minlength=self.values.size).reshape(self.values.shape)
         total = np.bincount(cell, weights=target, minlength=self.values.size).reshape(self.values.shape)
