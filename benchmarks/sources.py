@@ -162,11 +162,11 @@ class Day:
             if blend is not None:
                 started = time.process_time()
                 context_features = ContextFeatures.of(window, window)
-                spent = time.process_time() - started + sum(seconds[name] for name in blend.sources)
+                spent = time.process_time() - started + sum(seconds[name] for name in blend.generators)
                 out[label] = self._evaluate(
                     lambda users, blend=blend, context_features=context_features: (
                         blend.score(
-                            {name: self._open(scorers[name](users), users) for name in blend.sources},
+                            {name: self._open(scorers[name](users), users) for name in blend.generators},
                             context_features,
                             users,
                             self.allowed,

@@ -10,6 +10,7 @@ that is learnt is frozen on the days before the border, in which the other was a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -25,10 +26,10 @@ from shift_assets.experiments.assignment import RECENCY_REWEIGHTED, SHIFT_ADJUST
 from shift_assets.models.data.sequences import RETURN
 from shift_assets.models.metrics import ndcg_at_k, recall_at_k
 from shift_assets.outcomes.estimates import Estimate, ratio_estimate, resamples
+from shift_assets.recommend.candidates.registry import fit_generators
 from shift_assets.recommend.context import RecommendationContext, generator_inputs, used_generators
-from shift_assets.recommend.ranking.ranker import BlendedRanker, fit_generators
+from shift_assets.recommend.ranking.ranker import BlendedRanker
 from shift_assets.recommend.shift_adaptation.adaptation import Adaptation
-from shift_assets.recommend.shift_adaptation.adapted_ranking import adapt_ranking
 from shift_assets.recommend.shift_adaptation.shift_classifier import EventShares, ShiftClassifier, fit_shift_classifier
 from shift_assets.recommend.shift_adaptation.spliced_histories import SplicedHistories, splice_histories
 from shift_assets.recommend.window import Window
@@ -70,9 +71,8 @@ def looks(cases: SplicedHistories, serving: str, log: Window) -> EvaluationPoint
     else:
         since = sequences.days - day_number(cases.border)
         events = np.flatnonzero((since >= 0) & (since < DAY_STRETCHES[-1][1]) & (sequences.behaviors != RETURN))
-        begins = np.ones(len(owners), dtype=bool)
-        begins[1:] = (np.diff(sequences.days) != 0) | (np.diff(owners) != 0)
-        ends = np.flatnonzero(begins)[(np.cumsum(begins) - 1)[events]]
+        visits = cases.window.visits
+        ends = np.flatnonzero(np.diff(visits, prepend=-1))[visits[events]]
     prediction_points, look = np.unique(ends, return_inverse=True)
     user = owners[prediction_points]
     pairs = np.unique(np.stack([look, sequences.items[events] - 1]), axis=1)
@@ -131,14 +131,10 @@ def _metrics_of(
 ) -> tuple[Float64Array, Float64Array]:
     """recall@20 and NDCG@10 [look]."""
     task = found.task
-    ranked = (
-        mixer.for_histories(task.window)
-        if reaction is None
-        else adapt_ranking(mixer.for_histories, task.window, reaction)
-    )
+    ranker = replace(mixer, histories=task.window, adaptation=reaction)
 
     def scorer(users: Int64Array) -> npt.NDArray[np.float32]:
-        return ranked(users).scores
+        return ranker.score(users).scores
 
     users = task.users
     hits, relevant = hits_at_k(top_k_items(scorer, task, users, LIST_LENGTH), task, users)
@@ -245,7 +241,8 @@ def report(events: pa.Table, settings: Settings, *, seed: int, on_progress: Call
         known = RecommendationContext(events, model=model)
         used = used_generators(known, settings)
         inputs = generator_inputs(known, window, settings, used)
-        mixer = BlendedRanker(fit_generators(inputs, used), None, wanted, window, np.arange(window.item_count))
+        fitted = fit_generators(inputs, used)
+        mixer = BlendedRanker(fitted, None, wanted, window, window, np.arange(window.item_count))
         policy_scores += score_policies(cases, mixer, gate, settings.reaction)
         pairs += len(cases.shifted) // 2
     if not policy_scores:

@@ -69,7 +69,7 @@ def contenders(
         Contender(FIXED_BLEND, _mixed_on(weighted, None, inputs), _total_usage(costs[name] for name in weighted))
     )
     if blend is not None:
-        used = {name: made for name, made in fitted.items() if name in blend.sources}
+        used = {name: made for name, made in fitted.items() if name in blend.generators}
         cost = _total_usage([blending, *(costs[name] for name in used)])
         found.append(Contender(BLEND, _mixed_on(used, blend, inputs), cost))
     return found
@@ -84,17 +84,17 @@ def _mixed_on(
 ) -> Callable[[RankingTask], Scorer]:
     everything = np.arange(inputs.window.item_count)
 
-    def for_histories(task: RankingTask) -> Scorer:
-        ranked = BlendedRanker(fitted, blend, inputs.settings, inputs.window, everything, task.hidden).for_histories(
-            task.window
+    def scorer_on(task: RankingTask) -> Scorer:
+        ranker = BlendedRanker(
+            fitted, blend, inputs.settings, inputs.window, task.window, allowed=everything, excluded=task.hidden
         )
 
         def scores(users: Int64Array) -> Float32Array:
-            return ranked(users).scores
+            return ranker.score(users).scores
 
         return scores
 
-    return for_histories
+    return scorer_on
 
 
 def _total_usage(parts: Any) -> ResourceUsage:

@@ -22,7 +22,8 @@ from shift_assets.evaluate.ranking_tasks import RankingTask
 from shift_assets.evaluate.resource_usage import measure_usage
 from shift_assets.models.data.sequences import RETURN, pack
 from shift_assets.recommend.candidates.registry import GENERATORS
-from shift_assets.recommend.context import RecommendationContext, fit_blend_as_of, generator_inputs
+from shift_assets.recommend.context import RecommendationContext, generator_inputs
+from shift_assets.recommend.weekly_fits import fit_blend_as_of
 from shift_assets.recommend.window import Window
 from shift_assets.settings.root import RecommendationSettings, Settings
 

@@ -1,13 +1,13 @@
-"""The lists of a day seen from the campaign's side: whom to address about a risen category, and with which items.
+"""Campaign views of a day's recommendations: whom to address about a risen category, and with which items.
 
-Each pair of user and category has a score, the share of the user's interest that the category is expected to have:
+Each pair of user and category has a score, the expected share of the category in the user's interest:
 
-- for a category that rose in the user's open alarm, the share after, as far as the alarm is believed, else the one
-  before: confidence · share after + (1 - confidence) · share before, with even odds where there is no confidence;
-- for the others the category's share of the user's list, places weighed by 1 / log2(1 + rank).
+- for a category that rose in the user's open alert, confidence · share after + (1 - confidence) · share before, with
+  confidence a half where the alert has none;
+- for the others the category's share of the user's recommendations, ranks weighted by 1 / log2(1 + rank).
 
-What is suggested are the user's own listed items of the category, best first; a user who has none is shown the
-items of the category that the segment's lists hold most.
+The suggested items are the user's own recommendations of the category, best first; a user without any gets the items
+of the category that are recommended most in the segment.
 """
 
 from __future__ import annotations
@@ -22,20 +22,28 @@ import pyarrow.compute as pc
 from shift_assets.arrays import Float64Array, Int64Array
 from shift_assets.contracts.recommendations import AD_SLOTS, CAMPAIGN_AUDIENCES
 from shift_assets.contracts.table import Table
+from shift_assets.shift.alerts.ranked_alerts import open_by_magnitude
 
 MINIMUM_SCORE = 0.2
-"""Users without an alarm about a category join its audience from a fifth of their interest on."""
+"""Score from which users without an alert about a category join its audience."""
 CREATIVES = 5
-"""Items suggested at most."""
+"""Items suggested, at most."""
 SLOTS = 3
 """Categories per user for which an advertisement is chosen."""
 
 
 class _Pairs(NamedTuple):
-    """Pairs of user and category, [pair], in order of user, then category; `items` holds the suggested item codes.
+    """Pairs of user and category, [pair] each, in order of user, then category.
 
-    The items of a pair are `items[first : first + length]`, best first. `alarm` is the row of the alert that the
-    category rose in, -1 for none; `gain` the share that it gained there, nan for none.
+    Attributes:
+        user: Code of the user.
+        category: Code of the category.
+        score: Expected share of the category in the user's interest.
+        gain: Share that the category gained in the user's open alert, nan without one.
+        alert_row: Row of that alert, -1 without one.
+        first: Start of the suggested items of the pair in `items`.
+        length: Number of suggested items.
+        items: Item codes; those of a pair best first.
     """
 
     user: Int64Array
@@ -48,8 +56,21 @@ class _Pairs(NamedTuple):
     items: Int64Array
 
 
+class _Recommended(NamedTuple):
+    """Recommended items that have a category, [row] each; `key` is user code · number of categories + category code."""
+
+    key: Int64Array
+    item: Int64Array
+    rank: Int64Array
+
+    @property
+    def weight(self) -> Float64Array:
+        """Weight of the rank."""
+        return np.asarray(1 / np.log2(1 + self.rank))
+
+
 class _DayPairs(NamedTuple):
-    """Pairs of one (day, segment) with the names behind their codes."""
+    """Pairs of one (day, segment) with the names of their codes."""
 
     pairs: _Pairs
     users: pa.Array
@@ -63,11 +84,20 @@ class _DayPairs(NamedTuple):
 def campaign_audiences(
     recommendations: pa.Table, alerts: pa.Table, item_features: pa.Table, day: date, segment: str
 ) -> pa.Table:
-    """Rows of `campaign_audiences` of one (day, segment): for each risen category the users to address, best first.
+    """For each category that rose in an open alert of the segment, the users to address, best first.
 
-    Risen is what rose in an open alarm of the segment. Its users are those alarmed about it and those of whose
-    interest it has `MINIMUM_SCORE` or more. `item_features` tell the items' categories; listed items without one are
-    left out. The order of the rows given does not matter.
+    They are the users with an alert about it and those with a score of `MINIMUM_SCORE` or more. The order of the input
+    rows does not matter.
+
+    Args:
+        recommendations: Rows of the day and segment.
+        alerts: Rows of `shift_alerts` of the day and segment.
+        item_features: Columns item_id and category; recommended items without a category are left out.
+        day: Day of the rows.
+        segment: Segment of the rows.
+
+    Returns:
+        Rows of `campaign_audiences`.
     """
     found = _pairs_of(recommendations, alerts, item_features, day, segment)
     pairs = found.pairs
@@ -79,9 +109,14 @@ def campaign_audiences(
 
 
 def ad_slots(recommendations: pa.Table, alerts: pa.Table, item_features: pa.Table, day: date, segment: str) -> pa.Table:
-    """Rows of `ad_slots` of one (day, segment): per user the categories of highest score, best first.
+    """The `SLOTS` categories of highest score of each user, best first, as rows of `ad_slots`.
 
-    Input as of `campaign_audiences`.
+    Args:
+        recommendations: Rows of the day and segment.
+        alerts: Rows of `shift_alerts` of the day and segment.
+        item_features: Columns item_id and category; recommended items without a category are left out.
+        day: Day of the rows.
+        segment: Segment of the rows.
     """
     found = _pairs_of(recommendations, alerts, item_features, day, segment)
     pairs = found.pairs
@@ -95,50 +130,52 @@ def _pairs_of(
     recommendations: pa.Table, alerts: pa.Table, item_features: pa.Table, day: date, segment: str
 ) -> _DayPairs:
     recommended = _with_category(recommendations, item_features)
-    opened = alerts.filter(pc.field("status") != "closed").sort_by(
-        [("magnitude", "ascending"), ("alert_id", "ascending")]
-    )
+    opened = open_by_magnitude(alerts)
     rising = _rising_in_open_alerts(opened)
     users = _names(recommended["user_id"], rising["user_id"])
     categories = _names(recommended["category"], rising["category"])
     items = _names(recommended["item_id"])
     width = max(len(categories), 1)
-    own_key = _codes(recommended["user_id"], users) * width + _codes(recommended["category"], categories)
-    item, rank = _codes(recommended["item_id"], items), recommended["rank"].to_numpy().astype(np.int64)
-    weight = 1 / np.log2(1 + rank)
-    moved_key = _codes(rising["user_id"], users) * width + _codes(rising["category"], categories)
-    keys = np.unique(np.concatenate([own_key, moved_key]))
-
-    position = np.searchsorted(keys, own_key)
-    total = np.bincount(own_key // width, weight, minlength=len(users))[keys // width]
-    score = np.bincount(position, weight, minlength=len(keys)) / np.where(total > 0, total, 1)
-    gain, alert_row = np.full(len(keys), np.nan), np.full(len(keys), -1)
-    moved = np.searchsorted(keys, moved_key)  # of several alarms the one of largest magnitude comes last, and stays
-    for values, name in ((score, "expected"), (gain, "gain"), (alert_row, "row")):
-        values[moved] = rising[name].to_numpy()
-
-    order = np.lexsort((rank, own_key))
-    count = np.bincount(position, minlength=len(keys))
-    suggested, first = item[order], np.cumsum(count) - count
-    popular, popular_first, popular_count = _most_recommended(own_key % width, item, weight, (width, len(items)))
-    none = count == 0
-    first = np.where(none, len(suggested) + popular_first[keys % width], first)
-    count = np.minimum(np.where(none, popular_count[keys % width], count), CREATIVES)
-    pairs = _Pairs(
-        keys // width, keys % width, score, gain, alert_row, first, count, np.concatenate([suggested, popular])
+    own = _Recommended(
+        _codes(recommended["user_id"], users) * width + _codes(recommended["category"], categories),
+        _codes(recommended["item_id"], items),
+        recommended["rank"].to_numpy().astype(np.int64),
     )
+    rising_key = _codes(rising["user_id"], users) * width + _codes(rising["category"], categories)
+    keys = np.unique(np.concatenate([own.key, rising_key]))
+    total = np.bincount(own.key // width, own.weight, minlength=len(users))[keys // width]
+    score = np.bincount(np.searchsorted(keys, own.key), own.weight, minlength=len(keys)) / np.where(total > 0, total, 1)
+    gain, alert_row = np.full(len(keys), np.nan), np.full(len(keys), -1)
+    at = np.searchsorted(keys, rising_key)  # of several alerts the one of largest magnitude is the last, and remains
+    for values, name in ((score, "expected"), (gain, "gain"), (alert_row, "row")):
+        values[at] = rising[name].to_numpy()
+    suggested = _suggested_items(own, keys, width=width, n_items=len(items))
+    pairs = _Pairs(keys // width, keys % width, score, gain, alert_row, *suggested)
     return _DayPairs(pairs, users, categories, items, opened["alert_id"].combine_chunks(), day, segment)
 
 
+def _suggested_items(
+    own: _Recommended, keys: Int64Array, *, width: int, n_items: int
+) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """First position and number [pair] of the suggested items, and the item codes that they index."""
+    order = np.lexsort((own.rank, own.key))
+    count = np.bincount(np.searchsorted(keys, own.key), minlength=len(keys))
+    popular, popular_first, popular_count = _most_recommended(own.key % width, own.item, own.weight, (width, n_items))
+    none = count == 0
+    first = np.where(none, len(order) + popular_first[keys % width], np.cumsum(count) - count)
+    length = np.minimum(np.where(none, popular_count[keys % width], count), CREATIVES)
+    return first, length, np.concatenate([own.item[order], popular])
+
+
 def _with_category(recommendations: pa.Table, item_features: pa.Table) -> pa.Table:
-    """user_id, item_id, rank and category of every place whose item has a category."""
+    """user_id, item_id, rank and category of every recommendation whose item has a category."""
     found = pc.index_in(recommendations["item_id"], value_set=item_features["item_id"].combine_chunks())
     rows = recommendations.select(["user_id", "item_id", "rank"])
     return rows.append_column("category", item_features["category"].take(found)).filter(pc.is_valid(found))
 
 
 def _rising_in_open_alerts(opened: pa.Table) -> dict[str, pa.Array]:
-    """What rose in open alarms, [move]: user_id, category, row of the alarm, gained share, and the share expected."""
+    """What rose in open alerts, [change]: user_id, category, row of the alert, gained share, and expected share."""
     found = [
         (
             alert["user_id"],
@@ -157,19 +194,19 @@ def _rising_in_open_alerts(opened: pa.Table) -> dict[str, pa.Array]:
 
 
 def _expected_share(confidence: float | None, before: float, after: float) -> float:
-    part = 0.5 if confidence is None else confidence
-    return part * after + (1 - part) * before
+    probability = 0.5 if confidence is None else confidence
+    return probability * after + (1 - probability) * before
 
 
 def _most_recommended(
-    category: Int64Array, item: Int64Array, weight: Float64Array, shape: tuple[int, int]
+    categories: Int64Array, items: Int64Array, weight: Float64Array, shape: tuple[int, int]
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Items in order of category and weight in all lists, and where each category's begin and how many they are."""
-    key, position = np.unique(category * max(shape[1], 1) + item, return_inverse=True)
+    """Items by category, those of most weight in all slates first; start and number [category] of each category's."""
+    key, position = np.unique(categories * max(shape[1], 1) + items, return_inverse=True)
     total = np.bincount(position, weight, minlength=len(key))
-    of = key // max(shape[1], 1)
-    order = np.lexsort((key, -total, of))
-    count = np.bincount(of, minlength=shape[0])
+    category = key // max(shape[1], 1)
+    order = np.lexsort((key, -total, category))
+    count = np.bincount(category, minlength=shape[0])
     return (key % max(shape[1], 1))[order], np.cumsum(count) - count, count
 
 
@@ -205,7 +242,7 @@ def _table(
 
 
 def _names(*columns: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Distinct names in order."""
+    """Distinct names, sorted."""
     parts = [pc.unique(column) for column in columns]
     names = pc.unique(pa.concat_arrays([part.cast(pa.string()) for part in parts]))
     return names.take(pc.sort_indices(names))

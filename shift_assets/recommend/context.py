@@ -1,10 +1,9 @@
-"""What lists are made from, and what is learnt from it every week: the blend and the gate."""
+"""The facts that a day's recommendations are made from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -17,8 +16,6 @@ from shift_assets.recommend.candidates.item_content import Content, read_item_ve
 from shift_assets.recommend.candidates.registry import GENERATORS
 from shift_assets.recommend.candidates.user_signals import UserSignals, read_signals
 from shift_assets.recommend.ranking.blend import Blend
-from shift_assets.recommend.ranking.blend_training import fit_blend
-from shift_assets.recommend.ranking.training_snapshot import TrainingSnapshot
 from shift_assets.recommend.shift_adaptation.shift_classifier import ShiftClassifier
 from shift_assets.recommend.window import Window
 from shift_assets.settings.root import GeneratorName, Settings
@@ -31,13 +28,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecommendationContext:
-    """All that the lists of a day and segment are made from.
+    """All that the recommendations of a day and segment are made from.
 
-    `events` holds clean_events up to and with the day (later and older rows are ignored), `alerts` and
-    `segment_shifts` the rows of the day, `outcomes` the recommendation_outcomes of earlier days. What was not learnt
-    yet is None: without a model the other sources make the lists, without a blend the fixed weights, and without a
-    gate only alarms lean a list. `items` is the delivered items table, `item_vectors` and `signals` what the settings
-    of these names point to; None where there is none. `session`: Spark, where it does the large sums.
+    Attributes:
+        events: Rows of clean_events up to and including the day; later and older rows are ignored.
+        alerts: Rows of shift_alerts of the day.
+        segment_shifts: Rows of segment_shifts of the day.
+        outcomes: Rows of recommendation_outcomes of earlier days.
+        model: Interest model; None: the other generators make the recommendations.
+        blend: Learned blend; None: the fixed weights of the settings.
+        shift_classifier: None: only alerts adapt a user's recommendations.
+        items: The items table; None without one.
+        item_vectors: What setting `item_vectors` points to; None without one.
+        signals: What setting `signals` points to; None without one.
+        session: Spark session for the large sums; None: they are computed in this process.
     """
 
     events: pa.Table
@@ -54,9 +58,10 @@ class RecommendationContext:
 
 
 def build_context(events: pa.Table, settings: Settings, items: pa.Table | None) -> RecommendationContext:
-    """What a segment's `events`, the items table and the files that the settings point to tell, nothing learnt yet.
+    """A context of a segment's `events`, the items table and the files that the settings name; nothing fitted yet.
 
-    Raises ValueError where one of the files has other columns than it should.
+    Raises:
+        UserError: One of the files does not have the expected columns.
     """
     wanted = settings.recommendations
     return RecommendationContext(
@@ -68,18 +73,18 @@ def build_context(events: pa.Table, settings: Settings, items: pa.Table | None) 
 
 
 def used_generators(context: RecommendationContext, settings: Settings) -> Sequence[GeneratorName]:
-    """The sources that the lists use: the blend's, or those of fixed weights."""
+    """The candidate generators of the learned blend, or those with a fixed weight."""
     if context.blend is not None:
-        return [name for name in GENERATORS if name in context.blend.sources]
+        return [name for name in GENERATORS if name in context.blend.generators]
     return [name for name, weight in settings.recommendations.weights.items() if weight > 0]
 
 
 def generator_inputs(
-    context: RecommendationContext, window: Window, settings: Settings, sources: Sequence[GeneratorName]
+    context: RecommendationContext, window: Window, settings: Settings, names: Sequence[GeneratorName]
 ) -> GeneratorInputs:
-    """What the `sources` may learn from, of `window`; content and signals only where one of them needs these."""
+    """What the generators `names` are fitted on as of `window`; content and signals only where they are needed."""
     wanted = settings.recommendations
-    needs = {need for name in sources for need in GENERATORS[name].needs}
+    needs = {need for name in names for need in GENERATORS[name].needs}
     content = signals = None
     if needs or wanted.diversity > 0:
         past = context.events.filter(pc.less_equal(context.events["day"], window.day))
@@ -89,23 +94,3 @@ def generator_inputs(
     if "signals" in needs:
         signals = UserSignals.of(context.events, context.signals)
     return GeneratorInputs(window, wanted, context.model, content, signals, context.session, settings.seed)
-
-
-def fit_blend_as_of(
-    context: RecommendationContext, day: date, settings: Settings, *, model_of: Callable[[date], InterestModel | None]
-) -> Blend | None:
-    """The blend that would have foretold best what came in the rounds of `validation_days` that end with `day`.
-
-    `model_of` gives the model that was served on a day: no round is foretold by a model that was taught by it. None
-    where nothing can be told.
-    """
-    wanted = settings.recommendations
-    snapshots = []
-    for number in range(1, wanted.validation_rounds + 1):
-        snapshot_day = day - timedelta(days=number * wanted.validation_days)
-        window = Window.of(context.events, snapshot_day, wanted)
-        if not len(window.target_users):
-            break
-        as_of = replace(context, model=model_of(snapshot_day + timedelta(days=1)))
-        snapshots.append(TrainingSnapshot.of(generator_inputs(as_of, window, settings, wanted.sources), context.events))
-    return fit_blend(snapshots, wanted, settings.seed) if snapshots else None

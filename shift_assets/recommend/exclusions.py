@@ -1,4 +1,4 @@
-"""What a list never holds: items that left the catalogue, and for a user what was returned or just bought."""
+"""What is never recommended: items that left the catalogue, and what the user returned or has just bought."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from shift_assets.settings.root import RecommendationSettings
 
 
 def in_catalogue(window: Window, catalogue_days: int) -> BoolArray:
-    """Items [item] that somebody took, and did not just return, within `catalogue_days`; and those nobody met yet."""
-    met, ever = np.zeros((2, window.item_count), dtype=bool)
+    """Items [item] with an event other than a return within `catalogue_days`, and those without any event."""
+    recent, ever = np.zeros((2, window.item_count), dtype=bool)
     ever[window.items] = True
-    met[window.items[(window.ages < catalogue_days) & ~window.returned]] = True
-    return met | ~ever
+    recent[window.items[(window.ages < catalogue_days) & ~window.returned]] = True
+    return recent | ~ever
 
 
 def excluded_pairs(window: Window, settings: RecommendationSettings) -> UserItems:
-    """Users and items that must not meet, as two parallel arrays sorted by user."""
+    """Pairs of user and item that must not be recommended, sorted by user."""
     bought = window.bought & (window.ages < settings.exclude_bought_days)
     returned = window.returned & (window.ages < settings.exclude_returned_days)
     events = np.flatnonzero(bought | returned)
@@ -26,7 +26,7 @@ def excluded_pairs(window: Window, settings: RecommendationSettings) -> UserItem
 
 
 def pairs_in_block(pairs: UserItems, users: Int64Array, items: Int64Array, window: Window) -> UserItems:
-    """Those of the `pairs` that lie among `users` and `items`, as rows of the former and columns of the latter."""
+    """Those of the `pairs` among `users` and `items`, as row of the former and column of the latter."""
     owners, taken = pairs
     row, column = np.full(len(window.sequences.users), -1), np.full(window.item_count + 1, -1)
     row[users], column[items] = np.arange(len(users)), np.arange(len(items))

@@ -1,60 +1,87 @@
-"""The lists of a day: sources fitted on the window, blended, and made into a list by each user's policy."""
+"""A day's recommendations: fitted generators, blended, and turned into slates by each user's policy."""
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Sequence
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from shift_assets.arrays import BoolArray, Int64Array
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.experiments.assignment import EXPLORING, Arm, Assignment, uniforms
 from shift_assets.experiments.bandits import assign_arms
-from shift_assets.experiments.exploration import EXPLORATION_GENERATOR, emerging, gain_matrix, trust, value_draws
+from shift_assets.experiments.exploration import (
+    EXPLORATION_GENERATOR,
+    ExplorationInputs,
+    emerging,
+    gain_matrix,
+    trust,
+    value_draws,
+)
+from shift_assets.recommend.candidates.base import Language
+from shift_assets.recommend.candidates.registry import fit_generators
 from shift_assets.recommend.context import RecommendationContext, generator_inputs, used_generators
 from shift_assets.recommend.exclusions import excluded_pairs, in_catalogue
-from shift_assets.recommend.ranking.ranker import BlendedRanker, fit_generators
-from shift_assets.recommend.reasons import Language, reason
-from shift_assets.recommend.shift_adaptation.adapted_ranking import adapt_ranking
+from shift_assets.recommend.ranking.ranker import BlendedRanker
+from shift_assets.recommend.reasons import reason
 from shift_assets.recommend.shift_adaptation.interest_changes import (
     InterestChange,
     daily_shares_since,
     interest_changes,
 )
 from shift_assets.recommend.shift_adaptation.user_policies import UserPolicies
-from shift_assets.recommend.slates import EXPLORED, ExplorationInputs, Slates, make_slates
-from shift_assets.recommend.window import Window, blocks_of
+from shift_assets.recommend.slates import EXPLORED, Slates, make_slates
+from shift_assets.recommend.window import Window
 from shift_assets.settings.root import Settings
 from shift_assets.shift.alerts.lifecycle import opened_day
 
+_log = logging.getLogger(__name__)
+
 
 def recommend(context: RecommendationContext, day: date, segment: str, settings: Settings) -> pa.Table:
-    """One list of at most `recommendations.k` items for every user active within `active_within_days`.
+    """Recommend at most `recommendations.k` items to every user active within `active_within_days`.
 
-    Each user is dealt to an arm of the experiment, whose policy makes the list. Rows keep the contract of
-    `recommendations`, sorted by its key; the order of the rows given does not matter.
+    Each user is assigned to an arm of the experiment, whose policy makes the slate.
+
+    Args:
+        context: Facts of the day; the order of its rows does not matter.
+        day: Last day that is known.
+        segment: Segment of the events.
+        settings: Settings of the installation.
+
+    Returns:
+        Rows of `recommendations`, sorted by its key.
     """
-    # One thread: sums in another order would be other bytes.
+    started = time.perf_counter()
+    # One thread: the order of sums decides the last bits.
     with threadpool_limits(limits=1, user_api="blas"):
-        return _recommend(context, day, segment, settings)
+        rows = _recommend(context, day, segment, settings)
+    _log.info("recommendations of %s on %s: %d rows in %.1f s", segment, day, len(rows), time.perf_counter() - started)
+    return rows
 
 
 def _recommend(context: RecommendationContext, day: date, segment: str, settings: Settings) -> pa.Table:
     wanted = settings.recommendations
     window = Window.of(context.events, day, wanted)
-    sources = used_generators(context, settings)
-    inputs = generator_inputs(context, window, settings, sources)
-    fitted = fit_generators(inputs, sources)
+    inputs = generator_inputs(context, window, settings, used_generators(context, settings))
+    fitted = fit_generators(inputs, used_generators(context, settings))
     allowed = np.flatnonzero(in_catalogue(window, wanted.catalogue_days))
     if not fitted or not len(window.target_users) or not len(allowed):
         return RECOMMENDATIONS.empty()
-    ranker = BlendedRanker(fitted, context.blend, wanted, window, allowed, excluded_pairs(window, wanted))
-    user_ids = [window.sequences.users[user] for user in window.target_users]
     assignment = assign_arms(
-        user_ids, segment, day, alerts=context.alerts, outcomes=context.outcomes, settings=settings.experiments
+        window.target_user_ids,
+        segment,
+        day,
+        alerts=context.alerts,
+        outcomes=context.outcomes,
+        settings=settings.experiments,
     )
-    user_policies = UserPolicies.of(
+    policies = UserPolicies.of(
         window,
         context.alerts,
         context.shift_classifier,
@@ -62,122 +89,106 @@ def _recommend(context: RecommendationContext, day: date, segment: str, settings
         settings=settings.reaction,
         rising_weight=wanted.rising_weight,
     )
-    ranked = adapt_ranking(ranker.for_histories, window, user_policies.adaptation)
-    exploration = _exploration_inputs(context, window, user_policies, assignment, day=day, settings=settings)
-    positions = np.arange(len(window.target_users))
-    blocks = [
-        make_slates(
-            ranked,
-            window.target_users[part],
-            window=window,
-            allowed=allowed,
-            user_policies=user_policies,
-            vectors=inputs.content.vectors if inputs.content else None,
-            exploration=None
-            if exploration is None
-            else ExplorationInputs(exploration.gains[part], exploration.values, exploration.random_draws[part]),
-            settings=wanted,
-        )
-        for part in blocks_of(positions, len(allowed))
-    ]
-    slates = Slates(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
-    changes_by_user = interest_changes(window, user_policies.adaptation, user_policies.adjusts)
+    ranker = BlendedRanker(
+        fitted,
+        context.blend,
+        wanted,
+        log=window,
+        histories=window,
+        allowed=allowed,
+        excluded=excluded_pairs(window, wanted),
+        adaptation=policies.adaptation,
+    )
+    slates = make_slates(
+        ranker,
+        policies,
+        vectors=inputs.content.vectors if inputs.content else None,
+        exploration=_exploration(context, window, policies, assignment, settings),
+    )
     return _table(
-        window,
-        slates,
-        ranker.names,
-        user_policies=user_policies,
-        assignment=assignment,
-        changes_by_user=changes_by_user,
-        segment=segment,
-        language=settings.alerts.language,
+        window, slates, ranker.names, policies, assignment, segment=segment, language=settings.alerts.language
     )
 
 
-def _exploration_inputs(
+def _exploration(
     context: RecommendationContext,
     window: Window,
-    user_policies: UserPolicies,
+    policies: UserPolicies,
     assignment: Assignment,
-    *,
-    day: date,
     settings: Settings,
 ) -> ExplorationInputs | None:
-    """The lots of the listed users, held for those of an exploring arm; None where there are none."""
-    slots = settings.experiments.exploration_slots
+    """What exploration draws from, for the target users of an exploring arm; None where there are none."""
+    experiment = settings.experiments
     exploring = np.array([Arm.of(name).policy == EXPLORING for name in assignment.arms])[assignment.arm]
-    if not slots or not exploring.any():
+    if not experiment.exploration_slots or not exploring.any():
         return None
-    categories = window.vocabulary.categories
-    user_ids = [window.sequences.users[user] for user in window.target_users]
-    own = gain_matrix(
-        [user_policies.open_alerts[n].gains if n in user_policies.open_alerts else {} for n in user_ids], categories
+    users, categories, alerts = window.target_user_ids, window.vocabulary.categories, policies.open_alerts
+    opened = [
+        opened_day(user, alerts[user].alert_id, alerts[user].onset_day, window.day) if user in alerts else None
+        for user in users
+    ]
+    trusted = trust(context.alerts, users, categories, daily_shares_since(window, opened))
+    own = gain_matrix([alerts[user].gains if user in alerts else {} for user in users], categories)
+    return ExplorationInputs(
+        emerging(own, trusted, context.segment_shifts, categories) * exploring[:, None],
+        value_draws(context.outcomes, window.day, categories, experiment, settings.seed),
+        uniforms(users, f"{experiment.name}/{window.day.isoformat()}/slots", experiment.exploration_slots),
     )
-    opened = {
-        name: opened_day(name, alert.alert_id, alert.onset_day, day)
-        for name, alert in user_policies.open_alerts.items()
-    }
-    since = daily_shares_since(window, [opened.get(name) for name in user_ids])
-    trusted = trust(context.alerts, user_ids, categories, since)
-    gains = emerging(own, trusted, context.segment_shifts, categories) * exploring[:, None]
-    values = value_draws(context.outcomes, day, categories, settings.experiments, settings.seed)
-    random_draws = uniforms(user_ids, f"{settings.experiments.name}/{day.isoformat()}/slots", slots)
-    return ExplorationInputs(gains, values, random_draws)
 
 
 def _table(
     window: Window,
     slates: Slates,
-    names: tuple[str, ...],
-    *,
-    user_policies: UserPolicies,
+    names: Sequence[str],
+    policies: UserPolicies,
     assignment: Assignment,
-    changes_by_user: dict[int, InterestChange],
+    *,
     segment: str,
     language: Language,
 ) -> pa.Table:
+    """The slates as rows of `recommendations`; `names` are those that their generators index."""
     rows, positions = np.nonzero(slates.items >= 0)
-    items, sources, rising = (
-        slates.items[rows, positions],
-        slates.sources[rows, positions],
-        slates.rising[rows, positions],
-    )
-    user_ids = [window.sequences.users[user] for user in window.target_users]
-    source_names = [EXPLORATION_GENERATOR if source == EXPLORED else names[source] for source in sources.tolist()]
-    categories = [
-        window.vocabulary.categories[code - 1] if code else None
-        for code in window.vocabulary.item_categories[items + 1].tolist()
+    items, rising = slates.items[rows, positions], slates.rising[rows, positions]
+    generators = [
+        EXPLORATION_GENERATOR if generator == EXPLORED else names[generator]
+        for generator in slates.generators[rows, positions].tolist()
     ]
-    phrases = [
-        reason(
-            source,
-            category,
-            is_rising=is_rising,
-            change=changes_by_user.get(int(window.target_users[row])),
-            language=language,
-        )
-        for source, category, is_rising, row in zip(
-            source_names, categories, rising.tolist(), rows.tolist(), strict=True
-        )
-    ]
-    alert_ids = [
-        user_policies.open_alerts[name].alert_id if name in user_policies.open_alerts else None for name in user_ids
-    ]
-    policies = pa.array(assignment.names, pa.string())
+    users, row = window.target_user_ids, pa.array(rows)
+    alert_ids = [policies.open_alerts[user].alert_id if user in policies.open_alerts else None for user in users]
+    change_of = interest_changes(window, policies.adaptation, policies.adjusts)
+    changes = [change_of.get(user) for user in window.target_users[rows].tolist()]
     table = pa.table(
         {
             "day": pa.repeat(pa.scalar(window.day, pa.date32()), len(rows)),
             "segment": pa.repeat(segment, len(rows)),
-            "user_id": pa.array(user_ids, pa.string()).take(pa.array(rows)),
+            "user_id": pa.array(users, pa.string()).take(row),
             "rank": pa.array(positions + 1),
             "item_id": pa.array(window.vocabulary.items, pa.string()).take(pa.array(items)),
             "score": pa.array(slates.scores[rows, positions]),
-            "source": pa.array(source_names, pa.string()),
-            "reason": pa.array(phrases, pa.string()),
+            "source": pa.array(generators, pa.string()),
+            "reason": pa.array(_reasons(window, items, generators, rising, changes, language=language), pa.string()),
             "alert_id": pa.array(alert_ids, pa.string()).take(pa.array(np.where(rising, rows, 0), mask=~rising)),
-            "policy": policies.take(pa.array(rows)),
+            "policy": pa.array(assignment.names, pa.string()).take(row),
             "propensity": pa.array(slates.propensities[rows, positions]),
-            "policy_propensity": pa.array(assignment.propensities).take(pa.array(rows)),
+            "policy_propensity": pa.array(assignment.propensities).take(row),
         }
     )
     return RECOMMENDATIONS.conform(table)
+
+
+def _reasons(
+    window: Window,
+    items: Int64Array,
+    generators: Sequence[str],
+    rising: BoolArray,
+    changes: Sequence[InterestChange | None],
+    *,
+    language: Language,
+) -> list[str]:
+    """The phrase [recommended item] for a person."""
+    codes = window.vocabulary.item_categories[items + 1].tolist()
+    categories = [window.vocabulary.categories[code - 1] if code else None for code in codes]
+    return [
+        reason(generator, category, is_rising=is_rising, change=change, language=language)
+        for generator, category, is_rising, change in zip(generators, categories, rising.tolist(), changes, strict=True)
+    ]

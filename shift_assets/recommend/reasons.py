@@ -1,50 +1,25 @@
-"""Why an item stands in a list, in a short phrase for a person."""
+"""Why an item is recommended, as a short phrase for a person."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
 
+from shift_assets.experiments.exploration import EXPLORATION_GENERATOR
+from shift_assets.recommend.candidates.base import Language
+from shift_assets.recommend.candidates.registry import GENERATORS
 from shift_assets.recommend.shift_adaptation.interest_changes import InterestChange
 
-Language = Literal["en", "zh"]
-
-_REASONS: dict[Language, dict[str, str]] = {
-    "en": {
-        "interest_model": "Fits the course of recent activity",
-        "repeats": "Taken before, due again",
-        "item_neighbours": "Goes with items taken before",
-        "transitions": "Often follows the last visits",
-        "users_alike": "Taken by users of similar taste",
-        "factorisation": "Fits the taste behind past choices",
-        "autoencoder": "Fits the whole of past choices",
-        "baskets": "Often taken together with past choices",
-        "content": "Similar to items taken before",
-        "reviews": "Fits reviews and other signs of interest",
-        "popularity": "Popular in the last days",
-        "exploration": "Something new to look at",
-    },
-    "zh": {
-        "interest_model": "符合近期行为走势",
-        "repeats": "曾经选购，适合再次选购",
-        "item_neighbours": "与曾经选购的商品相配",
-        "transitions": "常在最近的访问之后被选购",
-        "users_alike": "品味相近的用户也选购",
-        "factorisation": "符合以往选择体现的品味",
-        "autoencoder": "符合以往选择的整体特点",
-        "baskets": "常与曾经选购的商品一同选购",
-        "content": "与曾经选购的商品相似",
-        "reviews": "符合评价及其他兴趣表现",
-        "popularity": "近日热门",
-        "exploration": "不妨看看新的方向",
-    },
+_REASONS: dict[str, Mapping[Language, str]] = {
+    **{name: generator.reasons for name, generator in GENERATORS.items()},
+    EXPLORATION_GENERATOR: {"en": "Something new to look at", "zh": "不妨看看新的方向"},
 }
 _RISING: dict[Language, str] = {"en": "{reason}; rising interest: {category}", "zh": "{reason}；兴趣上升：{category}"}
 _SINCE: dict[Language, str] = {
     "en": "{reason}; since {day} mostly {risen}, before that {fallen}",
     "zh": "{reason}；自{day}起主要关注{risen}，此前关注{fallen}",
 }
-_DAYS_BY_NAME = 6
-"""Days back for which the day of the week is clear."""
+_WEEKDAY_WITHIN_DAYS = 6
+"""Days back for which the name of the weekday is unambiguous."""
 _WEEKDAYS: dict[Language, tuple[str, ...]] = {
     "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
     "zh": ("周一", "周二", "周三", "周四", "周五", "周六", "周日"),
@@ -53,14 +28,22 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def reason(
-    source: str, category: str | None, *, is_rising: bool, change: InterestChange | None, language: Language
+    generator: str, category: str | None, *, is_rising: bool, change: InterestChange | None, language: Language
 ) -> str:
-    """The phrase for an item of `category` from candidate source `source`.
+    """The phrase for an item of `category`.
 
-    `change`: what the user's list leans towards; told where the item is of the category that rose. `is_rising`: the
-    category rose in the user's open alarm.
+    Args:
+        generator: Candidate generator that the item is attributed to.
+        category: Category of the item.
+        is_rising: The category rose in the user's open alert.
+        change: Change of interest that the user's recommendations are adapted to; mentioned where `category` rose.
+        language: Language of the phrase.
+
+    Example:
+        >>> reason("popularity", "tea", is_rising=True, change=None, language="en")
+        'Popular in the last days; rising interest: tea'
     """
-    phrase = _REASONS[language][source]
+    phrase = _REASONS[generator][language]
     if change is not None and category == change.risen:
         return _SINCE[language].format(
             reason=phrase, day=_day(change, language), risen=change.risen, fallen=change.fallen
@@ -72,6 +55,6 @@ def reason(
 
 def _day(change: InterestChange, language: Language) -> str:
     since = change.since
-    if (change.today - since).days <= _DAYS_BY_NAME:
+    if (change.today - since).days <= _WEEKDAY_WITHIN_DAYS:
         return _WEEKDAYS[language][since.weekday()]
     return f"{since.day} {_MONTHS[since.month - 1]}" if language == "en" else f"{since.month}月{since.day}日"

@@ -1,8 +1,8 @@
-"""Matrix factorisation: users and items as short vectors whose product foretells what is taken.
+"""Matrix factorisation by alternating least squares: users and items as short vectors, a score is their product.
 
-Alternating least squares for implicit feedback (Hu, Koren & Volinsky, ICDM 2008): an entry counts 1 + CONFIDENCE
-times its taste, every other one counts 1 and is 0. Only the vectors of items are kept: a user's vector is solved for
-from the history that is scored, so new histories and new users need no new fit.
+For implicit feedback (Hu, Koren & Volinsky, ICDM 2008): an observed entry has confidence 1 + CONFIDENCE times its
+interaction weight, every other one confidence 1 and target 0. Only the item vectors are stored: a user's vector is
+solved for from the history that is scored, so new histories and new users need no new fit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs, Scorer
 from shift_assets.recommend.candidates.interactions import decayed_interactions
 from shift_assets.recommend.window import Window
+from shift_assets.settings.root import RecommendationSettings
 
 if TYPE_CHECKING:
     from implicit.cpu.als import AlternatingLeastSquares
@@ -27,12 +28,27 @@ CONFIDENCE = 3.0
 REGULARISATION = 2.0
 ITERATIONS = 10
 
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Parameters of the factorisation."""
+
+    factors: int
+    """Length of the vectors."""
+    half_life_days: float
+    """Days in which an interaction loses half its weight."""
+
+    @classmethod
+    def of(cls, settings: RecommendationSettings) -> Config:
+        return cls(factors=settings.factors, half_life_days=settings.half_life_days)
+
+
 Factoriser = Callable[[sparse.csr_matrix, int, int], Float32Array]
 """`(confidence[user, item] above 1, factors, seed) -> vectors [item, factor]`."""
 
 
 def factorise_in_process(confidence: sparse.csr_matrix, factors: int, seed: int) -> Float32Array:
-    """The items' vectors, in this process, on one thread: sums in another order would be other vectors."""
+    """Fit the item vectors [item, factor] in this process, on one thread: the order of sums decides the last bits."""
     from threadpoolctl import threadpool_limits
 
     model = _solver(factors, seed)
@@ -43,7 +59,7 @@ def factorise_in_process(confidence: sparse.csr_matrix, factors: int, seed: int)
 
 @dataclass(frozen=True, slots=True)
 class SparkFactoriser:
-    """The items' vectors by Spark MLlib, for logs too large for one process."""
+    """Fits the item vectors with Spark MLlib, for logs too large for one process."""
 
     session: SparkSession
 
@@ -78,7 +94,12 @@ class SparkFactoriser:
 
 
 def fold_in(vectors: Float32Array, confidence: sparse.csr_matrix) -> Float32Array:
-    """The users' vectors [user, factor] that fit their `confidence[user, item]` best, given the items' `vectors`."""
+    """Solve for the user vectors [user, factor] given the items' `vectors` [item, factor].
+
+    Args:
+        vectors: Item vectors of a fit.
+        confidence: Confidence above 1 of every observed entry, [user, item].
+    """
     from threadpoolctl import threadpool_limits
 
     model = _solver(vectors.shape[1], seed=0)
@@ -103,13 +124,13 @@ def _solver(factors: int, seed: int) -> AlternatingLeastSquares:
 
 
 def _fit(inputs: GeneratorInputs) -> FittedGenerator:
-    settings = inputs.settings
+    config = Config.of(inputs.settings)
 
     def confidence_of(window: Window) -> sparse.csr_matrix:
-        return (decayed_interactions(window, settings.half_life_days) * CONFIDENCE).tocsr()
+        return (decayed_interactions(window, config.half_life_days) * CONFIDENCE).tocsr()
 
     factorise = SparkFactoriser(inputs.session) if inputs.session is not None else factorise_in_process
-    vectors = factorise(confidence_of(inputs.window), settings.factors, inputs.seed)
+    vectors = factorise(confidence_of(inputs.window), config.factors, inputs.seed)
 
     def scorer(window: Window) -> Scorer:
         confidence = confidence_of(window)
@@ -122,4 +143,6 @@ def _fit(inputs: GeneratorInputs) -> FittedGenerator:
     return scorer
 
 
-IMPLICIT_ALS = CandidateGenerator("factorisation", _fit)
+IMPLICIT_ALS = CandidateGenerator(
+    "factorisation", _fit, {"en": "Fits the taste behind past choices", "zh": "符合以往选择体现的品味"}
+)

@@ -1,15 +1,15 @@
-"""Association rules of baskets and sessions: who takes these takes that, too.
+"""Association rules of baskets and sessions: baskets with these items also hold that one.
 
-A basket is what a user took in one go: events of one day without a pause of half an hour between them. Frequent
-itemsets come from FP-growth (Han, Pei & Yin, SIGMOD 2000); a rule says with which confidence an item stands in the
-baskets that hold the rule's other items, and counts where it does so more often than in any basket (lift above 1).
-A user's score of an item is the sum of the confidences of the rules that its baskets set off, each decayed by
-`BASKET_DECAY` per basket since.
+A basket is one session of a user: events of one day without a pause of half an hour between them. Frequent itemsets
+come from FP-growth (Han, Pei & Yin, SIGMOD 2000); the confidence of a rule is the share of the baskets with its
+antecedents that also hold the consequent, and rules with lift above 1 are used. A user's score of an item is the sum
+of the confidences of the rules that its baskets fire, each decayed by `BASKET_DECAY` per basket since.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,34 +18,46 @@ from scipy import sparse
 from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs, Scorer
 from shift_assets.recommend.window import Window
+from shift_assets.settings.root import RecommendationSettings
 from shift_assets.shift.segment.interest_moves import Itemsets, Miner, SparkMiner, mine_itemsets
 
 PAUSE_BUCKET = 12
 """Gap bucket from which on a pause ends a basket: 2,047 seconds and more."""
 BASKET_DECAY = 0.8
 MAXIMUM_ITEMS = 1_000
-"""Items that rules speak of, those of most baskets."""
+"""Items that rules are mined for, those in the most baskets."""
 MAXIMUM_PAIRS = 5_000
-"""Frequent pairs above which more baskets are asked of an itemset: with triples some 12,000 itemsets, mined in a
-CPU-second, where 5 baskets of a wholesaler's quarter would give hundreds of thousands."""
+"""Frequent pairs above which the minimum support is raised: with triples some 12,000 itemsets, mined in a CPU-second,
+where a support of 5 in a wholesaler's quarter would give hundreds of thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Parameters of association rules."""
+
+    minimum_baskets: int
+    """Baskets that a frequent itemset is in, at least."""
+
+    @classmethod
+    def of(cls, settings: RecommendationSettings) -> Config:
+        return cls(minimum_baskets=settings.rule_baskets)
 
 
 class Rules(NamedTuple):
-    """Rule r: who has the items `antecedents[r, item]` takes the items `consequents[r, item]` with that confidence."""
+    """Rules as two matrices [rule, item]: 1 for an antecedent, the confidence for a consequent."""
 
     antecedents: sparse.csr_matrix
     consequents: sparse.csr_matrix
 
 
 def baskets(window: Window) -> Int64Array:
-    """Number [event] of the basket, counted through all users."""
-    days, owners = window.sequences.days, window.owners
-    new = (np.diff(days, prepend=days[:1]) != 0) | (np.diff(owners, prepend=owners[:1]) != 0)
-    return np.cumsum(new | (window.sequences.gaps >= PAUSE_BUCKET))
+    """Number [event] of the basket, counted from 0 through all users."""
+    new_visit = np.diff(window.visits, prepend=0) > 0
+    return np.cumsum(new_visit | (window.sequences.gaps >= PAUSE_BUCKET))
 
 
 def minimum_basket_support(held: sparse.csr_matrix, requested: int) -> int:
-    """Minimum support: `requested`, or the count that leaves at most MAXIMUM_PAIRS pairs; `held[basket, item]`."""
+    """`requested`, or the support that leaves at most MAXIMUM_PAIRS frequent pairs of binary `held[basket, item]`."""
     cooccurrences = sparse.triu(held.T @ held, k=1).data
     if len(cooccurrences) <= MAXIMUM_PAIRS:
         return requested
@@ -53,7 +65,13 @@ def minimum_basket_support(held: sparse.csr_matrix, requested: int) -> int:
 
 
 def rules(itemsets: Itemsets, n_baskets: int, item_count: int) -> Rules:
-    """The rules with one consequent and lift above 1; `itemsets` name items by their number."""
+    """Rules with one consequent and lift above 1, from itemsets that name items by their number.
+
+    Example:
+        >>> found = rules({frozenset("0"): 2, frozenset("1"): 2, frozenset("01"): 2}, n_baskets=3, item_count=2)
+        >>> found.consequents.toarray().tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
     found: dict[tuple[int, ...], dict[int, float]] = {}
     for itemset, cooccurrences in itemsets.items():
         for consequent in itemset if len(itemset) > 1 else ():
@@ -79,7 +97,7 @@ def _rows(rows: Sequence[dict[int, float]], shape: tuple[int, int]) -> sparse.cs
 def _fit(inputs: GeneratorInputs) -> FittedGenerator:
     window = inputs.window
     mine = SparkMiner(inputs.session) if inputs.session is not None else mine_itemsets
-    fitted_rules = _mine_rules(window, inputs.settings.rule_baskets, mine)
+    fitted_rules = _mine_rules(window, Config.of(inputs.settings).minimum_baskets, mine)
     sizes = np.diff(fitted_rules.antecedents.indptr)
 
     def scorer(window: Window) -> Scorer:
@@ -91,7 +109,7 @@ def _fit(inputs: GeneratorInputs) -> FittedGenerator:
         state.data = np.minimum(state.data, 1)
         complete = (state.sign() @ fitted_rules.antecedents.T).tocsr()
         fired = (state @ fitted_rules.antecedents.T).tocsr()
-        # Both products have the same entries in the same places: all values are positive.
+        # Both products have the same entries at the same positions: all values are positive.
         rule = fired.indices
         fired.data = np.where(complete.data == sizes[rule], fired.data / sizes[rule], 0)
         fired.eliminate_zeros()
@@ -121,4 +139,6 @@ def _mine_rules(window: Window, requested: int, mine: Miner) -> Rules:
     return rules(itemsets, held.shape[0], window.item_count)
 
 
-ASSOCIATION_RULES = CandidateGenerator("baskets", _fit)
+ASSOCIATION_RULES = CandidateGenerator(
+    "baskets", _fit, {"en": "Often taken together with past choices", "zh": "常与曾经选购的商品一同选购"}
+)

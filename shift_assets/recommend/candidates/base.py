@@ -1,12 +1,12 @@
-"""The interface of a candidate source: fitted on one window, it scores the histories of any other.
+"""The interface of a candidate generator: fitted on one window, it scores the histories of any other.
 
-So what was learnt can stay frozen while histories go on, as in a test, or be turned on a part of a history only,
-as after a shift.
+So a fit can stay frozen while histories go on, as in an offline evaluation, or score only the newest part of a
+history, as after a shift of interest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shift_assets.arrays import Float32Array, Int64Array
@@ -21,16 +21,23 @@ if TYPE_CHECKING:
     from shift_assets.recommend.candidates.user_signals import UserSignals
 
 Scorer = Callable[[Int64Array], Float32Array]
-"""Users (indices into a window's) to scores [user, item]; 0 for an item the source does not propose."""
+"""Users (indices into a window's) to scores [user, item]; 0 for an item that the generator does not propose."""
 FittedGenerator = Callable[[Window], Scorer]
-"""What a source learnt, turned on the histories of a window with the same vocabulary."""
+"""A fitted generator, to be applied to the histories of a window with the same vocabulary."""
+Language = Literal["en", "zh"]
 
 
 class GeneratorInputs(NamedTuple):
-    """What a source may learn from.
+    """What a candidate generator is fitted on.
 
-    `session`: a Spark session that does the large sums; None: this process does. `content` and `signals` are None
-    where nothing is known of the items, or nothing but events of the users.
+    Attributes:
+        window: The histories.
+        settings: Parameters of the generators.
+        model: The interest model served on the day; None without one.
+        content: Vectors of the items; None where none are needed.
+        signals: Ratings, reviews and external signals of the users; None where none are needed.
+        session: Spark session for the large sums; None: they are computed in this process.
+        seed: Seed of the generators with a random start.
     """
 
     window: Window
@@ -43,19 +50,24 @@ class GeneratorInputs(NamedTuple):
 
 
 class CandidateGenerator(NamedTuple):
-    """One way to propose items: `fit` learns from the inputs.
+    """One way to propose items.
 
-    A source that `needs_model` is left out of the blend on a day without one; so is one that `needs` content or
-    signals where there are none.
+    Attributes:
+        name: Its name in the settings and in column `source` of the recommendations.
+        fit: Fits it on the inputs.
+        reasons: Why it proposes an item, a short phrase per language.
+        needs_model: Left out on a day without an interest model.
+        needs: Parts of the inputs without which it is left out.
     """
 
     name: GeneratorName
     fit: Callable[[GeneratorInputs], FittedGenerator]
+    reasons: Mapping[Language, str]
     needs_model: bool = False
     needs: tuple[Literal["content", "signals"], ...] = ()
 
     def can_fit(self, inputs: GeneratorInputs) -> bool:
-        """Whether `inputs` hold what the source needs."""
+        """Whether `inputs` hold what the generator needs."""
         if self.needs_model and inputs.model is None:
             return False
         return all(getattr(inputs, name) is not None for name in self.needs)

@@ -11,7 +11,7 @@ INTERACTION_CAP = 2.0
 
 
 def decayed_interactions(window: Window, half_life_days: float) -> sparse.csr_matrix:
-    """Taste [user, item]: the user's events of the item, each halved per `half_life_days`, at most TASTE_CAP."""
+    """Interaction weight [user, item]: one per event, halved every `half_life_days`, at most INTERACTION_CAP in all."""
     found = window.user_items(np.exp2(-window.ages / half_life_days))
     found.data = np.minimum(found.data, INTERACTION_CAP)
     return found

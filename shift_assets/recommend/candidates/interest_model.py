@@ -1,4 +1,4 @@
-"""The torch next-item model as a candidate source."""
+"""The torch next-item model as a candidate generator."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def _fit(inputs: GeneratorInputs) -> FittedGenerator:
-    """Score = the item's probability over that of the user's best item; 0 for an item the model does not know."""
+    """Score = the item's probability over that of the user's best item; 0 for an item that the model does not know."""
     model = inputs.model
     if model is None:
-        raise ValueError("the interest_model source needs a model")
+        raise ValueError("the interest_model generator needs a model")
     return partial(_scorer, model)
 
 
@@ -42,4 +42,9 @@ def _scorer(model: InterestModel, window: Window) -> Scorer:
     return scores
 
 
-INTEREST_MODEL = CandidateGenerator("interest_model", _fit, needs_model=True)
+INTEREST_MODEL = CandidateGenerator(
+    "interest_model",
+    _fit,
+    {"en": "Fits the course of recent activity", "zh": "符合近期行为走势"},
+    needs_model=True,
+)

@@ -1,12 +1,13 @@
-"""Item-item collaborative filtering: what goes with the items that the user took.
+"""Item-item collaborative filtering (item-kNN): items similar to those that the user interacted with.
 
-Similarity of the columns of the binary user × item matrix (Sarwar et al. 2001), shrunk towards 0 where few users
-support it (Koren 2008): cosine n_ij / (sqrt(n_i n_j) + shrinkage), or Pearson with the columns centred. An item is
-no neighbour of its own; that a user takes an item again is the business of `repeats`.
+Similarity of the columns of the binary user × item matrix (Sarwar et al., WWW 2001), shrunk towards 0 where few users
+support it (Koren, KDD 2008): cosine n_ij / (sqrt(n_i n_j) + shrinkage), or Pearson with the columns centred. An item
+is not its own neighbour; repeats are the generator `repeats`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,25 @@ from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGen
 from shift_assets.recommend.candidates.interactions import decayed_interactions
 from shift_assets.recommend.candidates.sparse_top_k import top_k_product
 from shift_assets.recommend.window import Window
+from shift_assets.settings.root import RecommendationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Parameters of item-kNN."""
+
+    similarity: Literal["cosine", "pearson"]
+    """Similarity of two items' columns of users."""
+    shrinkage: float
+    """Added to the denominator of a similarity: pulls those of few users towards 0."""
+    neighbours: int
+    """Neighbours stored per item."""
+    half_life_days: float
+    """Days in which an interaction of the scored history loses half its weight."""
+
+    @classmethod
+    def of(cls, settings: RecommendationSettings) -> Config:
+        return cls(settings.similarity, settings.shrinkage, settings.neighbours, settings.half_life_days)
 
 
 def item_similarities(
@@ -24,7 +44,7 @@ def item_similarities(
 ) -> sparse.csr_matrix:
     """The `neighbours` most similar items of every item, [item, neighbour item], from binary `taken[user, item]`.
 
-    Only positive similarities are kept. Rows are worked through in blocks: no items × items matrix is ever dense.
+    Only positive similarities are stored. Rows are computed in blocks: no items × items matrix is ever dense.
     """
     users = taken.shape[0]
     columns = taken.T.tocsr()
@@ -44,14 +64,13 @@ def item_similarities(
 
 
 def _fit(inputs: GeneratorInputs) -> FittedGenerator:
-    settings = inputs.settings
-
-    taken = decayed_interactions(inputs.window, settings.half_life_days)
+    config = Config.of(inputs.settings)
+    taken = decayed_interactions(inputs.window, config.half_life_days)
     taken.data = np.ones_like(taken.data)
-    similar = item_similarities(taken, settings.similarity, settings.shrinkage, settings.neighbours)
+    similar = item_similarities(taken, config.similarity, config.shrinkage, config.neighbours)
 
     def scorer(window: Window) -> Scorer:
-        own = decayed_interactions(window, settings.half_life_days)
+        own = decayed_interactions(window, config.half_life_days)
 
         def scores(users: Int64Array) -> Float32Array:
             return np.asarray((own[users] @ similar).toarray(), dtype=np.float32)
@@ -61,4 +80,6 @@ def _fit(inputs: GeneratorInputs) -> FittedGenerator:
     return scorer
 
 
-ITEM_NEIGHBOURS = CandidateGenerator("item_neighbours", _fit)
+ITEM_NEIGHBOURS = CandidateGenerator(
+    "item_neighbours", _fit, {"en": "Goes with items taken before", "zh": "与曾经选购的商品相配"}
+)

@@ -1,12 +1,14 @@
-"""What follows: items of a user's next visits, given the items of this one.
+"""Item transitions: items of a user's next visits, given the items of this one.
 
 A visit is a user's active day. Pairs (item of a visit, item of one of the next `VISITS_AHEAD` visits) are counted,
-each visit with weight 1 / sqrt(its items) so that long orders do not drown the rest, decayed by `VISIT_DECAY` per
-visit between, and divided by sqrt((n_i + c)(n_j + c)): sequential neighbours in the manner of Ludewig & Jannach
-2018 (arXiv 1803.09587).
+each visit with weight 1 / sqrt(its items) so that long orders do not dominate, decayed by `VISIT_DECAY` per visit in
+between, and divided by sqrt((n_i + c)(n_j + c)): sequential neighbours after Ludewig & Jannach 2018
+(arXiv 1803.09587).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -15,13 +17,26 @@ from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs, Scorer
 from shift_assets.recommend.candidates.sparse_top_k import top_k_product
 from shift_assets.recommend.window import Window
+from shift_assets.settings.root import RecommendationSettings
 
 VISITS_AHEAD = 5
 VISIT_DECAY = 0.8
 HISTORY_DECAY = 0.8
 """Weight of a visit in a user's state relative to the visit after it."""
 SUPPORT = 20.0
-"""Users added to both counts, so that a pair met once or twice proves little."""
+"""Users added to both counts, so that a pair seen once or twice weighs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Parameters of item transitions."""
+
+    followers: int
+    """Following items stored per item."""
+
+    @classmethod
+    def of(cls, settings: RecommendationSettings) -> Config:
+        return cls(followers=settings.neighbours)
 
 
 def item_transitions(window: Window, visits: Int64Array, top_k: int) -> sparse.csr_matrix:
@@ -52,21 +67,14 @@ def item_transitions(window: Window, visits: Int64Array, top_k: int) -> sparse.c
     return top_k_product(held.T.tocsr(), ahead.tocsr(), top_k, likelihood)
 
 
-def _visits(window: Window) -> Int64Array:
-    """Number [event] of the visit, counted through all users."""
-    days, owners = window.sequences.days, window.owners
-    return np.cumsum((np.diff(days, prepend=days[:1]) != 0) | (np.diff(owners, prepend=owners[:1]) != 0))
-
-
 def _fit(inputs: GeneratorInputs) -> FittedGenerator:
-    follows = item_transitions(inputs.window, _visits(inputs.window), inputs.settings.neighbours)
+    follows = item_transitions(inputs.window, inputs.window.visits, Config.of(inputs.settings).followers)
 
     def scorer(window: Window) -> Scorer:
-        visits = _visits(window)
         last = np.zeros(len(window.sequences.users), dtype=np.int64)
         active = window.sequences.lengths > 0
-        last[active] = visits[window.sequences.offsets[1:][active] - 1]
-        state = window.user_items(HISTORY_DECAY ** (last[window.owners] - visits))
+        last[active] = window.visits[window.sequences.offsets[1:][active] - 1]
+        state = window.user_items(HISTORY_DECAY ** (last[window.owners] - window.visits))
 
         def scores(users: Int64Array) -> Float32Array:
             return np.asarray((state[users] @ follows).toarray(), dtype=np.float32)
@@ -76,4 +84,6 @@ def _fit(inputs: GeneratorInputs) -> FittedGenerator:
     return scorer
 
 
-ITEM_TRANSITIONS = CandidateGenerator("transitions", _fit)
+ITEM_TRANSITIONS = CandidateGenerator(
+    "transitions", _fit, {"en": "Often follows the last visits", "zh": "常在最近的访问之后被选购"}
+)

@@ -1,10 +1,12 @@
-"""Every candidate source, by the name that settings.recommendations.weights gives it a weight under."""
+"""Every candidate generator by its name in the settings; a new one is one line here."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shift_assets.recommend.candidates.als import IMPLICIT_ALS
 from shift_assets.recommend.candidates.association_rules import ASSOCIATION_RULES
-from shift_assets.recommend.candidates.base import CandidateGenerator
+from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs
 from shift_assets.recommend.candidates.content import CONTENT
 from shift_assets.recommend.candidates.ease import EASE
 from shift_assets.recommend.candidates.interest_model import INTEREST_MODEL
@@ -17,8 +19,8 @@ from shift_assets.recommend.candidates.user_neighbours import USER_NEIGHBOURS
 from shift_assets.settings.root import GeneratorName
 
 GENERATORS: dict[GeneratorName, CandidateGenerator] = {
-    source.name: source
-    for source in (
+    generator.name: generator
+    for generator in (
         INTEREST_MODEL,
         REPEAT_CONSUMPTION,
         ITEM_NEIGHBOURS,
@@ -32,3 +34,8 @@ GENERATORS: dict[GeneratorName, CandidateGenerator] = {
         POPULARITY,
     )
 }
+
+
+def fit_generators(inputs: GeneratorInputs, names: Sequence[GeneratorName]) -> dict[GeneratorName, FittedGenerator]:
+    """Fit the generators of these names that the inputs allow."""
+    return {name: GENERATORS[name].fit(inputs) for name in names if GENERATORS[name].can_fit(inputs)}

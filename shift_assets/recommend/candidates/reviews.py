@@ -1,12 +1,13 @@
-"""Interest that users put in words, or that was seen elsewhere: reviews, ratings, and delivered signals.
+"""Candidates from explicit feedback: reviews, ratings, and external signals of interest.
 
-Every signal becomes a vector in the space of the items' words (`content`): a text or a category by its terms, a
-rating without words by the item that it is about. A user is the sum of the vectors of its signals, weighted and
-decayed; the score is the cosine to the items, as in `content`. What that is worth beside what the user took, the
-learned blend finds out.
+Every signal becomes a vector in the space of the items' texts (`item_content`): a text or a category by its terms, a
+rating without a text by the item that it is about. A user is the weighted, decayed sum of the vectors of its signals;
+the score is the cosine to the items, as in `content`. The learned blend weighs it against implicit feedback.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +16,28 @@ from scipy import sparse
 
 from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs, Scorer
-from shift_assets.recommend.candidates.content import popularity_weight
 from shift_assets.recommend.candidates.item_content import cosine_scores
+from shift_assets.recommend.candidates.popularity import popularity_weight
 from shift_assets.recommend.window import Window
+from shift_assets.settings.root import RecommendationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Parameters of candidates from explicit feedback."""
+
+    half_life_days: float
+    """Days in which a signal loses half its weight."""
+
+    @classmethod
+    def of(cls, settings: RecommendationSettings) -> Config:
+        return cls(half_life_days=settings.half_life_days)
 
 
 def _fit(inputs: GeneratorInputs) -> FittedGenerator:
-    content, signals, half_life = inputs.content, inputs.signals, inputs.settings.half_life_days
+    content, signals, config = inputs.content, inputs.signals, Config.of(inputs.settings)
     if content is None or signals is None:
-        raise ValueError("the reviews source needs the items' content and the users' signals")
+        raise ValueError("the reviews generator needs the items' content and the users' signals")
     rows, vocabulary = signals.rows, inputs.window.vocabulary
     signal_vectors = content.embed_texts(rows["text"].to_pylist(), rows["category"].to_pylist())
     about = np.concatenate([np.zeros_like(content.text_vectors[:1]), content.text_vectors])
@@ -32,7 +46,7 @@ def _fit(inputs: GeneratorInputs) -> FittedGenerator:
     )
     days = pc.cast(rows["day"], pa.int32()).to_numpy().astype(np.int64)
     weights = rows["weight"].to_numpy()
-    known = popularity_weight(inputs.window)
+    item_weight = popularity_weight(inputs.window)
 
     def scorer(window: Window) -> Scorer:
         names = pa.array(window.sequences.users, pa.string())
@@ -46,9 +60,11 @@ def _fit(inputs: GeneratorInputs) -> FittedGenerator:
             if not len(row):
                 return np.zeros((len(users), window.item_count), dtype=np.float32)
             held = sparse.csr_matrix(
-                (weights[signal] * np.exp2(-ages / half_life), (row, signal)), shape=(len(users), len(days))
+                (weights[signal] * np.exp2(-ages / config.half_life_days), (row, signal)), shape=(len(users), len(days))
             )
-            return cosine_scores(np.asarray(held @ signal_vectors, dtype=np.float32), content.text_vectors) * known
+            return (
+                cosine_scores(np.asarray(held @ signal_vectors, dtype=np.float32), content.text_vectors) * item_weight
+            )
 
         return scores
 
@@ -56,7 +72,7 @@ def _fit(inputs: GeneratorInputs) -> FittedGenerator:
 
 
 def _matching_pairs(users: pa.Array, signal_users: pa.ChunkedArray) -> tuple[Int64Array, Int64Array]:
-    """Pairs (place in `users`, place in `signal_users`) of the same name; a user may stand in `users` several times."""
+    """Pairs (index in `users`, index in `signal_users`) of the same name; `users` may hold a user several times."""
     distinct = pc.unique(users)
     position = pc.index_in(users, value_set=distinct).to_numpy()
     of_signal = pc.fill_null(pc.index_in(signal_users, value_set=distinct), -1).to_numpy()
@@ -65,8 +81,13 @@ def _matching_pairs(users: pa.Array, signal_users: pa.ChunkedArray) -> tuple[Int
     )
     known = np.flatnonzero(of_signal >= 0)
     theirs = sparse.csr_matrix((np.ones(len(known)), (of_signal[known], known)), shape=(len(distinct), len(of_signal)))
-    met = (own @ theirs).tocoo()
-    return met.row.astype(np.int64), met.col.astype(np.int64)
+    found = (own @ theirs).tocoo()
+    return found.row.astype(np.int64), found.col.astype(np.int64)
 
 
-REVIEWS = CandidateGenerator("reviews", _fit, needs=("content", "signals"))
+REVIEWS = CandidateGenerator(
+    "reviews",
+    _fit,
+    {"en": "Fits reviews and other signs of interest", "zh": "符合评价及其他兴趣表现"},
+    needs=("content", "signals"),
+)

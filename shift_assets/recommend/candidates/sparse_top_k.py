@@ -12,10 +12,8 @@ from shift_assets.models.data.sequences import flat_ranges
 
 BLOCK_VALUES = 2**21
 """Similarities held at once, before the strongest are chosen: some 30 MiB."""
-
-
 DENSE_FROM = 0.1
-"""Share of non-zeros above which the strongest of a block are sought in a dense copy, several times faster there."""
+"""Share of non-zeros above which the top k are chosen in a dense copy, several times faster there."""
 
 
 def top_k_product(
@@ -24,11 +22,16 @@ def top_k_product(
     top_k: int,
     weigh: Callable[[sparse.csr_matrix, Int64Array], None],
 ) -> sparse.csr_matrix:
-    """The `top_k` largest positive values of every row of `left` @ `right`, after `weigh` changed them.
+    """The `top_k` largest positive values of every row of `left` @ `right`, re-weighted by `weigh`.
 
-    The product is made in blocks of rows of at most BLOCK_VALUES entries (more only where a single row has more).
-    `weigh` gets a block, whose data it changes in place, and the numbers of its rows; it cannot make a zero
-    positive.
+    The product is computed in blocks of rows of at most BLOCK_VALUES entries (more only where a single row has more).
+
+    Args:
+        left: [row, inner].
+        right: [inner, column].
+        top_k: Values per row of the result.
+        weigh: Called with a block, whose data it changes in place, and the numbers of its rows. It must not make a
+            zero positive.
     """
     entries = np.cumsum(np.minimum((left != 0).astype(np.int64) @ np.diff(right.indptr), right.shape[1]))
     borders = np.flatnonzero(np.diff(entries // BLOCK_VALUES, prepend=0))
@@ -42,7 +45,12 @@ def top_k_product(
 
 
 def top_k_per_row(block: sparse.csr_matrix, top_k: int) -> sparse.csr_matrix:
-    """The `top_k` largest positive values of every row of `block`; of equal ones those of lower columns."""
+    """The `top_k` largest positive values of every row of `block`; ties go to the lower column. Changes `block`.
+
+    Example:
+        >>> top_k_per_row(sparse.csr_matrix([[0.2, 0.5, 0.1]]), 2).toarray().tolist()
+        [[0.2, 0.5, 0.0]]
+    """
     top_k = min(top_k, block.shape[1])
     block.data[block.data < 0] = 0
     block.eliminate_zeros()

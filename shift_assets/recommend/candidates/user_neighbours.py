@@ -1,11 +1,13 @@
-"""User-user collaborative filtering: what the users of the most similar taste took.
+"""User-user collaborative filtering (user-kNN): items of the most similar users.
 
 Similarity of the rows of the user × item matrix (Resnick et al., CSCW 1994), shrunk towards 0 where two users share
-few items: cosine of the binary rows, each item weighted by log(users / users who took it) so that what everybody
-takes makes nobody alike, or Pearson with the rows centred. A user is no neighbour of its own.
+few items: cosine of the binary rows, each item weighted by its inverse user frequency so that universally popular
+items do not make users similar, or Pearson with the rows centred. A user is not its own neighbour.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +17,25 @@ from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGen
 from shift_assets.recommend.candidates.interactions import decayed_interactions
 from shift_assets.recommend.candidates.sparse_top_k import top_k_product
 from shift_assets.recommend.window import Window
+from shift_assets.settings.root import RecommendationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Parameters of user-kNN."""
+
+    centred: bool
+    """Pearson correlation of the rows; False: cosine with inverse user frequency."""
+    shrinkage: float
+    """Added to the denominator of a similarity: pulls those of few shared items towards 0."""
+    neighbours: int
+    """Similar users per user."""
+    half_life_days: float
+    """Days in which a neighbour's interaction loses half its weight."""
+
+    @classmethod
+    def of(cls, settings: RecommendationSettings) -> Config:
+        return cls(settings.similarity == "pearson", settings.shrinkage, settings.alike_users, settings.half_life_days)
 
 
 def user_similarities(
@@ -26,10 +47,15 @@ def user_similarities(
     shrinkage: float,
     neighbours: int,
 ) -> sparse.csr_matrix:
-    """The `neighbours` most similar rows of `right[user, item]` for every row of `left[user, item]`.
+    """The `neighbours` most similar rows of `right` for every row of `left`, [left user, right user].
 
-    `same[row of left]` is the row of `right` that is the same user, -1 for none. Only positive similarities are kept.
-    `centred`: Pearson's correlation of the rows, over all items; else their cosine.
+    Args:
+        left: Users to find neighbours for, [user, item].
+        right: Users to choose neighbours from, [user, item].
+        same: Row of `right` that is the same user as a row of `left`, -1 for none, [left user].
+        centred: Pearson correlation of the rows over all items; False: cosine.
+        shrinkage: Added to the denominator.
+        neighbours: Similarities stored per row; only positive ones are.
     """
     items = max(left.shape[1], 1)
     means = [np.asarray(rows.sum(axis=1), dtype=np.float32).ravel() / items for rows in (left, right)]
@@ -49,21 +75,20 @@ def user_similarities(
 
 
 def _fit(inputs: GeneratorInputs) -> FittedGenerator:
-    settings = inputs.settings
-    known = decayed_interactions(inputs.window, settings.half_life_days)
+    config = Config.of(inputs.settings)
+    known = decayed_interactions(inputs.window, config.half_life_days)
     taken = known.sign()
     support = np.asarray(taken.sum(axis=0)).ravel()
     idf = np.log((1 + taken.shape[0]) / (1 + support)).astype(np.float32)
-    centred = settings.similarity == "pearson"
 
     def profiles(binary: sparse.csr_matrix) -> sparse.csr_matrix:
-        return binary if centred else (binary @ sparse.diags(idf)).tocsr()
+        return binary if config.centred else (binary @ sparse.diags(idf)).tocsr()
 
     fitted_profiles = profiles(taken)
     positions = {user: position for position, user in enumerate(inputs.window.sequences.users)}
 
     def scorer(window: Window) -> Scorer:
-        own = profiles(decayed_interactions(window, settings.half_life_days).sign())
+        own = profiles(decayed_interactions(window, config.half_life_days).sign())
         same = np.array([positions.get(user, -1) for user in window.sequences.users], dtype=np.int64)
 
         def scores(users: Int64Array) -> Float32Array:
@@ -71,9 +96,9 @@ def _fit(inputs: GeneratorInputs) -> FittedGenerator:
                 own[users],
                 fitted_profiles,
                 same[users],
-                centred=centred,
-                shrinkage=settings.shrinkage,
-                neighbours=settings.alike_users,
+                centred=config.centred,
+                shrinkage=config.shrinkage,
+                neighbours=config.neighbours,
             )
             return np.asarray((similar_users @ known).toarray(), dtype=np.float32)
 
@@ -82,4 +107,6 @@ def _fit(inputs: GeneratorInputs) -> FittedGenerator:
     return scorer
 
 
-USER_NEIGHBOURS = CandidateGenerator("users_alike", _fit)
+USER_NEIGHBOURS = CandidateGenerator(
+    "users_alike", _fit, {"en": "Taken by users of similar taste", "zh": "品味相近的用户也选购"}
+)

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shift_assets.errors import UserError
 from shift_assets.recommend.candidates.item_content import USER_TEXT_BEHAVIORS
 
 NEUTRAL_STARS = 3.0
-
-
 SIGNAL_TYPES = {
     "day": pa.date32(),
     "user_id": pa.string(),
@@ -21,8 +20,6 @@ SIGNAL_TYPES = {
     "category": pa.string(),
     "weight": pa.float64(),
 }
-
-
 _SCHEMA = pa.schema([*SIGNAL_TYPES.items(), ("item_id", pa.string())])
 
 
@@ -34,9 +31,9 @@ class UserSignals:
 
     @classmethod
     def of(cls, events: pa.Table, external: pa.Table | None) -> UserSignals:
-        """The ratings and reviews of `events` (clean_events), and `external` signals in the columns of SIGNAL_TYPES.
+        """Ratings and reviews of `events` (clean_events), and `external` signals in the columns of SIGNAL_TYPES.
 
-        A review weighs as its stars lie above NEUTRAL_STARS, 1 without stars.
+        The weight of a review is its stars above NEUTRAL_STARS, 1 without stars.
         """
         own = events.filter(pc.is_in(events["behavior"], USER_TEXT_BEHAVIORS))
         stars = pc.subtract(own["rating"], NEUTRAL_STARS)
@@ -58,9 +55,10 @@ class UserSignals:
 
 
 def read_signals(path: Path) -> pa.Table:
-    """The delivered signals; of text and category one may be absent.
+    """Read a Parquet file of signals; one of the columns text and category may be absent.
 
-    Raises ValueError where another column is absent or has another type.
+    Raises:
+        UserError: A required column is absent or has another type.
     """
     table = pq.read_table(path)
     columns = {}
@@ -70,10 +68,14 @@ def read_signals(path: Path) -> pa.Table:
         elif name in ("text", "category"):
             columns[name] = pa.nulls(table.num_rows, kind)
         else:
-            raise ValueError(f"{path}: column {name} is absent; expected {', '.join(SIGNAL_TYPES)}")
+            raise UserError(f"{path}: column {name} is absent; expected {', '.join(SIGNAL_TYPES)}")
     if not {"text", "category"} & set(table.column_names):
-        raise ValueError(f"{path}: a signal needs a text or a category")
+        raise UserError(f"{path}: a signal needs a text or a category; add one of these columns")
     try:
         return pa.table(columns).cast(pa.schema(SIGNAL_TYPES))
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}; expected {_types()}") from error
+
+
+def _types() -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in SIGNAL_TYPES.items())

@@ -1,1 +1,1 @@
-"""Features of candidates, the learned blend, re-ranking."""
+"""Features of candidates, the learned blend of the generators' scores, re-ranking."""

@@ -1,21 +1,22 @@
-"""The learned blend: how much each source's word counts, found out from what users took next.
+"""Training of the blend: the weights of the candidate features, fitted on what users took next.
 
-Sources are fitted as of days in the past; each puts forward its best items for every user; what the user took in the
-days after is the label. A candidate is described by every source's score (over the user's best), its reciprocal rank
-there, and whether it is among the source's best; by the item's popularity, newness and rest, the share of its category
-in the user's taste, and what the user did with the item before. The user's activity multiplies scores, ranks and
-traits, so that other words count for users of few events than for users of many. A linear utility of all these is
-fitted by the listwise softmax loss (Cao et al., ICML 2007): per user, the mean over the taken items of -log(share of
-exp(utility) among the candidates), plus a small penalty.
+Generators are fitted as of days in the past; each proposes its best items for every user; what the user took in the
+days after is the label. A candidate is described by every generator's score (over the user's best), its reciprocal
+rank there, and whether it is among the generator's best; by the item's popularity and the days since it was first and
+last seen, the share of its category in the user's history, and the user's interactions with the item. All of them also
+enter multiplied by the user's activity, so that users of few events get other weights than users of many. A linear
+utility is fitted by the listwise softmax loss (Cao et al., ICML 2007): per user, the mean over the taken items of
+-log(share of exp(utility) among the candidates), plus a small L2 penalty.
 
-Gradient-boosted trees on the same features were measured beside it: no better on held-out weeks, 25 times as dear.
+Gradient-boosted trees on the same features were no better on held-out weeks and 25 times as expensive.
 
-The fitted utility is compared, on users held out, with every source alone and with the fixed blend, and the best of
-them is kept: a learned blend that does not beat its best source is that source.
+On held-out users the fitted utility is compared with every generator alone and with the fixed blend; the best of them
+is chosen, so a learned blend that does not beat its best generator is replaced by it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,28 +40,27 @@ from shift_assets.recommend.window import blocks_of
 from shift_assets.settings.root import GeneratorName, RecommendationSettings
 
 PENALTY = 1e-3
-"""On the squared weights; a tenth and ten times as much foretell held-out weeks as well, within a hundredth."""
-
-
+"""On the squared weights; a tenth and ten times as much score within a hundredth on held-out weeks."""
 FOLDS = 4
-
-
 MINIMUM_USERS = 30
-"""Fewer tell sources apart by chance alone."""
-
-
+"""With fewer, differences between generators are noise."""
 MAXIMUM_USERS = 1_500
-"""Users that a blend is fitted to, drawn by the seed where there are more: some 200 MiB of candidates."""
-
-
+"""Users that a blend is fitted on, sampled by the seed where there are more: some 200 MiB of candidates."""
 LEARNED, FIXED = "learned", "fixed"
+
+_log = logging.getLogger(__name__)
 
 
 def fit_blend(snapshots: Sequence[TrainingSnapshot], settings: RecommendationSettings, seed: int) -> Blend | None:
-    """The blend that foretells best what users of the `snapshots` took; None where it cannot be told.
+    """Fit the blend on what the target users of the training snapshots took.
 
-    Of the `settings.sources` those are used that every cut has the inputs for. Users with a list and something taken
-    count, each cut by itself, all with one weight.
+    Args:
+        snapshots: Histories and labels; a user counts once per snapshot, all with the same weight.
+        settings: Of its `sources` those are used whose inputs every snapshot has.
+        seed: Seed of the folds and of the sample of users.
+
+    Returns:
+        The best option on held-out users; None with fewer than MINIMUM_USERS users or nothing taken.
     """
     from threadpoolctl import threadpool_limits
 
@@ -87,7 +87,7 @@ def _select_blend(
     settings: RecommendationSettings,
     seed: int,
 ) -> Blend:
-    """The best of the blends of sources `names`; `example_user[list]` numbers whose list it is."""
+    """The best blend of generators `names` on held-out users; `example_user[example]` numbers the user."""
     people = int(example_user.max()) + 1
     fold = (np.random.default_rng(seed).permutation(people) % FOLDS)[example_user]
     width = len(feature_names(names))
@@ -107,15 +107,21 @@ def _select_blend(
     if chosen == LEARNED:
         weights = _fit_weights(examples, np.ones(len(examples.relevant), dtype=bool))
     else:
-        # Which order is known; how sure it is, one more number says, so that scores mean the same in every blend.
+        # The order is given; one scale sets how steep the utility is, so that scores are comparable between blends.
         weights = options[chosen] * _fit_scale(examples, utilities[chosen])
+    _log.info("blend of %d generators fitted on %d users: chose %s", len(names), people, chosen)
     return Blend(names, tuple(map(float, weights)), settings.candidates, chosen, people, metrics)
 
 
 class _TrainingExamples(NamedTuple):
-    """Candidates of users, lists one after the other: `rows`, `features` and `taken` per candidate, sorted by row.
+    """Candidates of training examples (a user in a snapshot), one example after the other.
 
-    `relevant` [list] counts what was taken, `people` [list] names whose list it is.
+    Attributes:
+        rows: Example [candidate], ascending.
+        features: [candidate, feature].
+        taken: Whether the user took it, [candidate].
+        relevant: Items that the user took, [example].
+        people: Pseudonym of the user, [example].
     """
 
     rows: Int64Array
@@ -131,7 +137,7 @@ class _TrainingExamples(NamedTuple):
         return cls(np.concatenate(rows), *(np.concatenate(column) for column in list(zip(*parts, strict=True))[1:]))
 
     def quality(self, utility: Float32Array, k: int) -> HeldOutMetrics:
-        """Of lists cut to the `k` best by `utility`; of equals the earlier candidate."""
+        """Metrics of the top `k` by `utility` [candidate]; ties go to the earlier candidate."""
         order = np.lexsort((-utility, self.rows))
         rows = self.rows[order]
         position = np.arange(len(rows)) - np.searchsorted(rows, rows)
@@ -144,15 +150,14 @@ class _TrainingExamples(NamedTuple):
 
 
 def _sample_users(snapshots: Sequence[TrainingSnapshot], seed: int) -> list[tuple[TrainingSnapshot, Int64Array]]:
-    """The users of every cut who have a list and took something, MOST_USERS at most in all."""
+    """The target users of every snapshot who took something, MAXIMUM_USERS at most in all."""
     users = [
         snapshot.inputs.window.target_users[snapshot.relevant[snapshot.inputs.window.target_users] > 0]
         for snapshot in snapshots
     ]
     number = np.repeat(np.arange(len(snapshots)), [len(part) for part in users])
-    kept = np.random.default_rng(seed).permutation(len(number))[:MAXIMUM_USERS]
     drawn = np.zeros(len(number), dtype=bool)
-    drawn[kept] = True
+    drawn[np.random.default_rng(seed).permutation(len(number))[:MAXIMUM_USERS]] = True
     return [
         (snapshot, part[drawn[number == position]])
         for position, (snapshot, part) in enumerate(zip(snapshots, users, strict=True))
@@ -160,7 +165,7 @@ def _sample_users(snapshots: Sequence[TrainingSnapshot], seed: int) -> list[tupl
 
 
 def _build_examples(snapshot: TrainingSnapshot, users: Int64Array, names: Sequence[GeneratorName]) -> _TrainingExamples:
-    """The candidates of `users` as of the cut's day."""
+    """The candidates of `users` as of the day of the snapshot."""
     window, settings = snapshot.inputs.window, snapshot.inputs.settings
     allowed = np.flatnonzero(in_catalogue(window, settings.catalogue_days))
     scorers = [GENERATORS[name].fit(snapshot.inputs)(window) for name in names]
@@ -168,10 +173,10 @@ def _build_examples(snapshot: TrainingSnapshot, users: Int64Array, names: Sequen
     excluded = excluded_pairs(window, settings)
     parts = []
     for block in blocks_of(users, len(allowed)):
-        open_to = np.ones((len(block), len(allowed)), dtype=bool)
-        open_to[pairs_in_block(excluded, block, allowed, window)] = False
+        is_open = np.ones((len(block), len(allowed)), dtype=bool)
+        is_open[pairs_in_block(excluded, block, allowed, window)] = False
         pairs = candidate_pairs(
-            [scorer(block)[:, allowed] * open_to for scorer in scorers],
+            [scorer(block)[:, allowed] * is_open for scorer in scorers],
             context_features,
             block,
             allowed,
@@ -184,18 +189,18 @@ def _build_examples(snapshot: TrainingSnapshot, users: Int64Array, names: Sequen
 
 
 def _fit_weights(examples: _TrainingExamples, selected: BoolArray) -> Float64Array:
-    """Weights of the least loss over the lists `selected`."""
+    """Weights [feature] of the least loss over the examples `selected`."""
     inside = selected[examples.rows]
     return _minimise_loss(examples.features[inside], examples.rows[inside], examples.taken[inside])
 
 
 def _fit_scale(examples: _TrainingExamples, utility: Float32Array) -> float:
-    """What `utility` is to be multiplied by for the least loss; 1 at least, for more of it was found to be better."""
+    """The factor of `utility` with the least loss, at least 1: a smaller one would rank no better."""
     return max(float(_minimise_loss(utility[:, None], examples.rows, examples.taken)[0]), 1.0)
 
 
 def _minimise_loss(features: Float32Array, rows: Int64Array, taken: BoolArray) -> Float64Array:
-    """The weights [feature] of the least listwise softmax loss; lists without a taken candidate say nothing."""
+    """Weights [feature] of the least listwise softmax loss; examples without a taken candidate are left out."""
     from scipy.optimize import minimize
 
     has_positive = np.bincount(rows, taken)[rows] > 0

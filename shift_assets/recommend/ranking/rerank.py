@@ -1,33 +1,32 @@
-"""The order of a list beyond its scores: not all alike, in the mix of the user's interests, with room for the new.
+"""Greedy re-ranking of a slate: diversity, calibration to the user's categories, and ranks for new items.
 
-Places are given one after the other. With relevance the discounted gain 1 / log2(1 + r) of the place r that an item
-has by its score, so that it means the same whatever the blend, the next place goes to the item of the largest
+Ranks are filled one after the other. With relevance the discounted gain 1 / log2(1 + r) of the item's rank r by score,
+so that it means the same for every blend, the next rank goes to the item with the largest
 
-    (1 - diversity - calibration) · relevance - diversity · likeness - calibration · divergence
+    (1 - diversity - calibration) · relevance - diversity · similarity - calibration · divergence
 
-where likeness is the largest cosine to an item that has a place already (maximal marginal relevance: Carbonell &
-Goldstein, SIGIR 1998), and divergence the Kullback-Leibler divergence, in nats, of the list with the item from the
-user's shares of categories (calibration: Steck, RecSys 2018). The last places are kept for new items where the list
-has fewer of them than `fresh_places`.
+where similarity is the largest cosine to an item chosen before (maximal marginal relevance: Carbonell & Goldstein,
+SIGIR 1998), and divergence the Kullback-Leibler divergence, in nats, of the slate with the item from the user's shares
+of categories (calibration: Steck, RecSys 2018). The last ranks are reserved for new items where the slate has fewer of
+them than `fresh_places`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from shift_assets.arrays import BoolArray, Float32Array, Int64Array
+from shift_assets.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from shift_assets.recommend.window import Window
 from shift_assets.settings.root import RecommendationSettings
 
 RERANKED_CANDIDATES = 100
-"""Best items by score that the places are given to."""
+"""Best items by score that are re-ranked."""
 SMOOTHING = 0.01
-"""Share of the user's mix in that of the list, so that a category without a place costs much but not without end."""
+"""Share of the user's categories mixed into those of the slate, so that a missing category costs a finite amount."""
 
 
 def fresh_items(window: Window, fresh_days: int) -> BoolArray:
-    """Items [item] that nobody met before the last `fresh_days`."""
+    """Items [item] without an event before the last `fresh_days`."""
     known = window.items >= 0
     first = np.full(window.item_count, -1)
     np.maximum.at(first, window.items[known], window.ages[known])
@@ -43,11 +42,18 @@ def rerank(
     fresh: BoolArray,
     settings: RecommendationSettings,
 ) -> Int64Array:
-    """Places in `items` of the `settings.k` items of each list, in their order, [user, place]; -1: no item is left.
+    """Choose and order `settings.k` of the candidates for each user.
 
-    `items` [user, candidate] are the best by score, best first, -1 where there is none. `vectors` [item, dimension] are
-    of unit length or zero; `categories` [item] index the columns of `mix` [user, category], the user's shares of
-    interest; `fresh` [item] marks the new.
+    Args:
+        items: The best items by score, best first, -1 where there is none, [user, candidate].
+        vectors: Vectors of unit length or zero, [item, dimension].
+        categories: Column of `mix`, [item].
+        mix: The user's shares of interest, [user, category].
+        fresh: Whether the item is new, [item].
+        settings: Weights of diversity and calibration, and ranks for new items.
+
+    Returns:
+        Index of the chosen candidate, -1 where none is left, [user, rank].
     """
     users, width = items.shape
     valid = items >= 0
@@ -77,12 +83,10 @@ def rerank(
     return chosen
 
 
-def _divergence(
-    mix: Float32Array, counts: npt.NDArray[np.float64], positions: int, category: Int64Array
-) -> npt.NDArray[np.float64]:
+def _divergence(mix: Float32Array, counts: Float64Array, positions: int, category: Int64Array) -> Float64Array:
     """Divergence [user, candidate] of `positions` items, `counts[user, category]`, with the candidate added.
 
-    Only the candidate's own category differs from a list in which nothing is added but the length.
+    Adding a candidate changes the term of its own category only, apart from the length.
     """
     shown = (1 - SMOOTHING) * counts / (positions + 1) + SMOOTHING * mix
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -15,9 +15,12 @@ from shift_assets.recommend.candidates.base import GeneratorInputs
 
 
 class TrainingSnapshot(NamedTuple):
-    """Histories as of a day and what came after: `taken` [user, item] is 1 where the user took the item.
+    """Histories as of a day and the labels of the days after.
 
-    `relevant` [user] counts the items taken, those among them that nobody had met before.
+    Attributes:
+        inputs: Histories, and what the generators are fitted on.
+        taken: 1 where the user took the item, [user, item].
+        relevant: Items that the user took, also those that are new to the window, [user].
     """
 
     inputs: GeneratorInputs
@@ -26,7 +29,7 @@ class TrainingSnapshot(NamedTuple):
 
     @classmethod
     def of(cls, inputs: GeneratorInputs, events_after: pa.Table) -> TrainingSnapshot:
-        """`events_after`: clean_events; those of the `validation_days` after the inputs' day are looked at."""
+        """Label the inputs' users by the rows of clean_events in the `validation_days` after the inputs' day."""
         window = inputs.window
         last = window.day + timedelta(days=inputs.settings.validation_days)
         after = events_after.filter(
@@ -37,7 +40,7 @@ class TrainingSnapshot(NamedTuple):
         item = pc.index_in(after["item_id"], value_set=names).to_numpy()
         owner = users.to_numpy()
         known = owner >= 0
-        met = sparse.csr_matrix(
+        counts = sparse.csr_matrix(
             (np.ones(int(known.sum()), np.float32), (owner[known], item[known])),
             shape=(len(window.sequences.users), len(names)),
         ).sign()
@@ -46,4 +49,4 @@ class TrainingSnapshot(NamedTuple):
         to_items = sparse.csr_matrix(
             (np.ones(len(old), np.float32), (old, position[old])), shape=(len(names), window.item_count)
         )
-        return cls(inputs, (met @ to_items).tocsr(), np.diff(met.indptr).astype(np.int64))
+        return cls(inputs, (counts @ to_items).tocsr(), np.diff(counts.indptr).astype(np.int64))

@@ -1,1 +1,1 @@
-"""How recommendations follow a shift of interest."""
+"""How recommendations adapt to a shift of interest."""

@@ -1,4 +1,4 @@
-"""From what to what a listed user's interest moved, for the reasons that a person reads."""
+"""Between which categories a user's interest moved, for the reasons that a person reads."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from datetime import date
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from shift_assets.arrays import BoolArray
+from shift_assets.arrays import BoolArray, Float64Array
 from shift_assets.contracts.day import date_of, day_number
 from shift_assets.recommend.shift_adaptation.adaptation import Adaptation
 from shift_assets.recommend.window import Window
 
 REPORTED_FROM_WEIGHT = 0.25
-"""Weight of the short-term interest from which a reason speaks of a change."""
+"""Weight of the short-term interest from which a reason mentions a change."""
 
 
 class InterestChange(NamedTuple):
-    """Since `since` more of `risen` than before, and less of `fallen`, the category that lost most."""
+    """Since `since` the share of `risen` is larger and that of `fallen`, the category that lost most, smaller."""
 
     since: date
     today: date
@@ -28,7 +27,7 @@ class InterestChange(NamedTuple):
 
 
 def interest_changes(window: Window, adaptation: Adaptation, adjusts: BoolArray) -> dict[int, InterestChange]:
-    """The change of every user, by number, whose list leans enough; none where no category gained or lost."""
+    """The change of every user, by index, whose policy adjusts and whose short-term weight is large enough."""
     names = window.vocabulary.categories
     sequences = window.sequences
     found = {}
@@ -46,8 +45,8 @@ def interest_changes(window: Window, adaptation: Adaptation, adjusts: BoolArray)
     return found
 
 
-def daily_shares_since(window: Window, opened: Sequence[date | None]) -> npt.NDArray[np.float64]:
-    """Sum [listed user, category] of the shares of a user's active days after the day `opened[target_users user]`.
+def daily_shares_since(window: Window, opened: Sequence[date | None]) -> Float64Array:
+    """Sum [target user, category] of the daily category shares on active days after the day `opened[target user]`.
 
     Zeros for users without such a day.
     """

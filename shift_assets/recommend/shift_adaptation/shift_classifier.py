@@ -1,15 +1,15 @@
-"""How probable it is that a user's newest events come from another interest than the history before them.
+"""The shift classifier: the probability that a user's newest events come from another interest than those before.
 
-Daily evidence of a shift (`shift/`) needs several active days; a list that waits for it comes late. So the gate
-looks at single events. With s the share of an item in the log, the log-likelihood ratio of "anybody took it" against
-"this user did" is
+Daily evidence of a shift (`shift/`) needs several active days; recommendations that wait for it come late. So the
+classifier reads single events. With s the share of an item in the log, the log-likelihood ratio of "any user took it"
+against "this user took it" is
 
     r(event) = -log( w_item · (share of the item in the user's history) / s(item)
-                   + w_category · (share of its category there) / s(category) + w_anybody )
+                   + w_category · (share of its category there) / s(category) + w_any )
 
 whose weights are a mixture fitted by expectation-maximisation to what users do on their last day. Summed since each
-of the user's last active days, it is turned into a probability by a logistic regression taught on joined histories
-(`joined`) of the same log, half of which shifted.
+of the user's last active days, it is turned into a probability by a logistic regression trained on spliced histories
+(`spliced_histories`) of the same log, half of which shifted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.models.data.sequences import RETURN
 from shift_assets.recommend.shift_adaptation.spliced_histories import splice_histories
 from shift_assets.recommend.window import Window
@@ -31,28 +30,31 @@ from shift_assets.settings.root import RecommendationSettings
 CANDIDATE_STARTS = 5
 """Active days, the newest first, with any of which a shift may have begun."""
 START_PENALTY = 1.5
-"""Evidence, in nats, that each day further back has to bring."""
+"""Evidence, in nats, that each active day further back has to add."""
 EM_STEPS = 60
 MINIMUM_EVIDENCE = -3.0
-"""Evidence against a shift that one event brings at most, in nats: a repeated item may be a habit that stayed."""
+"""Evidence against a shift from one event, in nats, at most: a repeated item may be a habit that outlasts a shift."""
 SHRINKAGE = 3.0
-FEATURES = 8
 TRAINING_DAYS = 14
-"""Last days of the window, at most a fourth of it, in which the joined histories go on."""
+"""Last days of the window, at most a fourth of it, in which the spliced histories continue."""
 TRAINING_EVENTS = 30
 TRAINING_PAIRS = 300
 MINIMUM_PAIRS = 10
 FOLDS = 4
 MINIMUM_DAYS = 3
-"""Active days before the border of a history that teaches."""
+"""Active days before the splice that a training history needs."""
 
 
 @dataclass(frozen=True)
 class ShiftClassifier:
-    """What was learnt: mixture weights (item, category, anybody), and the logistic regression over the features.
+    """A fitted shift classifier.
 
-    `auc` is the area under the curve over the looks of the `users` that taught it, each judged by a regression that
-    other users taught.
+    Attributes:
+        mixture: Weights of item, category and any user.
+        coefficients: Of the logistic regression, [feature].
+        intercept: Of the logistic regression.
+        auc: Area under the ROC curve over the training users' events, cross-validated by user.
+        users: Training users.
     """
 
     mixture: tuple[float, float, float]
@@ -62,17 +64,25 @@ class ShiftClassifier:
     users: int
 
     def to_json(self) -> str:
+        """The classifier as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> ShiftClassifier:
+        """The classifier that `to_json` wrote."""
         found = json.loads(text)
         return cls(**{**found, "mixture": tuple(found["mixture"]), "coefficients": tuple(found["coefficients"])})
 
     def log_odds(self, window: Window, log: EventShares) -> tuple[Float64Array, Int64Array]:
-        """Log odds [user] that the newest events are another interest, -inf where nothing can be told, and the day
+        """Predict a shift from the newest events.
 
-        [user], as a number, on which it would have begun.
+        Args:
+            window: Histories to score.
+            log: Shares of items and categories in the log.
+
+        Returns:
+            Log odds of a shift, -inf for a user with a single active day, [user], and the day number on which it would
+            have begun, [user].
         """
         features, since, known = _features(window, log, np.array(self.mixture))
         odds = features @ np.array(self.coefficients) + self.intercept
@@ -81,13 +91,14 @@ class ShiftClassifier:
 
 @dataclass(frozen=True)
 class EventShares:
-    """Shares of the log's events by item code and by category code, each counted once more than it is."""
+    """Shares of the log's events by item code and by category code, with add-one smoothing."""
 
     items: Float64Array
     categories: Float64Array
 
     @classmethod
     def of(cls, window: Window) -> EventShares:
+        """Shares among the events of `window`."""
         sequences = window.sequences
         items = np.bincount(sequences.items, minlength=window.item_count + 1) + 1.0
         categories = np.bincount(sequences.categories, minlength=len(window.vocabulary.categories) + 1) + 1.0
@@ -97,16 +108,17 @@ class EventShares:
 def fit_shift_classifier(
     events: pa.Table, window: Window, settings: RecommendationSettings, seed: int
 ) -> ShiftClassifier | None:
-    """A gate taught on the last days of `window`, from histories as they stood before.
+    """Fit a shift classifier on the last days of `window`, from histories spliced before them.
 
-    `events` are the window's clean_events. None where fewer than LEAST_PAIRS users can teach.
+    Args:
+        events: Rows of clean_events of the window.
+        window: Look-back window; its day is the last one used.
+        settings: Lengths of the window.
+        seed: Seed of the splices and the folds.
+
+    Returns:
+        The classifier; None with fewer than MINIMUM_PAIRS training users.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import GroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     days = min(TRAINING_DAYS, len(np.unique(window.sequences.days)) // 4)
     before = Window.of(events, window.day - timedelta(days=days), settings)
     spliced = splice_histories(
@@ -118,15 +130,27 @@ def fit_shift_classifier(
     mixture = _mixture(before, log)
     users, ends = spliced.prediction_points(TRAINING_EVENTS)
     features, _, known = _features(spliced.window.prefixes(users, ends), log, mixture)
-    # Before the first event nothing has shifted yet.
+    # A shift shows from the first event after the splice on.
     known &= ends > spliced.first_event[users]
-    labels = spliced.shifted[users][known]
+    labels, pairs = spliced.shifted[users][known], spliced.pair[users][known]
     if len(np.unique(labels)) < 2:
         return None
-    features, groups = features[known], spliced.pair[users][known]
+    return _fit_regression(mixture, features[known], labels, pairs, seed)
+
+
+def _fit_regression(
+    mixture: Float64Array, features: Float64Array, labels: BoolArray, pairs: Int64Array, seed: int
+) -> ShiftClassifier:
+    """Logistic regression of `labels` [point] on `features` [point, feature], validated across `pairs` [point]."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     estimator = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
     folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
-    odds = cross_val_predict(estimator, features, labels, groups=groups, cv=folds, method="decision_function")
+    odds = cross_val_predict(estimator, features, labels, groups=pairs, cv=folds, method="decision_function")
     scaler = StandardScaler().fit(features)
     fitted = LogisticRegression(max_iter=1_000).fit(scaler.transform(features), labels)
     coefficients = fitted.coef_[0] / scaler.scale_
@@ -135,12 +159,12 @@ def fit_shift_classifier(
         tuple(coefficients.tolist()),
         float(fitted.intercept_[0] - coefficients @ scaler.mean_),
         auc=float(roc_auc_score(labels, odds)),
-        users=len(np.unique(groups)),
+        users=len(np.unique(pairs)),
     )
 
 
 def _mixture(window: Window, log: EventShares) -> Float64Array:
-    """Weights of item, category and anybody in what users did on their last active day."""
+    """Mixture weights of item, category and any user in what users did on their last active day."""
     recent = _ActiveDays.of(window)
     ratios = recent.ratios(0, log)[1]
     weights = np.full(3, 1 / 3)
@@ -150,10 +174,8 @@ def _mixture(window: Window, log: EventShares) -> Float64Array:
     return np.asarray(weights)
 
 
-def _features(
-    window: Window, log: EventShares, mixture: Float64Array
-) -> tuple[Float64Array, Int64Array, npt.NDArray[np.bool_]]:
-    """Features [user, FEATURES], the likeliest start [user] as a day, and whether anything can be told [user]."""
+def _features(window: Window, log: EventShares, mixture: Float64Array) -> tuple[Float64Array, Int64Array, BoolArray]:
+    """Features [user, feature], the likeliest first day of a shift [user], and whether there is a history [user]."""
     recent = _ActiveDays.of(window)
     users = len(window.sequences.users)
     sums, counts, defined = (np.zeros((users, CANDIDATE_STARTS)) for _ in range(3))
@@ -185,7 +207,7 @@ def _features(
 
 @dataclass(frozen=True)
 class _ActiveDays:
-    """The last active days of every user, and what its history held before any of them."""
+    """The last active days of every user, and the history before each of them."""
 
     window: Window
     visit_starts: Int64Array  # [visit], first event
@@ -196,15 +218,12 @@ class _ActiveDays:
 
     @classmethod
     def of(cls, window: Window) -> _ActiveDays:
-        sequences, owners = window.sequences, window.owners
-        begins = np.ones(len(owners), dtype=bool)
-        begins[1:] = (np.diff(sequences.days) != 0) | (np.diff(owners) != 0)
-        visit = np.cumsum(begins) - 1
+        sequences, owners, visit = window.sequences, window.owners, window.visits
         some = sequences.lengths > 0
         last, first = np.full(len(sequences.users), -1), np.zeros(len(sequences.users), dtype=np.int64)
         last[some] = visit[sequences.offsets[1:][some] - 1]
         first[some] = visit[sequences.offsets[:-1][some]]
-        blank = cls(window, np.flatnonzero(begins), last, first, owners, owners)
+        blank = cls(window, np.flatnonzero(np.diff(visit, prepend=-1)), last, first, owners, owners)
         position = np.arange(len(owners)) - sequences.offsets[:-1][owners]
         return cls(
             window,
@@ -220,7 +239,7 @@ class _ActiveDays:
         codes = max(self.window.item_count, len(self.window.vocabulary.categories)) + 1
         return np.asarray((owner * codes + code) * (int(sequences.lengths.max(initial=0)) + 1) + position)
 
-    def has_history(self, back: int) -> npt.NDArray[np.bool_]:
+    def has_history(self, back: int) -> BoolArray:
         """Whether there are active days [user] before the one that is `back` days before the last."""
         return np.asarray(self.last_visit - back > self.first_visit)
 
@@ -238,7 +257,7 @@ class _ActiveDays:
         return days[self._start(back)] if len(days) else self.window.today
 
     def ratios(self, back: int, log: EventShares) -> tuple[Int64Array, Float64Array]:
-        """User [event] of the events since that day, and [3, event] their shares in the history over the log's."""
+        """User [event] of the events since that day, and their shares in the history over the log's, [3, event]."""
         sequences, owners = self.window.sequences, self.window.owners
         usable = self.has_history(back)
         start = np.where(usable, self._start(back), sequences.offsets[1:])

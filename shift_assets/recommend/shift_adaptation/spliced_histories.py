@@ -1,7 +1,7 @@
-"""Histories that go on as another user's: what a shift looks like, made of a log's own parts.
+"""Spliced histories: labelled shifts of interest made from a log's own events.
 
-At a border, the history of a user A goes on as the events of another user B; A with its own events is the same case
-without a shift. Nothing is invented, and nothing learnt on the days before the border knows what follows.
+At a splice day the history of a user A continues with the events of another user B; A with its own events is the same
+case without a shift. No event is synthetic, and a fit on the days before the splice has not seen what follows.
 """
 
 from __future__ import annotations
@@ -10,30 +10,33 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.arrays import Int64Array
+from shift_assets.arrays import BoolArray, Int64Array
 from shift_assets.contracts.day import day_number
 from shift_assets.models.data.sequences import RETURN, Sequences, flat_ranges, pack
 from shift_assets.recommend.window import Window
 
 
 class SplicedHistories(NamedTuple):
-    """Pairs of histories that go on from `border` on: user u of `window` goes on as another where `shifted[u]`.
+    """Pairs of histories, one spliced and one that continues as itself.
 
-    The user with the same `pair` number goes on as itself. All are listed.
+    Attributes:
+        window: The histories; all are target users.
+        border: First day after the splice.
+        shifted: Whether the history continues as another user's, [user].
+        pair: Number of the pair, the same for both histories of a user, [user].
     """
 
     window: Window
     border: date
-    shifted: npt.NDArray[np.bool_]
+    shifted: BoolArray
     pair: Int64Array
 
     @property
     def first_event(self) -> Int64Array:
-        """Number [user] of the first event since the border; that after the user's last where there is none."""
+        """Number [user] of the first event since the border; one past the user's last where there is none."""
         sequences = self.window.sequences
         before = np.bincount(
             self.window.owners[sequences.days < day_number(self.border)], minlength=len(sequences.users)
@@ -41,7 +44,7 @@ class SplicedHistories(NamedTuple):
         return sequences.offsets[:-1] + before
 
     def prediction_points(self, events: int) -> tuple[Int64Array, Int64Array]:
-        """Users and event numbers of the first `events` events since the border of every user; no returns."""
+        """Users and event numbers of the first `events` events since the border of every user, without returns."""
         sequences, owners = self.window.sequences, self.window.owners
         number = np.arange(len(owners)) - self.first_event[owners]
         chosen = np.flatnonzero((number >= 0) & (number < events) & (sequences.behaviors != RETURN))
@@ -51,11 +54,20 @@ class SplicedHistories(NamedTuple):
 def splice_histories(
     events: pa.Table, before: Window, *, days: int, minimum_days: int, maximum_pairs: int, seed: int
 ) -> SplicedHistories | None:
-    """Cases at the day after `before.day`, gone on with the events of the `days` after it.
+    """Splice histories at the day after `before.day`.
 
-    A user qualifies with `minimum_days` active days before the border and an event after it; of those, at most
-    `maximum_pairs` are drawn. They go on in a random cycle, so that every continuation is used twice: by its own
-    user and by another. None where fewer than two users qualify.
+    The continuations are assigned in a random cycle, so that each is used twice: by its own user and by another.
+
+    Args:
+        events: Rows of clean_events that cover the continuations.
+        before: Histories up to the splice.
+        days: Length of the continuations.
+        minimum_days: Active days before the splice that a user needs; an event after it is needed too.
+        maximum_pairs: Users drawn, at most.
+        seed: Seed of the draw and the cycle.
+
+    Returns:
+        The histories; None where fewer than two users qualify.
     """
     border, last = before.day + timedelta(days=1), before.day + timedelta(days=days)
     known, owners = before.sequences, before.owners

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shift_assets.arrays import Float32Array
+from shift_assets.errors import UserError
 from shift_assets.recommend.candidates.base import GeneratorInputs
 from shift_assets.recommend.candidates.content import CONTENT
 from shift_assets.recommend.candidates.item_content import Content, read_item_vectors
@@ -162,7 +163,7 @@ def test_a_signal_file_is_read_with_either_text_or_category(tmp_path: Path) -> N
     assert read_signals(path).equals(good)
     for columns, message in ((["text", "category"], "needs a text or a category"), (["weight"], "weight is absent")):
         pq.write_table(good.drop(columns), path)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(UserError, match=message):
             read_signals(path)
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shift_assets.arrays import Float32Array
+from shift_assets.errors import PermanentError
 from shift_assets.recommend.candidates.registry import GENERATORS
 from shift_assets.recommend.exclusions import in_catalogue
 from shift_assets.recommend.ranking import blend_training
@@ -47,7 +48,7 @@ def recall_of(blend: Blend, snapshot: TrainingSnapshot) -> float:
     window = snapshot.inputs.window
     users = np.flatnonzero(snapshot.relevant)
     allowed = np.flatnonzero(in_catalogue(window, CHOSEN.catalogue_days))
-    scores = {name: GENERATORS[name].fit(snapshot.inputs)(window)(users)[:, allowed] for name in blend.sources}
+    scores = {name: GENERATORS[name].fit(snapshot.inputs)(window)(users)[:, allowed] for name in blend.generators}
     ranked = blend.score(scores, ContextFeatures.of(window, window), users, allowed)
     best = np.argsort(-ranked.scores, axis=1, kind="stable")[:, : CHOSEN.k]
     hits = np.take_along_axis(snapshot.taken[users][:, allowed].toarray(), best, axis=1)
@@ -97,7 +98,7 @@ def test_weights_are_plain_numbers() -> None:
     """What is written is read back as it was, and features of another version are refused."""
     blend = fitted(random_log(1, users=60, per_day=80), [12])
     assert Blend.from_json(blend.to_json()) == blend
-    with pytest.raises(ValueError, match="fit it again"):
+    with pytest.raises(PermanentError, match="fit it again"):
         Blend.from_json(blend.to_json().replace("newness", "novelty"))
 
 
@@ -175,7 +176,7 @@ def test_a_position_is_attributed_to_a_generator_that_proposed_the_item() -> Non
     assert ranked.scores.min() >= 0
     assert ranked.scores.max() == 1
     for row, column in zip(*np.nonzero(ranked.scores), strict=True):
-        assert scores[NAMES[ranked.sources[row, column]]][row, column] > 0
+        assert scores[NAMES[ranked.generators[row, column]]][row, column] > 0
     named = np.sum([block > 0 for block in scores.values()], axis=0) > 0
     assert not ranked.scores[~named].any()
     without = {name: block for name, block in scores.items() if name != "popularity"}

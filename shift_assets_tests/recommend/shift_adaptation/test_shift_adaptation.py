@@ -14,7 +14,6 @@ from shift_assets.recommend.candidates.base import GeneratorInputs
 from shift_assets.recommend.candidates.repeat_consumption import REPEAT_CONSUMPTION
 from shift_assets.recommend.ranking.ranker import BlendedRanker
 from shift_assets.recommend.shift_adaptation.adaptation import Adaptation
-from shift_assets.recommend.shift_adaptation.adapted_ranking import adapt_ranking
 from shift_assets.recommend.shift_adaptation.shift_classifier import (
     TRAINING_EVENTS,
     EventShares,
@@ -129,8 +128,16 @@ def test_scores_mix_the_whole_history_and_its_newest_part(weight: float, first: 
     since = np.full(len(users), day_number(day(first)))
     weights = np.where(users % 2 == 0, weight, 0).astype(np.float32)
     chosen = CHOSEN.model_copy(update={"weights": {"repeats": 1.0}})
-    ranker = BlendedRanker({"repeats": scorer_on}, None, chosen, window, np.arange(window.item_count))
-    found = adapt_ranking(ranker.for_histories, window, Adaptation(weights, since))(users).scores
+    ranker = BlendedRanker(
+        {"repeats": scorer_on},
+        None,
+        chosen,
+        log=window,
+        histories=window,
+        allowed=np.arange(window.item_count),
+        adaptation=Adaptation(weights, since),
+    )
+    found = ranker.score(users).scores
 
     def of_best(scores: np.ndarray) -> np.ndarray:
         best = scores.max(axis=1, keepdims=True)
