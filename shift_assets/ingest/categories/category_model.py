@@ -1,7 +1,7 @@
-"""Interest categories for logs that deliver none, or thousands: learned once from the first days, then frozen.
+"""Interest categories for logs that have none, or thousands: fitted once on the first days, then frozen.
 
-A category that moved would look like an interest that moved, so the model is fitted on FIT_DAYS landed days and
-kept; what appears later is assigned to the categories there are.
+A category that changed would look like an interest that changed, so the model is fitted on FIT_DAYS landed days and
+stored; items that appear later are assigned to the existing categories.
 """
 
 from __future__ import annotations
@@ -16,51 +16,58 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float32, Int32, Int64
 from numpy.typing import NDArray
 from scipy import sparse
 
-from shift_assets.arrays import Float32Array
-from shift_assets.ingest.categories.tfidf import tfidf_matrix
+from shift_assets.arrays import Float32Array, Int32Array, Int64Array
+from shift_assets.errors import PermanentError
+from shift_assets.ingest.categories.item_terms import terms
+from shift_assets.ingest.categories.text_vectorizer import TextVectorizer
 
 UNCATEGORISED = "uncategorised"
 
-
 MINIMUM_MATCH = 0.02
-"""Length of a text's TF-IDF in the fitted dimensions, 0 to 1, below which the nearest category is chance: `camouflage
-ear muffs` among hearts. One item in 23 of a gift shop lies below, with 4 % of its events."""
-
+"""Length of a text's TF-IDF in the fitted dimensions, 0 to 1, below which the nearest category is arbitrary:
+`camouflage ear muffs` among hearts. One item in 23 of a gift shop is below it, with 4 % of the events."""
 
 CategoryKind = Literal["text", "cooccurrence", "delivered"]
-
 
 _JSON, _TENSORS = "categories.json", "categories.safetensors"
 
 
-class CategoryModelError(ValueError):
-    """A stored model is not the one its version names."""
+class CategoryModelError(PermanentError):
+    """The content of a stored model does not match its version."""
 
 
 @dataclass(frozen=True, eq=False)
 class CategoryModel:
-    """Which category an item, a delivered leaf category or a text belongs to.
+    """Assigns items, raw leaf categories and texts to categories.
 
-    `names[category]`; `member[unit]` is the category's index of each of `units` (item ids for `text`; delivered
-    leaf categories, or item ids where none is delivered, for `cooccurrence`). Only for `text`: `vocabulary[term]`,
-    `idf[term]`, `components[dimension, term]`, `centres[category, dimension]` of unit length.
+    Attributes:
+        kind: What the categories were made from.
+        names: The name of each category.
+        units: What was assigned: item ids for `text`; for `cooccurrence` raw leaf categories, or item ids where the
+            log has none.
+        member: The category (index into `names`) of each unit.
+        vocabulary: The terms of the TF-IDF weights; like all below only for `text`.
+        idf: Inverse document frequency of each term.
+        components: Projection of the weights.
+        centres: Centre of each category, of unit length.
     """
 
     kind: CategoryKind
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
-    member: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    member: Int32[Int32Array, " unit"] = field(default_factory=lambda: np.zeros(0, np.int32))
     vocabulary: tuple[str, ...] = ()
-    idf: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
-    components: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    centres: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    idf: Float32[Float32Array, " term"] = field(default_factory=lambda: np.zeros(0, np.float32))
+    components: Float32[Float32Array, "dimension term"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    centres: Float32[Float32Array, "category dimension"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     @cached_property
     def version(self) -> str:
-        """16 hexadecimal characters, from the content."""
+        """Digest of the content, 16 hexadecimal characters."""
         digest = hashlib.sha256(self._metadata())
         for name, tensor in sorted(self._tensors().items()):
             digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
@@ -69,19 +76,19 @@ class CategoryModel:
 
     @cached_property
     def assignments(self) -> pa.Table:
-        """unit, category: one row per unit of the fit window."""
+        """Table of unit and category: one row per unit of the fit window."""
         names = pa.array(self.names, pa.string())
         return pa.table({"unit": pa.array(self.units, pa.string()), "category": names.take(pa.array(self.member))})
 
     def predict(self, texts: Sequence[str]) -> list[str]:
-        """The category of each text; `uncategorised` where its terms tell nothing, or the kind is not `text`."""
+        """Return the category of each text; `uncategorised` if its terms are unknown or the kind is not `text`."""
         if self.kind != "text" or not self.names:
             return [UNCATEGORISED] * len(texts)
-        nearest = self.nearest_centres(tfidf_matrix(texts, self._index, self.idf))
+        nearest = self.nearest_centres(self._vectorizer.tfidf([terms(text) for text in texts]))
         return [self.names[category] if category >= 0 else UNCATEGORISED for category in nearest.tolist()]
 
     def save(self, folder: Path) -> None:
-        """Write the model into `folder`, which is made."""
+        """Write the model into `folder`, which is created if missing."""
         from safetensors.numpy import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +97,11 @@ class CategoryModel:
 
     @classmethod
     def load(cls, folder: Path) -> CategoryModel:
-        """The model in `folder`; raises CategoryModelError where it is not the one that was saved."""
+        """Return the model stored in `folder`.
+
+        Raises:
+            CategoryModelError: The files were changed after they were saved.
+        """
         from safetensors.numpy import load_file
 
         head, _, described = (folder / _JSON).read_bytes().partition(b"\n")
@@ -107,11 +118,11 @@ class CategoryModel:
         return model
 
     @cached_property
-    def _index(self) -> dict[str, int]:
-        return {term: position for position, term in enumerate(self.vocabulary)}
+    def _vectorizer(self) -> TextVectorizer:
+        return TextVectorizer(self.vocabulary, self.idf)
 
-    def nearest_centres(self, tfidf: sparse.csr_matrix) -> NDArray[np.int64]:
-        """Index of the nearest centre of each row; -1 for a row that no dimension tells anything about."""
+    def nearest_centres(self, tfidf: sparse.csr_matrix) -> Int64[Int64Array, " text"]:
+        """Return the nearest category of each row of weights [text, term]; -1 if its projection is too short."""
         points = np.asarray(tfidf @ self.components.T, dtype=np.float64)
         nearest = np.argmax(points @ self.centres.T.astype(np.float64), axis=1)
         return np.where(np.linalg.norm(points, axis=1) >= MINIMUM_MATCH, nearest, -1)

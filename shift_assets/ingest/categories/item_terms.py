@@ -1,15 +1,14 @@
-"""What an item's text says about its kind: terms, without what every kind of item comes in.
+"""Tokenise item texts into terms that tell the kind of item.
 
-Colours, sizes, counts and packaging cut across all categories of a shop; left in, they become categories of their
-own (on a UK gift shop's log `pink` and `set` were the largest).
+Colours, sizes, counts and packaging cut across all categories of a shop; if they were kept, they would become
+categories of their own (on a UK gift shop's log `pink` and `set` were the largest).
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+from functools import cache
 
 _COLOURS = """
     red orange yellow green blue purple violet pink brown black white grey gray silver gold golden copper bronze beige
@@ -25,8 +24,6 @@ _STYLES = """
     design designs style shape shaped new pattern print printed round square oval vintage retro classic antique
     traditional modern deluxe quality special edition free
 """
-STOP_WORDS = frozenset(ENGLISH_STOP_WORDS) | frozenset(f"{_COLOURS} {_SIZES} {_STYLES}".split())
-
 _WORD = re.compile(r"[^\W\d_]+")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _MARKS = re.compile(r"['’\u0300-\u036f]")
@@ -34,23 +31,38 @@ _SIBILANT_PLURAL = re.compile(r"\w+(ss|sh|ch|x)es")
 MINIMUM_LETTERS = 3
 
 
-def words(text: str) -> list[str]:
-    """The words of `text` that tell its kind, in order: lower case, accents and stop words removed.
+@cache
+def _stop_words() -> frozenset[str]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-    A run of Chinese characters gives its overlapping pairs, for it has no spaces.
+    return frozenset(ENGLISH_STOP_WORDS) | frozenset(f"{_COLOURS} {_SIZES} {_STYLES}".split())
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in order: in lower case, without accents and stop words.
+
+    A run of Chinese characters, which has no spaces, gives its overlapping pairs.
+
+    >>> words("SET/6 RED SPOTTY PAPER CUPS")
+    ['spotty', 'paper', 'cups']
     """
+    stop_words = _stop_words()
     plain = _MARKS.sub("", unicodedata.normalize("NFKD", text.lower()))
-    found: list[str] = []
+    kept: list[str] = []
     for run in _WORD.findall(plain):
         if _HAN.match(run):
-            found += [run[start : start + 2] for start in range(max(len(run) - 1, 1))]
-        elif len(run) >= MINIMUM_LETTERS and run not in STOP_WORDS and term(run) not in STOP_WORDS:
-            found.append(run)
-    return found
+            kept += [run[start : start + 2] for start in range(max(len(run) - 1, 1))]
+        elif len(run) >= MINIMUM_LETTERS and run not in stop_words and term(run) not in stop_words:
+            kept.append(run)
+    return kept
 
 
 def term(word: str) -> str:
-    """`word` with the English plural taken off: `candles` and `candle` are one term."""
+    """Return a word without its English plural ending.
+
+    >>> term("candles"), term("glass")
+    ('candle', 'glass')
+    """
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
     if _SIBILANT_PLURAL.fullmatch(word):
@@ -61,6 +73,10 @@ def term(word: str) -> str:
 
 
 def terms(text: str) -> list[str]:
-    """The terms of `text`, the last one twice: English names end in what the thing is."""
-    found = [term(word) for word in words(text)]
-    return found + found[-1:]
+    """Return the terms of a text, the last one twice: English product names end in what the thing is.
+
+    >>> terms("metal signs")
+    ['metal', 'sign', 'sign']
+    """
+    terms_of_text = [term(word) for word in words(text)]
+    return terms_of_text + terms_of_text[-1:]

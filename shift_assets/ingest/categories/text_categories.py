@@ -1,57 +1,56 @@
-"""Interest categories from item texts: TF-IDF, truncated SVD, spherical k-means, names from the heaviest terms."""
+"""Fit interest categories on item texts: TF-IDF, truncated SVD, spherical k-means, names from the heaviest terms."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from scipy import sparse
 
+from shift_assets.arrays import Int64Array
 from shift_assets.ingest.categories.category_model import MINIMUM_MATCH, CategoryModel
+from shift_assets.ingest.categories.item_terms import term, terms, words
 from shift_assets.ingest.categories.spherical_kmeans import spherical_kmeans, unit_rows
-from shift_assets.ingest.categories.tfidf import tfidf_matrix
+from shift_assets.ingest.categories.text_vectorizer import TextVectorizer, svd_components
 
 MINIMUM_TERM_ITEMS = 3
-"""Items that share a term before it can shape a category; a term of two items pairs them and says nothing else."""
-
+"""Items that must share a term before it can shape a category: a term of two items only pairs them."""
 
 SECOND_TERM_SHARE = 0.3
-"""A category's second term is named beside the first where it weighs at least so much of it."""
+"""A category is named by two terms if the second weighs at least this share of the first."""
 
 
 def fit_text_categories(rows: pa.Table, clusters: int, seed: int) -> CategoryModel:
-    from sklearn.decomposition import TruncatedSVD
+    """Fit categories on the texts of items.
 
-    from shift_assets.ingest.categories.item_terms import terms
-
+    Args:
+        rows: item_id, text, events: each combination once.
+        clusters: Number of categories; fewer if fewer texts differ.
+        seed: Seed of the SVD and of k-means.
+    """
     texts = consensus_texts(rows)
     items = sorted(texts)
-    documents = [texts[item] for item in items]
-    document_frequency = Counter(term for text in documents for term in set(terms(text)))
-    vocabulary = tuple(
-        sorted(term for term, count in document_frequency.items() if count >= min(MINIMUM_TERM_ITEMS, len(items)))
-    )
-    if not vocabulary:
+    documents = [terms(texts[item]) for item in items]
+    fitted, _ = TextVectorizer.fit_transform(documents, min(MINIMUM_TERM_ITEMS, len(items)))
+    if not fitted.vocabulary:
         return CategoryModel("text")
-    idf = np.array([1 + np.log((1 + len(items)) / (1 + document_frequency[term])) for term in vocabulary], np.float32)
-    tfidf = tfidf_matrix(documents, {term: position for position, term in enumerate(vocabulary)}, idf)
+    vocabulary, idf = fitted.vocabulary, fitted.idf.astype(np.float32)
+    tfidf = TextVectorizer(vocabulary, idf).tfidf(documents)  # as a stored model weighs them
     components = np.eye(len(vocabulary), dtype=np.float32)
     if min(tfidf.shape) > clusters:
-        reduction = TruncatedSVD(clusters, algorithm="arpack", random_state=seed)
-        components = reduction.fit(tfidf).components_.astype(np.float32)
+        components = svd_components(tfidf, clusters, seed)
     points = np.asarray(tfidf @ components.T, dtype=np.float64)
-    metadata = np.linalg.norm(points, axis=1) >= MINIMUM_MATCH
-    centres = spherical_kmeans(unit_rows(points[metadata]), clusters, seed)
+    long_enough = np.linalg.norm(points, axis=1) >= MINIMUM_MATCH
+    centres = spherical_kmeans(unit_rows(points[long_enough]), clusters, seed)
     model = CategoryModel("text", vocabulary=vocabulary, idf=idf, components=components, centres=centres)
     nearest = model.nearest_centres(tfidf)
     assigned = np.flatnonzero(nearest >= 0)
     return CategoryModel(
         "text",
-        _name_categories(tfidf, nearest, len(centres), vocabulary, _build_lexicon(documents)),
+        _name_categories(tfidf, nearest, len(centres), vocabulary, _build_lexicon(texts.values())),
         tuple(items[position] for position in assigned.tolist()),
         nearest[assigned].astype(np.int32),
         vocabulary,
@@ -62,7 +61,7 @@ def fit_text_categories(rows: pa.Table, clusters: int, seed: int) -> CategoryMod
 
 
 def consensus_texts(rows: pa.Table) -> dict[str, str]:
-    """The text of each item that most of its events bear; of equals the alphabetically first."""
+    """Return the text of each item that most of its events have; of equally frequent ones the alphabetically first."""
     best: dict[str, tuple[int, str]] = {}
     for item, text, events in zip(*(rows[name].to_pylist() for name in ("item_id", "text", "events")), strict=True):
         if text is not None:
@@ -72,49 +71,50 @@ def consensus_texts(rows: pa.Table) -> dict[str, str]:
 
 def _name_categories(
     tfidf: sparse.csr_matrix,
-    nearest: NDArray[np.int64],
+    nearest: Int64Array,
     categories: int,
     vocabulary: Sequence[str],
     lexicon: _Lexicon,
 ) -> tuple[str, ...]:
-    """A readable, unique name per category: its heaviest one or two terms, more where others bear them already."""
+    """Return a readable, unique name per category: its heaviest one or two terms, more if that name is taken."""
     names: list[str] = []
     for category in range(categories):
         weights = np.asarray(tfidf[nearest == category].sum(axis=0)).ravel()
         heaviest = [int(t) for t in np.argsort(-weights, kind="stable")[:8] if weights[t] > 0]
-        metadata = [vocabulary[term] for term in heaviest]
+        heaviest_terms = [vocabulary[term] for term in heaviest]
         minimum_terms = (
             2 if len(heaviest) > 1 and weights[heaviest[1]] >= SECOND_TERM_SHARE * weights[heaviest[0]] else 1
         )
-        choices = [_in_reading_order(metadata[:length], lexicon) for length in range(minimum_terms, len(metadata) + 1)]
-        choices.append(f"{_in_reading_order(metadata[:minimum_terms], lexicon)}-{category + 1:02d}")
+        choices = [
+            _in_reading_order(heaviest_terms[:length], lexicon)
+            for length in range(minimum_terms, len(heaviest_terms) + 1)
+        ]
+        choices.append(f"{_in_reading_order(heaviest_terms[:minimum_terms], lexicon)}-{category + 1:02d}")
         names.append(next(name for name in choices if name not in names))
     return tuple(names)
 
 
 class _Lexicon(NamedTuple):
-    """How a term is mostly written, and where in a text it stands on average, 0 at the start, 1 at the end."""
+    """The most frequent spelling of each term, and its mean position in a text: 0 at the start, 1 at the end."""
 
     spelling: dict[str, str]
     mean_position: dict[str, float]
 
 
-def _build_lexicon(documents: Sequence[str]) -> _Lexicon:
-    from shift_assets.ingest.categories.item_terms import term, words
-
+def _build_lexicon(texts: Iterable[str]) -> _Lexicon:
     counts: Counter[str] = Counter()
     positions_of_term: dict[str, list[float]] = {}
-    for text in documents:
-        found = words(text)
-        counts.update(found)
-        for position, word in enumerate(found, 1):
-            positions_of_term.setdefault(term(word), []).append(position / len(found))
+    for text in texts:
+        words_of_text = words(text)
+        counts.update(words_of_text)
+        for position, word in enumerate(words_of_text, 1):
+            positions_of_term.setdefault(term(word), []).append(position / len(words_of_text))
     spelling: dict[str, str] = {}
     for word, _ in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
         spelling.setdefault(term(word), word)
-    return _Lexicon(spelling, {term: sum(found) / len(found) for term, found in positions_of_term.items()})
+    return _Lexicon(spelling, {term: sum(positions) / len(positions) for term, positions in positions_of_term.items()})
 
 
 def _in_reading_order(terms: Sequence[str], lexicon: _Lexicon) -> str:
-    """`christmas-tree`, not `tree-christmas`, whichever weighs more."""
+    """Join terms in the order of texts: `christmas-tree`, not `tree-christmas`, whichever weighs more."""
     return "-".join(lexicon.spelling[term] for term in sorted(terms, key=lambda term: lexicon.mean_position[term]))

@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from scipy import sparse
+from jaxtyping import Float32
 
 from shift_assets.arrays import Float32Array
+from shift_assets.ingest.categories.text_vectorizer import TextVectorizer, svd_components
 from shift_assets.models.data.sequences import Vocabulary
 
 DIMENSIONS = 128
+SVD_ITERATIONS = 4
 
 
 USER_TEXT_BEHAVIORS = pa.array(["rating", "review"])
@@ -25,44 +27,23 @@ USER_TEXT_BEHAVIORS = pa.array(["rating", "review"])
 
 @dataclass(frozen=True)
 class TextSpace:
-    """A space in which texts that speak of the same things lie close; `project` [term, dimension]."""
+    """A vector space of texts: TF-IDF weights, projected by `components` where there are more than DIMENSIONS terms."""
 
-    positions: dict[str, int]
-    idf: Float32Array
-    project: Float32Array
+    vectorizer: TextVectorizer
+    components: Float32[Float32Array, "dimension term"]
 
     @classmethod
     def of(cls, documents: Sequence[Sequence[str]], seed: int) -> TextSpace:
-        """The space of `documents`, lists of terms; a term of one document relates it to no other and is left out."""
-        from sklearn.decomposition import TruncatedSVD
-        from threadpoolctl import threadpool_limits
-
-        found, counts = np.unique([t for document in documents for t in set(document)], return_counts=True)
-        shared_terms = counts > 1
-        positions = {str(term): position for position, term in enumerate(found[shared_terms])}
-        idf = (1 + np.log((1 + len(documents)) / (1 + counts[shared_terms]))).astype(np.float32)
-        whole = cls(positions, idf, np.eye(0, dtype=np.float32))
-        weights = whole._weights(documents)
+        """Fit the space of `documents`, lists of terms; a term of one document only is left out."""
+        vectorizer, weights = TextVectorizer.fit_transform(documents, minimum_documents=2)
         if min(weights.shape) <= DIMENSIONS:
-            return cls(positions, idf, np.eye(len(positions), dtype=np.float32))
-        # One thread: the sums, and so the vectors, must not depend on how many cores there are.
-        with threadpool_limits(limits=1, user_api="blas"):
-            model = TruncatedSVD(DIMENSIONS, n_iter=4, random_state=seed).fit(weights)
-        return cls(positions, idf, np.asarray(model.components_.T, dtype=np.float32))
+            return cls(vectorizer, np.eye(len(vectorizer.vocabulary), dtype=np.float32))
+        return cls(vectorizer, svd_components(weights.astype(np.float32), DIMENSIONS, seed, iterations=SVD_ITERATIONS))
 
     def vectors(self, documents: Sequence[Sequence[str]]) -> Float32Array:
-        """Unit vectors [document, dimension]; zero for a document without a known term."""
-        return unit_rows(np.asarray(self._weights(documents) @ self.project, dtype=np.float32))
-
-    def _weights(self, documents: Sequence[Sequence[str]]) -> sparse.csr_matrix:
-        rows = [row for row, document in enumerate(documents) for term in document if term in self.positions]
-        columns = [self.positions[term] for document in documents for term in document if term in self.positions]
-        counts = sparse.csr_matrix(
-            (np.ones(len(rows), np.float32), (rows, columns)), shape=(len(documents), len(self.positions))
-        )
-        counts.data = (1 + np.log(counts.data)) * self.idf[counts.indices]
-        length = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
-        return (sparse.diags(1 / np.maximum(length, np.finfo(np.float32).tiny)) @ counts).tocsr().astype(np.float32)
+        """Return unit vectors [document, dimension]; zero for a document without a known term."""
+        weights = self.vectorizer.tfidf(documents).astype(np.float32)
+        return unit_rows(np.asarray(weights @ self.components.T, dtype=np.float32))
 
 
 @dataclass(frozen=True)
