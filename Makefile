@@ -32,7 +32,7 @@ cov: .venv/installed-test  ## Run all tests and show what they do not reach, bra
 	$(VENV) -m pytest -n $(WORKERS) --cov --cov-report=term
 
 docs: .venv/installed-docs  ## Build the documentation site into site/
-	$(VENV) -m mkdocs build --strict
+	$(VENV) -m mkdocs build --strict --quiet -f .ci/mkdocs.yml
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

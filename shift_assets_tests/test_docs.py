@@ -19,7 +19,7 @@ FENCE = re.compile(r"^( *)```yaml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 def test_the_sources_in_the_how_to_can_be_loaded(number: int, tmp_path: Path) -> None:
     found = [
         re.sub(rf"(?m)^{indent}", "", text)
-        for indent, text in FENCE.findall((DOCS / "bring_your_own_log.md").read_text(encoding="utf-8"))
+        for indent, text in FENCE.findall((DOCS / "how-to" / "bring_your_own_log.md").read_text(encoding="utf-8"))
     ]
     assert len(found) == 2
     file = tmp_path / "source.yaml"
@@ -27,7 +27,7 @@ def test_the_sources_in_the_how_to_can_be_loaded(number: int, tmp_path: Path) ->
     assert load_source(file).segment_keys
 
 
-@pytest.mark.parametrize("name", ["experiments.md", "alarms_for_marketers.md"])
+@pytest.mark.parametrize("name", ["how-to/experiments.md", "explanation/alerts_for_marketers.md"])
 def test_the_settings_in_a_how_to_are_settings(name: str) -> None:
     (found,) = [text for _, text in FENCE.findall((DOCS / name).read_text(encoding="utf-8"))]
     assert Settings(**yaml.safe_load(found))
