@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 
 from shift_assets.arrays import Int64Array
 from shift_assets.contracts.cleaning import BEHAVIORS
+from shift_assets.errors import UserError
 from shift_assets.models.data.sequences import Sequences, Vocabulary
 
 COLUMNS = ("user_id", "item_id", "pos")
 
 
-class SequenceFileError(ValueError):
+class SequenceFileError(UserError):
     """A file of sequences cannot be read; the message names file, row and remedy."""
 
 

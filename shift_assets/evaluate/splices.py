@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.errors import UserError
 from shift_assets.interest.histories import Histories, Step, histories
 from shift_assets.settings.root import EvidenceSettings
 from shift_assets.shift.baselines.registry import BASELINES
@@ -68,7 +69,7 @@ SCORES = {
 """Columns of the per-user scores: type and meaning."""
 
 
-class TooFewUsers(ValueError):
+class TooFewUsers(UserError):
     """Nobody has enough active days on both sides of a cut; the message says how many are needed."""
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from shift_assets.arrays import Int64Array
 from shift_assets.contracts.day import day_number
+from shift_assets.errors import UserError
 from shift_assets.evaluate.contenders import ContenderResult, blend_description, contenders, evaluate_contenders
 from shift_assets.evaluate.ranking_tasks import RankingTask
 from shift_assets.evaluate.resource_usage import measure_usage
@@ -41,7 +42,7 @@ WINDOW, WINDOW_NEW, NEXT_ITEM = "window", "window_new", "next_item"
 OnProgress = Callable[[str], None]
 
 
-class NothingToEvaluate(ValueError):
+class NothingToEvaluate(UserError):
     """The log is too short for a split, or no user came back."""
 
 

@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from shift_assets.errors import UserError
+
 Model = TypeVar("Model", bound=BaseModel)
 KeyPath = tuple[str | int, ...]
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A file or variable that a person wrote is wrong; the message says where and what to write instead."""
 
 

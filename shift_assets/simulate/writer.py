@@ -19,6 +19,7 @@ import pyarrow.parquet
 import yaml
 
 from shift_assets.arrays import BytesArray
+from shift_assets.errors import UserError
 from shift_assets.simulate import dirty_rows as dirty
 from shift_assets.simulate.event_files import (
     COLUMNS,
@@ -48,7 +49,7 @@ SOURCE_NAME = "simulated"
 _BLOCKS_IN_MEMORY = 16
 
 
-class SimulationError(ValueError):
+class SimulationError(UserError):
     """The target folder cannot take the log; the message names it and the remedy."""
 
 

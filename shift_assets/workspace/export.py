@@ -14,7 +14,8 @@ import duckdb
 import pyarrow as pa
 
 from shift_assets.contracts.registry import TABLES
-from shift_assets.contracts.table import ContractError, Table
+from shift_assets.contracts.table import Table
+from shift_assets.errors import UserError
 from shift_assets.storage.duckdb_file import ALIAS, building, comment, identifier, literal, move_in_place, verify
 from shift_assets.storage.lake import Lake
 
@@ -45,16 +46,16 @@ def export(
 
     `duckdb`: `target` is one file, its tables commented. `parquet`, `csv`: `target` is a folder with one file per
     table; in CSV nested columns are JSON, bytes base64, times UTC. It is built aside and moved in place whole. Raises
-    ContractError for an unknown table, FileExistsError where `target` exists and `overwrite` is false, and
-    FileNotFoundError where the folder that is to hold it does not exist.
+    UserError for an unknown table, where `target` exists and `overwrite` is false, and where the folder that is to
+    hold it does not exist.
     """
     unknown = [name for name in tables if name not in TABLES]
     if unknown:
-        raise ContractError(f"unknown tables {', '.join(unknown)}; known: {', '.join(TABLES)}")
+        raise UserError(f"unknown tables {', '.join(unknown)}; known: {', '.join(TABLES)}")
     if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists already; choose another target, or allow to overwrite it")
+        raise UserError(f"{target} exists already; choose another target, or allow to overwrite it")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{target.parent} is no folder; make it first")
+        raise UserError(f"{target.parent} is not a folder; make it first")
     wanted_segments = None if segments is None else set(segments)
     build_folder = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     build_folder.mkdir(mode=0o700)

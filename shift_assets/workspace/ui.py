@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from shift_assets.errors import PermanentError
+
 HOST = "127.0.0.1"
 LOCATION = "shift_assets"
 """The code location's name in workspace.yaml."""
@@ -23,7 +25,7 @@ _CHECK_SECONDS = 0.5
 _RETRY_SECONDS = 5
 
 
-class UiError(RuntimeError):
+class UiError(PermanentError):
     """The UI could not start, or one of its processes ended by itself."""
 
 

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 
-from shift_assets.cli.app import app, main
+from shift_assets.cli.app import app
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.partition import Partition
 from shift_assets.settings.root import load_settings
+from shift_assets_tests.cli.conftest import Call
 from shift_assets_tests.shift.stationary_users import as_series, stationary_users
 from shift_assets_tests.workspaces import FIRST_DAY, SOURCE, new_workspace
 
@@ -34,31 +35,6 @@ COMMANDS = [
     "doctor",
 ]
 COMMANDS += ["quarantine ls", "quarantine replay"]
-
-
-class CommandResult:
-    """What a command printed, and its exit code."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    """Calls the command line in this process, through the same `main` as the installed command."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> CommandResult:
-        monkeypatch.setattr(sys, "argv", ["shift-assets", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as done:
-            code = int(done.code or 0)
-        result = capsys.readouterr()
-        return CommandResult(code, result.out, result.err)
-
-    return run
 
 
 def export_file(folder: Path, days: int = 3) -> Path:
@@ -82,14 +58,14 @@ def test_every_command_is_listed_here() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_an_example(call, command: str) -> None:  # type: ignore[no-untyped-def]
+def test_help_shows_an_example(call: Call, command: str) -> None:
     """`--help` of each command names the command in an example that can be copied."""
     result = call(*command.split(), "--help")
     assert result.code == 0
     assert "Example: shift-assets " + command in " ".join(result.out.split())
 
 
-def test_a_users_mistake_is_one_message_and_exit_code_2(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_users_mistake_is_one_message_and_exit_code_2(call: Call, tmp_path: Path) -> None:
     """Whatever is wrong with a call, the message names it; there is no traceback and nothing on stdout."""
     home = new_workspace(tmp_path / "home").settings.home
     wrong_source = tmp_path / "wrong.yaml"
@@ -106,12 +82,15 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(call, tmp_path: Path) ->
         (("run", "--home", home, "--from", "2026-02-01", "--to", FIRST_DAY), "before the calendar's first day"),
         (("run", "--home", home, "--from", "1.3.2026", "--to", FIRST_DAY), "does not match"),
         (("land", tmp_path / "missing.csv", "--home", home), "missing.csv' does not exist"),
-        (("land", wrong_source, "--home", home, "--table", "fish"), "expected events, items or users"),
+        (("land", wrong_source, "--home", home, "--table", "fish"), "'fish' is not one of 'events', 'items', 'users'"),
         (("evaluate", "--home", home), "nothing to evaluate yet"),
         (("evaluate", "shifts", "--home", home), "no interest series"),
-        (("evaluate", "shifts", "--home", home, "--step", "month"), "expected day or week"),
+        (("evaluate", "shifts", "--home", home, "--step", "month"), "'month' is not one of 'day', 'week'"),
         (("evaluate", "forecasts", "--home", home), "no segment has enough users in 20 weeks"),
-        (("export", tmp_path / "x", "--home", home, *days, "--format", "xls"), "expected duckdb, parquet or csv"),
+        (
+            ("export", tmp_path / "x", "--home", home, *days, "--format", "xls"),
+            "'xls' is not one of 'duckdb'",
+        ),
         (("export", tmp_path / "x", "--home", home, *days, "--table", "nope"), "unknown tables nope"),
         (("simulate", tmp_path / "simulated", "--users", 0), "--users"),
         (("frobnicate",), "No such command"),
@@ -123,7 +102,7 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(call, tmp_path: Path) ->
         assert "Traceback" not in result.err
 
 
-def test_settings_with_a_mistake_are_reported_by_every_command(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_settings_with_a_mistake_are_reported_by_every_command(call: Call, tmp_path: Path) -> None:
     """File, line and key stand in the message of whatever command reads them."""
     home = new_workspace(tmp_path / "home").settings.home
     (home / "settings.yaml").write_text("sead: 1\n")
@@ -134,7 +113,7 @@ def test_settings_with_a_mistake_are_reported_by_every_command(call, tmp_path: P
     assert call("doctor", "--home", home).code == 1
 
 
-def test_landing_sets_the_calendar_and_later_files_extend_it(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_landing_sets_the_calendar_and_later_files_extend_it(call: Call, tmp_path: Path) -> None:
     """init, then land: the calendar holds the landed days; the report is one JSON object of rows per day."""
     source = tmp_path / "small.yaml"
     source.write_text(SOURCE)
@@ -155,7 +134,7 @@ def test_landing_sets_the_calendar_and_later_files_extend_it(call, tmp_path: Pat
 
 
 @pytest.mark.parametrize("command", [("doctor",), ("quarantine", "ls")])
-def test_json_reports_are_json_and_nothing_else(call, tmp_path: Path, command: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+def test_json_reports_are_json_and_nothing_else(call: Call, tmp_path: Path, command: tuple[str, ...]) -> None:
     """Standard output of `--json` parses as a whole."""
     home = new_workspace(tmp_path / "home").settings.home
     json.loads(call(*command, "--home", home, "--json").out)
@@ -175,7 +154,7 @@ def test_the_installed_module_reports_a_mistake_without_a_traceback(tmp_path: Pa
     assert "Traceback" not in found.stderr
 
 
-def test_evaluate_shifts_scores_every_detector_on_the_log_at_hand(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_evaluate_shifts_scores_every_detector_on_the_log_at_hand(call: Call, tmp_path: Path) -> None:
     """The report is one JSON object, and the scores of users lie in the home."""
     workspace = new_workspace(tmp_path / "home")
     home, segment = workspace.settings.home, workspace.source.segment_keys[0]

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from shift_assets.cli import app as cli
+from shift_assets.cli import run
+from shift_assets.cli.app import app
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
 from shift_assets.contracts.shift import SHIFT_ALERTS
 from shift_assets.workspace.home import open_workspace
@@ -39,15 +40,15 @@ ENVIRONMENT = {
 
 def test_the_main_job_reports_numbers_that_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`demo --json`: delivered is clean plus rejected, as in the tables; alarms have sentences; recall is a rate."""
-    monkeypatch.setattr(cli, "DEMO_DAYS", DAYS)
-    monkeypatch.setattr(cli, "DEMO_HISTORY_DAYS", HISTORY_DAYS)
+    monkeypatch.setattr(run, "DEMO_DAYS", DAYS)
+    monkeypatch.setattr(run, "DEMO_HISTORY_DAYS", HISTORY_DAYS)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    result = CliRunner().invoke(cli.app, ["demo", "--home", str(tmp_path / "home"), "--json"])
+    result = CliRunner().invoke(app, ["demo", "--home", str(tmp_path / "home"), "--json"])
     assert result.exit_code == 0, result.output
     report: dict[str, Any] = json.loads(result.stdout)
     lake = open_workspace(tmp_path / "home").lake
-    span = {"first_day": cli.DEMO_LAST_DAY.replace(day=cli.DEMO_LAST_DAY.day - DAYS + 1)}
+    span = {"first_day": run.DEMO_LAST_DAY.replace(day=run.DEMO_LAST_DAY.day - DAYS + 1)}
     assert report["rows_clean"] == lake.read(CLEAN_EVENTS, **span).num_rows > 0
     assert sum(report["rows_rejected"].values()) == lake.read(REJECTED_EVENTS, **span).num_rows > 0
     assert report["rows_delivered"] == report["rows_clean"] + sum(report["rows_rejected"].values())
@@ -64,7 +65,7 @@ def test_the_main_job_reports_numbers_that_add_up(tmp_path: Path, monkeypatch: p
 def test_the_main_job_prints_a_readable_report_from_a_folder_with_a_space(tmp_path: Path) -> None:
     """As text in a process of its own: exit code 0, no traceback, the folder quoted in the next command."""
     home = tmp_path / "my shop"
-    short = f"from shift_assets.cli.app import app; app.DEMO_DAYS, app.DEMO_HISTORY_DAYS = {DAYS - 1}, 7; app.main()"
+    short = f"from shift_assets.cli import app, run; run.DEMO_DAYS, run.DEMO_HISTORY_DAYS = {DAYS - 1}, 7; app.main()"
     done = subprocess.run(
         [sys.executable, "-c", short, "demo", "--home", str(home)],
         env={**os.environ, **ENVIRONMENT, "COLUMNS": "200"},

@@ -14,7 +14,7 @@ import pytest
 
 from shift_assets.contracts.registry import TABLES
 from shift_assets.contracts.shift import SHIFT_ALERTS
-from shift_assets.contracts.table import ContractError
+from shift_assets.errors import UserError
 from shift_assets.storage.lake import Lake, content_digests
 from shift_assets.workspace.export import Format, export
 from shift_assets_tests.lakes import fill, new_lake, partitions
@@ -75,7 +75,7 @@ def test_an_export_never_overwrites_unasked(lake: Lake, tmp_path: Path) -> None:
     target = tmp_path / "out.duckdb"
     export(lake, FIRST, LAST, target, NAMES)
     before = target.read_bytes()
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(UserError, match="exists already"):
         export(lake, FIRST, FIRST, target, NAMES)
     assert target.read_bytes() == before
     again = export(lake, FIRST, FIRST, target, NAMES, overwrite=True)
@@ -91,7 +91,7 @@ def test_a_table_without_rows_is_exported_empty(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_named(lake: Lake, tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match="unknown tables alarms; known: clean_events"):
+    with pytest.raises(UserError, match="unknown tables alarms; known: clean_events"):
         export(lake, FIRST, LAST, tmp_path / "out", ["alarms"])
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         export(lake, FIRST, LAST, tmp_path / "no" / "out", ["shift_alerts"])
