@@ -1,6 +1,6 @@
 """Structure of the package as figures: rooms, loose modules, import circles, settings, function lengths, annotations.
 
-    python benchmarks/structure.py [ROOT]
+python benchmarks/structure.py [ROOT]
 """
 
 from __future__ import annotations
