@@ -25,6 +25,7 @@ lint: .venv/installed-test  ## Check style, types, SQL, import order and words
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy
+	.venv/bin/lint-imports
 	$(VENV) -m sqlfluff lint sql --processes 1 --disable-progress-bar
 	$(VENV) benchmarks/report.py --check
 

@@ -1,7 +1,7 @@
 """Where everything is put together, and the only such place.
 
-`build_definitions` takes an installation and returns its Dagster definitions; `defs` are those of the installation
-that `SHIFT_HOME` names.
+`build_definitions` takes an installation and returns its Dagster definitions; Dagster calls `defs` for those of the
+installation that `SHIFT_HOME` names. Importing this module reads nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from shift_assets.defs.automation.jobs import DAILY, all_jobs
 from shift_assets.defs.automation.schedules import all_schedules
 from shift_assets.defs.automation.sensors import all_sensors
 from shift_assets.defs.checks.expectations import all_checks
-from shift_assets.settings.root import home_from_environment
-from shift_assets.workspace.home import workspace_from_environment
+from shift_assets.defs.resources import DUCKDB, duckdb_resource
+from shift_assets.workspace.home import home_from_environment, workspace_from_environment
 from shift_assets.workspace.workspace import Workspace
 
 
@@ -33,7 +33,7 @@ def build_definitions(workspace: Workspace, resources: Mapping[str, Any] | None 
             jobs=list(jobs.values()),
             schedules=all_schedules(workspace, jobs),
             sensors=all_sensors(workspace, jobs),
-            resources={"workspace": workspace, **(resources or {})},
+            resources={"workspace": workspace, DUCKDB: duckdb_resource(workspace), **(resources or {})},
             # One process for all steps of a run: a process per step costs a Python, Dagster and torch start each
             # (benchmarks/RESULTS.md), and the heavy parts are parallel inside.
             executor=dg.in_process_executor,
@@ -58,4 +58,7 @@ def _expected_warnings() -> Iterator[None]:
         yield
 
 
-defs = build_definitions(workspace_from_environment(home_from_environment()))
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The definitions of the installation that `SHIFT_HOME` names, read when Dagster loads the code location."""
+    return build_definitions(workspace_from_environment(home_from_environment()))

@@ -175,7 +175,7 @@ def test_two_workspaces_have_their_own_segments(tmp_path: Path) -> None:
 def test_a_resource_can_be_replaced_by_name(tmp_path: Path) -> None:
     """Tests and commands swap parts where everything is put together."""
     workspace = new_workspace(tmp_path)
-    assert build_definitions(workspace, {"workspace": "other"}).resources == {"workspace": "other"}
+    assert build_definitions(workspace, {"workspace": "other"}).resources["workspace"] == "other"
 
 
 def python(code: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -194,7 +194,7 @@ def python(code: str, home: Path) -> subprocess.CompletedProcess[str]:
 def test_importing_the_definitions_is_light_and_silent(tmp_path: Path) -> None:
     """No engine is imported before it is used, Dagster warns of nothing, and nothing is written."""
     loaded = python(
-        "import sys; import shift_assets.definitions as d; d.defs.resolve_job_def('daily'); "
+        "import sys; import shift_assets.definitions as d; d.defs().resolve_job_def('daily'); "
         f"print([name for name in {HEAVY} if name in sys.modules])",
         tmp_path,
     )

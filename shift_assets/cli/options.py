@@ -17,7 +17,6 @@ from shift_assets.cli import logs
 from shift_assets.cli.logs import Verbosity
 from shift_assets.cli.system_errors import explain_system_errors
 from shift_assets.errors import UserError
-from shift_assets.settings.root import home_from_environment
 
 DAY = "YYYY-MM-DD"
 
@@ -94,6 +93,8 @@ def _home_in(arguments: dict[str, object]) -> Path:
 
 def home_of(home: Path | None) -> Path:
     """The absolute path of the home that the caller named, else of SHIFT_HOME or the default."""
+    from shift_assets.workspace.home import home_from_environment
+
     return (home or home_from_environment()).resolve()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from datetime import date, timedelta
@@ -70,7 +69,7 @@ def run(
 
 
 def _run(folder: Path, first: date, last: date, segment: str | None, as_json: bool, started: float) -> None:
-    os.environ["SHIFT_HOME"] = str(folder)
+    from shift_assets.definitions import build_definitions
     from shift_assets.defs.range_run import run_range
     from shift_assets.workspace import home as homes
     from shift_assets.workspace.run_report import build_run_report
@@ -88,7 +87,7 @@ def _run(folder: Path, first: date, last: date, segment: str | None, as_json: bo
     require_segments([segment] if segment else [], known)
     segments = [segment] if segment else known
     with progress("starting", quiet=as_json) as on_progress:
-        report = run_range(workspace, first, last, segments, on_progress)
+        report = run_range(build_definitions(workspace), workspace, first, last, segments, on_progress=on_progress)
     if not report.success:
         for message in report.errors:
             print_error("failed", message)

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
-SEGMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+from shift_assets.contracts.partition import SEGMENT_PATTERN
 
 _STRING, _INT, _FLOAT, _DAY = pa.string(), pa.int64(), pa.float64(), pa.date32()
 

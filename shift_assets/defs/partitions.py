@@ -8,8 +8,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from shift_assets.contracts.partition import Partition
-from shift_assets.contracts.table import SEGMENT_PATTERN
+from shift_assets.contracts.partition import SEGMENT_PATTERN, Partition
 from shift_assets.ingest.source.config import Source
 from shift_assets.settings.root import Settings
 
@@ -78,11 +77,6 @@ def range_tags(partitions: Iterable[Partition], segment_order: Sequence[str]) ->
         "dagster/asset_partition_range_start": str(key_of(Partition(min(days), segments[0]))),
         "dagster/asset_partition_range_end": str(key_of(Partition(max(days), segments[-1]))),
     }
-
-
-def days_between(first: date, last: date) -> list[date]:
-    """Every day of the closed range."""
-    return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
 
 
 def _mapping(day_mapping: dg.PartitionMapping) -> dg.MultiPartitionMapping:

@@ -15,15 +15,14 @@ from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry
 from filelock import FileLock, Timeout
 
 from shift_assets.churn.calibration import refit_day
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_between
 from shift_assets.contracts.shift import INTEREST_STATE
-from shift_assets.definitions import build_definitions
 from shift_assets.defs.assets.graph import BASE_MODEL
 from shift_assets.defs.automation.housekeeping import drop_expired_snapshots
 from shift_assets.defs.automation.jobs import BASE_MODEL_JOB, CATEGORIES, DAILY, HISTORY
 from shift_assets.defs.dagster_private import execute_in_process, free_concurrency_slots
 from shift_assets.defs.instance import open_instance
-from shift_assets.defs.partitions import days_between, first_day, parse_key, range_tags
+from shift_assets.defs.partitions import first_day, parse_key, range_tags
 from shift_assets.workspace.workspace import Workspace
 
 OnProgress = Callable[[str], None]
@@ -51,7 +50,13 @@ class RangeRunResult:
 
 
 def run_range(
-    workspace: Workspace, first: date, last: date, segments: Sequence[str], on_progress: OnProgress = lambda _: None
+    definitions: dg.Definitions,
+    workspace: Workspace,
+    first: date,
+    last: date,
+    segments: Sequence[str],
+    *,
+    on_progress: OnProgress = lambda _: None,
 ) -> RangeRunResult:
     """Materialises every stage for the closed range of days, and before it the history that the range needs.
 
@@ -60,7 +65,6 @@ def run_range(
     where it never was, and the model of all segments where none is from the last BASE_MODEL_DAYS. One run each, in this
     process.
     """
-    definitions = build_definitions(workspace)
     report = RangeRunResult(first, last)
     with open_instance(workspace) as instance:
         for run_id in close_killed_runs(instance, workspace.settings.dagster_home):

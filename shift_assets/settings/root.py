@@ -605,11 +605,6 @@ class Settings(BaseSettings):
         return self.home / "dagster"
 
 
-def home_from_environment() -> Path:
-    """`SHIFT_HOME`, or `.shift` in the working folder."""
-    return Path(os.environ.get("SHIFT_HOME") or DEFAULT_HOME)
-
-
 def load_settings(home: Path) -> Settings:
     """The settings of the installation at `home`; its `settings.yaml` may be absent.
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from shift_assets.contracts.table import SEGMENT_PATTERN
+from shift_assets.contracts.partition import SEGMENT_PATTERN
 
 EventFormat = Literal["jsonl.gz", "jsonl", "csv", "parquet"]
 

@@ -7,16 +7,17 @@ missing, damaged or of another shape is made anew from the lake. BI never opens 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-from dagster_duckdb import DuckDBResource
 from filelock import FileLock
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from shift_assets.contracts.marts import (
     BASE_COLUMNS,
@@ -33,6 +34,9 @@ from shift_assets.contracts.sql_text import read_sql
 from shift_assets.contracts.table import Table
 from shift_assets.storage.duckdb_file import BrokenFileError, identifier
 from shift_assets.storage.lake import Lake, Published
+
+ConnectionFactory = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+"""Opens the warehouse's file for writing, and tries again while another process has it open."""
 
 LOCK_WAIT_SECONDS = 600.0
 _DAMAGE = (duckdb.IOException, duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException)
@@ -52,10 +56,14 @@ class Loaded:
 
 
 class Warehouse:
-    """The warehouse at `path`, with one writer at a time: a file lock beside it serialises processes."""
+    """The warehouse at `path`, with one writer at a time: a file lock beside it serialises processes.
 
-    def __init__(self, path: Path, minimum_users: int) -> None:
+    connect: opens the file; plain DuckDB unless given.
+    """
+
+    def __init__(self, path: Path, minimum_users: int, connect: ConnectionFactory | None = None) -> None:
         self.path = path
+        self._connect = connect or partial(open_file, path)
         self._minimum_users = minimum_users
         self._lock = FileLock(path.with_name(".writer.lock"), timeout=LOCK_WAIT_SECONDS)
 
@@ -63,7 +71,7 @@ class Warehouse:
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection that closes in any case; raises filelock.Timeout when another process keeps writing."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock, DuckDBResource(database=str(self.path)).get_connection() as connection:
+        with self._lock, self._connect() as connection:
             try:
                 self.path.chmod(0o600)
                 yield connection
@@ -97,7 +105,7 @@ class Warehouse:
         try:
             connection = duckdb.connect(str(self.path))
         except duckdb.Error as error:
-            return "Could not set lock" in str(error)  # sound, but open elsewhere: the resource waits for it
+            return "Could not set lock" in str(error)  # sound, but open elsewhere: `connection` waits for it
         try:
             return connection.execute("select base_shape from base.fingerprints").fetchone() == (_base_shape(),)
         except duckdb.Error:
@@ -123,6 +131,27 @@ class Warehouse:
                 connection.execute("insert into base.fingerprints values (?, ?)", [_base_shape(), shape])
             connection.commit()
             return Loaded(partitions, rebuilt, refreshed)
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB file with the options and the patience of Dagster's resource, for commands outside Dagster.
+
+    Raises:
+        duckdb.IOException: another process kept it open.
+    """
+    with _connected(path) as connection:
+        yield connection
+
+
+@retry(
+    retry=retry_if_exception_type(duckdb.IOException),
+    stop=stop_after_attempt(11),
+    wait=wait_exponential(multiplier=0.1),
+    reraise=True,
+)
+def _connected(path: Path) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(str(path), config={"custom_user_agent": "shift-assets"})
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection) -> None:

@@ -10,6 +10,7 @@ from shift_assets.contracts.quality import QUALITY_VERDICTS
 from shift_assets.privacy.erase import Erasure, erase
 from shift_assets.privacy.pseudonym import load_key, pseudonym
 from shift_assets.storage.bi_generations import drop_generations, publish
+from shift_assets.workspace.quality_gate import validate_and_store
 from shift_assets.workspace.workspace import Workspace
 
 
@@ -40,8 +41,6 @@ def erase_user(workspace: Workspace, raw_id: str) -> Erasure:
 
 def _revalidate(workspace: Workspace) -> None:
     """The gate lets nobody read events whose content changed after they were judged: here they did, rightly."""
-    from shift_assets.storage.check_results import validate_and_store
-
     check_results = workspace.lake.read(
         QUALITY_VERDICTS, columns=["day", "segment", "table_name", "data_version"]
     ).to_pylist()
@@ -57,4 +56,4 @@ def _revalidate(workspace: Workspace) -> None:
         if checked_digests.get(partition, found.digest) != found.digest
     ]
     if changed:
-        validate_and_store(workspace, CLEAN_EVENTS, sorted(changed), "erase")
+        validate_and_store(workspace.lake, CLEAN_EVENTS, sorted(changed), "erase", workspace.source.timezone)

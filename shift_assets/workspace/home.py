@@ -13,7 +13,7 @@ import yaml
 
 from shift_assets.ingest.source.shipped import SHIPPED, load_source
 from shift_assets.settings.config_file import ConfigError
-from shift_assets.settings.root import load_settings
+from shift_assets.settings.root import DEFAULT_HOME, load_settings
 from shift_assets.workspace.workspace import Workspace
 
 POSTGRES_URL = "SHIFT_DAGSTER_POSTGRES_URL"
@@ -35,6 +35,11 @@ calendar:
   first_day: null
   last_day: null
 """
+
+
+def home_from_environment() -> Path:
+    """`SHIFT_HOME`, or `.shift` in the working folder."""
+    return Path(os.environ.get("SHIFT_HOME") or DEFAULT_HOME)
 
 
 def create(home: Path, source: str | Path, first_day: date | None = None, last_day: date | None = None) -> Workspace:

@@ -208,7 +208,7 @@ def test_comments_and_docstrings_make_nothing_stale(
 LOADED = """
 import json
 from shift_assets.definitions import defs
-specs = [spec for asset in defs.assets for spec in asset.specs]
+specs = [spec for asset in defs().assets for spec in asset.specs]
 print(json.dumps({spec.key.to_user_string(): spec.code_version for spec in specs}))
 """
 

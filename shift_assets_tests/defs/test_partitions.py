@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shift_assets.contracts.partition import Partition
-from shift_assets.contracts.table import SEGMENT_PATTERN
+from shift_assets.contracts.partition import SEGMENT_PATTERN, Partition, days_between
 from shift_assets.defs import partitions as keys
 from shift_assets.workspace.workspace import Workspace
 from shift_assets_tests.workspaces import FIRST_DAY, SOURCE, new_workspace
@@ -79,7 +78,7 @@ def test_range_tags_ask_for_the_spanned_rectangle(workspace: Workspace, data: st
         keys.parse_key(key)
         for key in definition(workspace).get_partition_keys_in_range(dg.PartitionKeyRange(start, end))
     }
-    days = keys.days_between(min(p.day for p in requested), max(p.day for p in requested))
+    days = days_between(min(p.day for p in requested), max(p.day for p in requested))
     order = [segments.index(p.segment) for p in requested]
     assert found == {Partition(day, s) for day in days for s in segments[min(order) : max(order) + 1]}
 
@@ -166,5 +165,5 @@ def test_an_open_calendar_grows_at_the_shops_midnight(tmp_path: Path) -> None:
 
 def test_days_between_is_a_closed_range() -> None:
     """Both ends belong to it; a single day is one."""
-    assert keys.days_between(FIRST_DAY, FIRST_DAY) == [FIRST_DAY]
-    assert len(keys.days_between(FIRST_DAY, FIRST_DAY + timedelta(days=3))) == 4
+    assert days_between(FIRST_DAY, FIRST_DAY) == [FIRST_DAY]
+    assert len(days_between(FIRST_DAY, FIRST_DAY + timedelta(days=3))) == 4

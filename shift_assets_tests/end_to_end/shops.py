@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.registry import TABLES
 from shift_assets.definitions import build_definitions
 from shift_assets.defs.automation.jobs import DAILY
@@ -21,7 +21,7 @@ from shift_assets.defs.range_run import QUIET_RUN_CONFIG, RangeRunResult, run_ra
 from shift_assets.privacy.pseudonym import KEY_BYTES, KEY_FILE
 from shift_assets.simulate.simulation import PlantedShares, Simulation
 from shift_assets.workspace import home as homes
-from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+from shift_assets.workspace.workspace import Workspace
 
 SIMULATION = Simulation(
     users=200,
@@ -72,7 +72,9 @@ class Shop:
 
     def run(self, first: date, last: date, segments: Sequence[str] = ()) -> None:
         """Materialises every stage through Dagster; fails with the errors of the steps."""
-        report = run_range(self.workspace, first, last, list(segments or self.segments))
+        report = run_range(
+            build_definitions(self.workspace), self.workspace, first, last, list(segments or self.segments)
+        )
         assert report.success, report.errors
 
     def materialise(self, assets: Iterable[str], partitions: Iterable[Partition]) -> list[str]:

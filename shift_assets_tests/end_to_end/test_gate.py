@@ -13,7 +13,7 @@ from shift_assets.cli.app import app
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.partition import Partition
-from shift_assets.storage.check_results import validate_and_store
+from shift_assets.workspace.quality_gate import validate_and_store
 from shift_assets_tests.end_to_end.shops import LAST_DAY, Shop, changed
 
 COMMAND = re.compile(r"shift-assets (run --from \S+ --to \S+ --segment \S+)")
@@ -29,7 +29,7 @@ def test_readers_refuse_a_broken_partition_until_its_command_has_repaired_it(sho
     (unchecked,) = copy.materialise(["interest_series"], [partition])
     assert f"clean_events, partition {partition.day}|{partition.segment}: its content changed" in unchecked
 
-    validate_and_store(copy.workspace, CLEAN_EVENTS, [partition], "law")
+    validate_and_store(copy.workspace.lake, CLEAN_EVENTS, [partition], "law", copy.workspace.source.timezone)
     (failed,) = copy.materialise(["interest_series"], [partition])
     assert "failed “every delivered row is clean or rejected”, observed" in failed
     assert "and 1 more" in failed

@@ -14,10 +14,11 @@ import pytest
 
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS
 from shift_assets.contracts.outcomes import ALERT_OUTCOMES, RECOMMENDATION_OUTCOMES
+from shift_assets.contracts.partition import days_between
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.contracts.registry import TABLES
 from shift_assets.contracts.shift import INTEREST_STATE, SHIFT_ALERTS
-from shift_assets.defs.partitions import days_between, key_of
+from shift_assets.defs.partitions import key_of
 from shift_assets.privacy.pseudonym import pseudonym
 from shift_assets.simulate.writer import Summary
 from shift_assets.storage.lake import content_digests

@@ -9,12 +9,11 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_between
 from shift_assets.contracts.registry import TABLES
 from shift_assets.contracts.shift import INTEREST_STATE, SHIFT_ALERTS, SHIFT_SIGNALS
 from shift_assets.defs.automation.jobs import all_jobs
 from shift_assets.defs.instance import open_instance
-from shift_assets.defs.partitions import days_between
 from shift_assets.defs.range_run import QUIET_RUN_CONFIG
 from shift_assets.simulate.writer import Summary
 from shift_assets.workspace import home as homes

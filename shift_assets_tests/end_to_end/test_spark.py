@@ -21,7 +21,8 @@ def test_the_log_cleaned_by_spark_has_the_digests_of_the_embedded_engine(
 ) -> None:
     """Thirty days in one Spark run give every partition of clean and rejected events the same content."""
     other = new_shop(tmp_path / "home", log.landing, engine="spark")
-    other.workspace.fit_category_model(SIMULATION.first_day)
+    ours = other.workspace
+    ours.category_models.fit(SIMULATION.first_day, ours.parse_context, ours.settings, ours.engine())
     corners = [Partition(day, segment) for day in (SIMULATION.first_day, LAST_DAY) for segment in shop.segments]
     assert other.materialise([CLEAN_EVENTS.name, REJECTED_EVENTS.name], corners) == []
     for table in (CLEAN_EVENTS, REJECTED_EVENTS):

@@ -49,7 +49,7 @@ def _read(workspace: Workspace, partition: Partition) -> tuple[pa.Table, pa.Tabl
     """Lists, alarms and item features of the partition."""
     day, segment = partition
     return (
-        workspace.read(RECOMMENDATIONS, day, day, [segment]),
-        workspace.read(SHIFT_ALERTS, day, day, [segment]),
-        workspace.read(ITEM_FEATURES, day, day, [segment]),
+        workspace.reader.read(RECOMMENDATIONS, day, day, [segment]),
+        workspace.reader.read(SHIFT_ALERTS, day, day, [segment]),
+        workspace.reader.read(ITEM_FEATURES, day, day, [segment]),
     )

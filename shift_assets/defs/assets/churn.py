@@ -43,7 +43,7 @@ def _calibration(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     for day, segment in partitions:
         if day.weekday() == workspace.settings.forecast.refit_weekday:
             then, now = (
-                workspace.read(INTEREST_STATE, as_of, as_of, [segment])
+                workspace.reader.read(INTEREST_STATE, as_of, as_of, [segment])
                 for as_of in (day - timedelta(days=HORIZON_DAYS), day)
             )
             found.append(churn_calibration(then, now, day, segment, workspace.settings.churn))

@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts.forecast import FORECAST_QUALITY, INTEREST_FORECASTS
 from shift_assets.contracts.interest import INTEREST_SERIES
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.defs import partitions as keys
 from shift_assets.defs.assets.interest import SERIES
 from shift_assets.defs.table_asset import TableAsset, build_asset
-from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+from shift_assets.workspace.workspace import Workspace
 
 GROUP = "forecast"
 FORECASTS = INTEREST_FORECASTS.name
@@ -55,7 +55,7 @@ def _forecasts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     settings, found = workspace.settings, [INTEREST_FORECASTS.empty()]
     for segment in segments_of(partitions):
         days = [partition.day for partition in partitions if partition.segment == segment]
-        series = workspace.read_window(INTEREST_SERIES, days, [segment], settings.forecast.window_days)
+        series = workspace.reader.read_window(INTEREST_SERIES, days, [segment], settings.forecast.window_days)
         found.append(interest_forecasts(series, days, segment, settings.forecast, settings.seed))
     return pa.concat_tables(found)
 
@@ -67,6 +67,6 @@ def _quality(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     settings, found = workspace.settings, [FORECAST_QUALITY.empty()]
     refits = [day for day in days_of(partitions) if last_refit(day, settings.forecast) == day]
     for segment in segments_of(partitions) if refits else []:
-        series = workspace.read_window(INTEREST_SERIES, refits, [segment], settings.forecast.window_days)
+        series = workspace.reader.read_window(INTEREST_SERIES, refits, [segment], settings.forecast.window_days)
         found += [forecast_quality(series, day, segment, settings.forecast, settings.seed) for day in refits]
     return pa.concat_tables(found)

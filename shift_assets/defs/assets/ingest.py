@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.table import Table
 from shift_assets.defs import partitions as keys
 from shift_assets.defs.failures import final_unless_transient
@@ -24,7 +24,7 @@ from shift_assets.defs.publishing import (
 from shift_assets.defs.table_asset import OWNER, TRANSIENT_RETRY, backfill_policy, table_attributes
 from shift_assets.ingest.cleaning.clean import CleanedChunk
 from shift_assets.ingest.cleaning.engines.engine import EngineName
-from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+from shift_assets.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from shift_assets.ingest.categories.category_model import CategoryModel
@@ -79,7 +79,7 @@ def _category_model(workspace: Workspace) -> dg.AssetsDefinition:
 
 
 def _categories(workspace: Workspace, day: date) -> "CategoryModel":
-    return workspace.fit_category_model(day)
+    return workspace.category_models.fit(day, workspace.parse_context, workspace.settings, workspace.engine())
 
 
 def _cleaning(workspace: Workspace) -> dg.AssetsDefinition:
@@ -116,7 +116,7 @@ def _cleaning(workspace: Workspace) -> dg.AssetsDefinition:
 
 @final_unless_transient()
 def _clean_and_publish(context: dg.AssetExecutionContext, workspace: Workspace) -> None:
-    from shift_assets.storage.check_results import validate_and_store
+    from shift_assets.workspace.quality_gate import validate_and_store
 
     requested = keys.requested(context)
     engine = workspace.engine()
@@ -132,7 +132,7 @@ def _clean_and_publish(context: dg.AssetExecutionContext, workspace: Workspace) 
                 plot = rejections_by_reason(rows) if table is REJECTED_EVENTS else None
                 more = _row_counts(chunk, done, engine)
                 report_materializations(context, table.name, rows, published, inputs, plot=plot, more=more)
-        validate_and_store(workspace, CLEAN_EVENTS, done, context.run_id)
+        validate_and_store(workspace.lake, CLEAN_EVENTS, done, context.run_id, workspace.source.timezone)
         context.log.info(
             f"{done[0].day} to {done[-1].day} on {engine}: {chunk.deliveries.num_rows} files, "
             f"{chunk.clean.num_rows:,} clean and {chunk.rejected.num_rows:,} rejected rows"
@@ -147,7 +147,7 @@ def _cleaned(workspace: Workspace, partitions: list[Partition], engine: EngineNa
         days_of(partitions),
         segments_of(partitions),
         bots=workspace.settings.bots,
-        categories=workspace.category_model(keys.first_day(workspace.settings)),
+        categories=workspace.category_models.load(keys.first_day(workspace.settings)),
         engine=engine,
         spark_remote=workspace.settings.spark_remote,
         staging=workspace.settings.staging,

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES, ITEM_FEATURES, USER_FEATURES
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE
 from shift_assets.defs import partitions as keys
 from shift_assets.defs.assets.ingest import CLEAN
@@ -26,7 +26,7 @@ from shift_assets.defs.publishing import (
 from shift_assets.defs.table_asset import TRANSIENT_RETRY, TableAsset, backfill_policy, build_asset, table_attributes
 from shift_assets.shift.learned.selection import SELECTION_VALID_DAYS
 from shift_assets.storage.lake import EMPTY_DIGEST, Published, content_digests
-from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+from shift_assets.workspace.workspace import Workspace
 
 GROUP = "interest"
 SNAPSHOTS_PER_COMMIT = 7
@@ -82,7 +82,7 @@ def _series(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
     workspace.lake.require(CLEAN_EVENTS, partitions)
     days = days_of(partitions)
-    events = workspace.read(CLEAN_EVENTS, days[0], days[-1], segments_of(partitions))
+    events = workspace.reader.read(CLEAN_EVENTS, days[0], days[-1], segments_of(partitions))
     return interest_series(events, workspace.settings.interest, workspace.source.timezone)
 
 
@@ -170,7 +170,7 @@ def _advanced(
         fitted_on = workspace.lake.read(INTEREST_STATE, first_day=refit, last_day=refit, segments=[segment])
         churn = fit_churn(fitted_on, refit, workspace.settings.churn)
     workspace.lake.require(INTEREST_SERIES, [Partition(day, segment) for day in days])
-    series = workspace.read(INTEREST_SERIES, days[0], days[-1], [segment])
+    series = workspace.reader.read(INTEREST_SERIES, days[0], days[-1], [segment])
     return advance_range(
         before,
         series,
@@ -186,7 +186,7 @@ def _advanced(
 def self_checks(workspace: Workspace, days: list[date], segments: list[str]) -> pa.Table:
     """The self-checks that may choose for these days; where none was made, the settings' own windows hold."""
     first = days[0] - timedelta(days=SELECTION_VALID_DAYS)
-    return workspace.read(DETECTOR_SELF_CHECK, first, days[-1] - timedelta(days=1), segments)
+    return workspace.reader.read(DETECTOR_SELF_CHECK, first, days[-1] - timedelta(days=1), segments)
 
 
 def _user_features(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
@@ -195,8 +195,8 @@ def _user_features(workspace: Workspace, partitions: list[Partition]) -> pa.Tabl
     days, segments = days_of(partitions), segments_of(partitions)
     settings = workspace.settings.features
     return user_features(
-        workspace.read_window(INTEREST_SERIES, days, segments, settings.look_back_days),
-        workspace.read_window(CLEAN_EVENTS, days, segments, settings.look_back_days),
+        workspace.reader.read_window(INTEREST_SERIES, days, segments, settings.look_back_days),
+        workspace.reader.read_window(CLEAN_EVENTS, days, segments, settings.look_back_days),
         days,
         settings,
         timezone=workspace.source.timezone,
@@ -209,5 +209,5 @@ def _item_features(workspace: Workspace, partitions: list[Partition]) -> pa.Tabl
 
     days, segments = days_of(partitions), segments_of(partitions)
     settings = workspace.settings.features
-    events = workspace.read_window(CLEAN_EVENTS, days, segments, settings.look_back_days)
+    events = workspace.reader.read_window(CLEAN_EVENTS, days, segments, settings.look_back_days)
     return item_features(events, days, settings, workspace.settings.seed)

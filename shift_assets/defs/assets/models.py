@@ -8,13 +8,13 @@ import pyarrow as pa
 
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.models import MODEL_PREDICTIONS, MODEL_REGISTRY
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.defs import partitions as keys
 from shift_assets.defs.assets.ingest import CLEAN
 from shift_assets.defs.failures import final_unless_transient
 from shift_assets.defs.publishing import version
 from shift_assets.defs.table_asset import OWNER, TRANSIENT_RETRY, TableAsset, build_asset
-from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+from shift_assets.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from shift_assets.models.training.train import TrainedModel
@@ -98,7 +98,7 @@ def _pooled(workspace: Workspace, day: date) -> "TrainedModel":
 
     settings = workspace.settings
     first, last = day - timedelta(days=settings.model.window_days), day - timedelta(days=1)
-    events = workspace.read(CLEAN_EVENTS, first, last, workspace.source.segment_keys)
+    events = workspace.reader.read(CLEAN_EVENTS, first, last, workspace.source.segment_keys)
     return train(events, day, settings.model, seed=settings.seed)
 
 
@@ -108,7 +108,7 @@ def _predicted(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
     settings, rows = workspace.settings, [MODEL_PREDICTIONS.empty()]
     days, window_days = days_of(partitions), settings.model.window_days
-    windows = {s: workspace.read_window(CLEAN_EVENTS, days, [s], window_days) for s in segments_of(partitions)}
+    windows = {s: workspace.reader.read_window(CLEAN_EVENTS, days, [s], window_days) for s in segments_of(partitions)}
     for day, segment in partitions:
         served = newest_of(registered(workspace, segment, day), segment)
         if served is not None:
@@ -126,7 +126,9 @@ def _trained(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     rows = [MODEL_REGISTRY.empty()]
     days = days_of(partitions)
     first, last = days[0] - timedelta(days=settings.model.window_days), days[-1] - timedelta(days=1)
-    events = {segment: workspace.read(CLEAN_EVENTS, first, last, [segment]) for segment in segments_of(partitions)}
+    events = {
+        segment: workspace.reader.read(CLEAN_EVENTS, first, last, [segment]) for segment in segments_of(partitions)
+    }
     for day, segment in partitions:
         earlier = pa.concat_tables([*rows, registered(workspace, segment, day - timedelta(days=1))])
         newest = newest_of(earlier, segment)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.outcomes import ALERT_OUTCOMES, EXPERIMENT_REPORT, RECOMMENDATION_OUTCOMES
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.contracts.shift import INTEREST_STATE, SHIFT_ALERTS
 from shift_assets.defs import partitions as keys
@@ -26,7 +26,7 @@ from shift_assets.defs.assets.shift import ALERTS
 from shift_assets.defs.automation_conditions import content_changed
 from shift_assets.defs.plots import recall_by_day
 from shift_assets.defs.table_asset import TableAsset, build_asset
-from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+from shift_assets.workspace.workspace import Workspace
 
 GROUP = "outcomes"
 
@@ -94,10 +94,10 @@ def _alert_outcomes(workspace: Workspace, partitions: list[Partition]) -> pa.Tab
     evaluated = [ALERT_OUTCOMES.empty()]
     for day, segment in partitions:
         then = day - timedelta(days=workspace.settings.outcomes.horizon_days)
-        alerts = workspace.read(SHIFT_ALERTS, then, then, [segment])
+        alerts = workspace.reader.read(SHIFT_ALERTS, then, then, [segment])
         if alerts.num_rows:
-            state = workspace.read(INTEREST_STATE, then, then, [segment])
-            series = workspace.read(INTEREST_SERIES, then + timedelta(days=1), day, [segment])
+            state = workspace.reader.read(INTEREST_STATE, then, then, [segment])
+            series = workspace.reader.read(INTEREST_SERIES, then + timedelta(days=1), day, [segment])
             evaluated.append(_dated_by_evaluation_day(alert_outcomes(alerts, state, series, workspace.settings), day))
     return pa.concat_tables(evaluated)
 
@@ -109,15 +109,15 @@ def _recommendation_outcomes(workspace: Workspace, partitions: list[Partition]) 
     evaluated = [RECOMMENDATION_OUTCOMES.empty()]
     days = days_of(partitions)
     look_back = settings.recommendations.look_back_days + settings.outcomes.horizon_days
-    windows = {s: workspace.read_window(CLEAN_EVENTS, days, [s], look_back) for s in segments_of(partitions)}
+    windows = {s: workspace.reader.read_window(CLEAN_EVENTS, days, [s], look_back) for s in segments_of(partitions)}
     for day, segment in partitions:
         then = day - timedelta(days=settings.outcomes.horizon_days)
-        slates = workspace.read(RECOMMENDATIONS, then, then, [segment])
+        slates = workspace.reader.read(RECOMMENDATIONS, then, then, [segment])
         if slates.num_rows:
             events = windows[segment]
             oldest = then - timedelta(days=settings.recommendations.look_back_days - 1)
             before = events.filter((pc.field("day") >= oldest) & (pc.field("day") <= then))
-            alerts = workspace.read(SHIFT_ALERTS, then, then, [segment])
+            alerts = workspace.reader.read(SHIFT_ALERTS, then, then, [segment])
             rows = recommendation_outcomes(slates, events, before, alerts, settings.outcomes, seed=settings.seed)
             evaluated.append(_dated_by_evaluation_day(rows, day))
     return pa.concat_tables(evaluated)
@@ -132,8 +132,8 @@ def _experiment_report(workspace: Workspace, partitions: list[Partition]) -> pa.
     first = period_start(days[0] - horizon, settings.period_days)
     outcomes = {}
     for segment in segments_of(partitions):
-        slates = workspace.read(RECOMMENDATIONS, first, days[-1] - horizon, [segment])
-        events = workspace.read(CLEAN_EVENTS, first + timedelta(days=1), days[-1], [segment])
+        slates = workspace.reader.read(RECOMMENDATIONS, first, days[-1] - horizon, [segment])
+        events = workspace.reader.read(CLEAN_EVENTS, first + timedelta(days=1), days[-1], [segment])
         outcomes[segment] = user_outcomes(slates, events, horizon.days)
     return pa.concat_tables(
         experiment_report(outcomes[segment], day, segment, day - horizon, settings) for day, segment in partitions

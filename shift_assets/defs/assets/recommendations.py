@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.outcomes import RECOMMENDATION_OUTCOMES
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.recommendations import LIST_FITS, RECOMMENDATIONS
 from shift_assets.contracts.shift import SEGMENT_SHIFTS, SHIFT_ALERTS
 from shift_assets.defs import partitions as keys
@@ -22,7 +22,8 @@ from shift_assets.defs.assets.models import MODEL, newest_of, registered
 from shift_assets.defs.assets.shift import ALERTS
 from shift_assets.defs.table_asset import TableAsset, build_asset
 from shift_assets.shift.learned.selection import SELECTION_VALID_DAYS
-from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+from shift_assets.workspace.spark_sessions import spark_session_if_large
+from shift_assets.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from shift_assets.models.inference.scoring import InterestModel
@@ -81,9 +82,9 @@ def _fits(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     found = [LIST_FITS.empty()]
     for day, segment in partitions:
         if day.weekday() == settings.forecast.refit_weekday:
-            events = workspace.read_window(CLEAN_EVENTS, [day], [segment], look_back)
+            events = workspace.reader.read_window(CLEAN_EVENTS, [day], [segment], look_back)
             known = build_context(events, settings, workspace.parse_context.items)
-            with workspace.spark_if_large(_users_in(events), wanted.spark_users) as session:
+            with spark_session_if_large(settings, _users_in(events), wanted.spark_users) as session:
                 as_of = replace(known, session=session)
                 found.append(weekly_fit_rows(as_of, day, segment, settings, model_of=_model_of(workspace, segment)))
     return pa.concat_tables(found)
@@ -97,19 +98,21 @@ def _recommendations(workspace: Workspace, partitions: list[Partition]) -> pa.Ta
     settings = workspace.settings
     slates = [RECOMMENDATIONS.empty()]
     days, look_back = days_of(partitions), settings.recommendations.look_back_days
-    windows = {s: workspace.read_window(CLEAN_EVENTS, days, [s], look_back) for s in segments_of(partitions)}
+    windows = {s: workspace.reader.read_window(CLEAN_EVENTS, days, [s], look_back) for s in segments_of(partitions)}
     for day, segment in partitions:
-        fits = workspace.read_window(LIST_FITS, [day], [segment], SELECTION_VALID_DAYS)
+        fits = workspace.reader.read_window(LIST_FITS, [day], [segment], SELECTION_VALID_DAYS)
         known = replace(
             build_context(windows[segment], settings, workspace.parse_context.items),
-            alerts=workspace.read(SHIFT_ALERTS, day, day, [segment]),
-            segment_shifts=workspace.read(SEGMENT_SHIFTS, day, day, [segment]),
+            alerts=workspace.reader.read(SHIFT_ALERTS, day, day, [segment]),
+            segment_shifts=workspace.reader.read(SEGMENT_SHIFTS, day, day, [segment]),
             outcomes=_outcomes_before(workspace, day),
             model=_model_of(workspace, segment)(day),
             blend=newest_blend(fits) if settings.recommendations.blend == "learned" else None,
             shift_classifier=newest_shift_classifier(fits),
         )
-        with workspace.spark_if_large(_users_in(known.events), settings.recommendations.spark_users) as session:
+        with spark_session_if_large(
+            workspace.settings, _users_in(known.events), settings.recommendations.spark_users
+        ) as session:
             slates.append(recommend(replace(known, session=session), day, segment, settings))
     return pa.concat_tables(slates)
 

@@ -38,7 +38,7 @@ def _checked(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     for day, segment in partitions:
         if day.weekday() != settings.self_check.weekday:
             continue
-        series = workspace.read_window(INTEREST_SERIES, [day], [segment], settings.self_check.window_days)
+        series = workspace.reader.read_window(INTEREST_SERIES, [day], [segment], settings.self_check.window_days)
         checked = self_check(series, day, segment, settings)
         stored = save(checked.model, settings.models, segment, day) if checked.model else (None, None)
         found.append(checked.with_model_path(*stored))

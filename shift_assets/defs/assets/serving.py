@@ -1,6 +1,5 @@
 """What leaves the platform: the warehouse, the two BI files, and messages about alarms."""
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.registry import TABLES
 from shift_assets.contracts.serving import ALERT_OUTBOX
 from shift_assets.contracts.shift import SHIFT_ALERTS
@@ -17,13 +16,16 @@ from shift_assets.defs.assets.shift import ALERTS
 from shift_assets.defs.automation_conditions import content_changed
 from shift_assets.defs.failures import final_unless_transient
 from shift_assets.defs.publishing import version
+from shift_assets.defs.resources import DuckDBResource, warehouse_of
 from shift_assets.defs.table_asset import OWNER, TRANSIENT_RETRY, TableAsset, backfill_policy, build_asset
-from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+from shift_assets.settings.root import Settings
+from shift_assets.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from shift_assets.notify.webhook import Delivery
     from shift_assets.storage.bi_generations import Publication
-    from shift_assets.storage.warehouse import Loaded
+    from shift_assets.storage.lake import Lake
+    from shift_assets.storage.warehouse import Loaded, Warehouse
 
 GROUP = "serving"
 WAREHOUSE, BI_FILES, NOTIFICATIONS = "warehouse", "bi_files", "alert_notifications"
@@ -54,7 +56,7 @@ def _messages(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.notify.outbox import outbox_messages
 
     days = days_of(partitions)
-    alerts = workspace.read(SHIFT_ALERTS, days[0], days[-1], segments_of(partitions))
+    alerts = workspace.reader.read(SHIFT_ALERTS, days[0], days[-1], segments_of(partitions))
     return outbox_messages(alerts, workspace.settings.notify.minimum_severity)
 
 
@@ -96,7 +98,7 @@ def _delivered(workspace: Workspace, partitions: list[Partition]) -> "Delivery |
         return None
     last = days_of(partitions)[-1]
     first = last - timedelta(days=UNDELIVERED_FOR_DAYS - 1)
-    outbox = workspace.read(ALERT_OUTBOX, first, last, workspace.source.segment_keys)
+    outbox = workspace.reader.read(ALERT_OUTBOX, first, last, workspace.source.segment_keys)
     return deliver(outbox, address, workspace.settings.home / "notified.sqlite")
 
 
@@ -119,23 +121,25 @@ def _warehouse(workspace: Workspace) -> dg.AssetsDefinition:
             "is rebuilt from the lake.\n\n**Read by**: the published BI files."
         ),
     )
-    def warehouse(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult:
+    def warehouse(
+        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace], duckdb: DuckDBResource
+    ) -> dg.MaterializeResult:
         with final_unless_transient():
-            loaded = _loaded(workspace)
+            loaded = _loaded(warehouse_of(workspace, duckdb), workspace.lake)
         context.log.info(f"warehouse: {loaded.partitions or 'nothing new'}{', rebuilt' if loaded.rebuilt else ''}")
         return dg.MaterializeResult(
             metadata={
                 "partitions_loaded": sum(loaded.partitions.values()),
                 "by_table": loaded.partitions,
-                "path": dg.MetadataValue.path(workspace.warehouse.path),
+                "path": dg.MetadataValue.path(workspace.warehouse_file),
             }
         )
 
     return warehouse
 
 
-def _loaded(workspace: Workspace) -> "Loaded":
-    return workspace.warehouse.load(workspace.lake)
+def _loaded(warehouse: "Warehouse", lake: "Lake") -> "Loaded":
+    return warehouse.load(lake)
 
 
 def _bi_files(workspace: Workspace) -> dg.AssetsDefinition:
@@ -159,22 +163,22 @@ def _bi_files(workspace: Workspace) -> dg.AssetsDefinition:
         ),
     )
     def bi_files(
-        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
-    ) -> Iterator[dg.MaterializeResult]:
+        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace], duckdb: DuckDBResource
+    ) -> dg.MaterializeResult:
         with final_unless_transient():
-            published = _published(workspace)
+            published = _published(warehouse_of(workspace, duckdb), workspace.settings)
         metadata: dict[str, Any] = {}
         for name, publication in published.items():
             context.log.info(f"{name}: generation {publication.generation}, as of {publication.as_of_day}")
             metadata[f"{name}_generation"] = publication.generation
             metadata[f"{name}_rows"] = publication.rows
             metadata[f"{name}_path"] = dg.MetadataValue.path(publication.path)
-        yield dg.MaterializeResult(metadata=metadata)
+        return dg.MaterializeResult(metadata=metadata)
 
     return bi_files
 
 
-def _published(workspace: Workspace) -> dict[str, "Publication"]:
+def _published(warehouse: "Warehouse", settings: Settings) -> dict[str, "Publication"]:
     from shift_assets.storage.bi_generations import publish
 
-    return publish(workspace.warehouse, workspace.settings.bi, workspace.settings.public.keep_generations)
+    return publish(warehouse, settings.bi, settings.public.keep_generations)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.forecast import INTEREST_FORECASTS
 from shift_assets.contracts.interest import INTEREST_SERIES
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.shift import (
     ALERT_CLUSTERS,
     DETECTOR_SELF_CHECK,
@@ -29,7 +29,8 @@ from shift_assets.defs.assets.interest import SERIES, STATE, self_checks
 from shift_assets.defs.plots import alerts_by_day, signal_distribution
 from shift_assets.defs.table_asset import TableAsset, build_asset
 from shift_assets.shift.learned.selection import SELECTION_VALID_DAYS, detector_selection, newest_check
-from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+from shift_assets.workspace.spark_sessions import spark_session_if_large
+from shift_assets.workspace.workspace import Workspace
 
 GROUP = "shift"
 SIGNALS, ALERTS = SHIFT_SIGNALS.name, SHIFT_ALERTS.name
@@ -143,8 +144,8 @@ def _forecast_errors(workspace: Workspace, partitions: list[Partition]) -> list[
 
     week = timedelta(days=7)
     days, segments = days_of(partitions), segments_of(partitions)
-    forecasts = workspace.read(INTEREST_FORECASTS, days[0] - week, days[-1] - week, segments)
-    series = workspace.read_window(INTEREST_SERIES, days, segments, 7)
+    forecasts = workspace.reader.read(INTEREST_FORECASTS, days[0] - week, days[-1] - week, segments)
+    series = workspace.reader.read_window(INTEREST_SERIES, days, segments, 7)
     found = []
     for day, segment in partitions:
         made = forecasts.filter((pc.field("day") == pa.scalar(day - week)) & (pc.field("segment") == segment))
@@ -160,7 +161,7 @@ def _alerts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
     days = days_of(partitions)
     segments = segments_of(partitions)
-    signals = workspace.read(SHIFT_SIGNALS, days[0], days[-1], segments)
+    signals = workspace.reader.read(SHIFT_SIGNALS, days[0], days[-1], segments)
     checks = self_checks(workspace, days, segments)
     return shift_alerts(_states(workspace, partitions), signals, workspace.settings, checks)
 
@@ -168,22 +169,24 @@ def _alerts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 def _states(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     workspace.lake.require(INTEREST_STATE, partitions)
     days = days_of(partitions)
-    return workspace.read(INTEREST_STATE, days[0], days[-1], segments_of(partitions))
+    return workspace.reader.read(INTEREST_STATE, days[0], days[-1], segments_of(partitions))
 
 
 def _segment_shifts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.shift.segment.segment_shifts import segment_shifts
 
     days, segments = days_of(partitions), segments_of(partitions)
-    series = workspace.read_window(INTEREST_SERIES, days, segments, SEGMENT_WINDOW_DAYS)
-    events = workspace.read_window(CLEAN_EVENTS, days, segments, SEGMENT_WINDOW_DAYS)
+    series = workspace.reader.read_window(INTEREST_SERIES, days, segments, SEGMENT_WINDOW_DAYS)
+    events = workspace.reader.read_window(CLEAN_EVENTS, days, segments, SEGMENT_WINDOW_DAYS)
     return pa.concat_tables([segment_shifts(series, events, day, segment) for day, segment in partitions])
 
 
 def _segment_events(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.shift.segment.segment_events import segment_events
 
-    series = workspace.read_window(INTEREST_SERIES, days_of(partitions), segments_of(partitions), EVENT_WINDOW_DAYS)
+    series = workspace.reader.read_window(
+        INTEREST_SERIES, days_of(partitions), segments_of(partitions), EVENT_WINDOW_DAYS
+    )
     return segment_events(series, partitions, workspace.settings.alerts.language)
 
 
@@ -198,11 +201,11 @@ def _interest_moves(workspace: Workspace, partitions: list[Partition]) -> pa.Tab
 
     alerts, settings = _recent_alerts(workspace, partitions), workspace.settings
     users = pc.count_distinct(alerts["user_id"]).as_py()
-    with workspace.spark_if_large(users, settings.moves.spark_users) as session:
+    with spark_session_if_large(settings, users, settings.moves.spark_users) as session:
         if session is None:
             return interest_moves(alerts, partitions, settings)
         return interest_moves(alerts, partitions, settings, SparkMiner(session))
 
 
 def _recent_alerts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
-    return workspace.read_window(SHIFT_ALERTS, days_of(partitions), segments_of(partitions), MOVE_WINDOW_DAYS)
+    return workspace.reader.read_window(SHIFT_ALERTS, days_of(partitions), segments_of(partitions), MOVE_WINDOW_DAYS)

@@ -7,12 +7,12 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_between
 from shift_assets.defs.assets.graph import CATEGORY_MODEL
 from shift_assets.defs.assets.interest import STATE
 from shift_assets.defs.automation.jobs import CATEGORIES, DAILY, ONE_WRITER, Job
 from shift_assets.defs.automation.landing_changes import LandingCursor, Scan, Span, ingested_folders, scan, spans
-from shift_assets.defs.partitions import day_partitions, days_between, parse_key, range_tags
+from shift_assets.defs.partitions import day_partitions, parse_key, range_tags
 from shift_assets.settings.config_file import ConfigError
 from shift_assets.workspace.home import FOLLOWED_GAP_DAYS, follow, open_workspace
 from shift_assets.workspace.workspace import Workspace

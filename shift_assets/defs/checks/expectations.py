@@ -56,9 +56,10 @@ def table_checks(workspace: Workspace, table: Table) -> dg.AssetChecksDefinition
     def checks(
         context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
     ) -> Iterator[dg.AssetCheckResult]:
-        from shift_assets.storage.check_results import validate_and_store
+        from shift_assets.workspace.quality_gate import validate_and_store
 
-        check_results = validate_and_store(workspace, table, keys.requested(context), context.run.run_id)
+        requested, timezone = keys.requested(context), workspace.source.timezone
+        check_results = validate_and_store(workspace.lake, table, requested, context.run.run_id, timezone)
         for name, item in suite.items():
             yield from _check_results(
                 context, table, name, item, check_results.filter(pc.equal(check_results["expectation"], item.name))

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from shift_assets.contracts.table import SEGMENT_PATTERN
+from shift_assets.contracts.partition import SEGMENT_PATTERN
 from shift_assets.ingest.source.columns import (
     COLUMN_TYPES,
     MAPPABLE_COLUMNS,

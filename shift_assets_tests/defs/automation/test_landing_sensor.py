@@ -17,13 +17,12 @@ import pyarrow as pa
 import pytest
 
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, DELIVERIES
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_between
 from shift_assets.definitions import build_definitions
 from shift_assets.defs.automation import landing_changes, sensors
 from shift_assets.defs.automation.jobs import CATEGORIES, DAILY, all_jobs
 from shift_assets.defs.automation.landing_changes import LandingCursor
 from shift_assets.defs.automation.sensors import landing_sensor
-from shift_assets.defs.partitions import days_between
 from shift_assets.workspace.home import FOLLOWED_GAP_DAYS, open_workspace
 from shift_assets.workspace.workspace import Workspace
 from shift_assets_tests.workspaces import FIRST_DAY, land_file, new_workspace

@@ -13,7 +13,7 @@ from dagster import DagsterEventType
 
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES
-from shift_assets.contracts.partition import Partition
+from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.table import Table
 from shift_assets.defs import partitions as keys
 from shift_assets.defs.checks import expectations as asset_checks
@@ -21,7 +21,7 @@ from shift_assets.defs.checks.expectations import check_name, freshness, table_c
 from shift_assets.defs.table_asset import TableAsset, build_asset
 from shift_assets.quality.gate import GateClosed
 from shift_assets.quality.suites import ACCOUNTING, REJECTED_SHARE, expectations
-from shift_assets.workspace.workspace import Workspace, days_of, segments_of
+from shift_assets.workspace.workspace import Workspace
 from shift_assets_tests.lakes import rows_of
 from shift_assets_tests.workspaces import FIRST_DAY, SOURCE, land_file, new_workspace
 
@@ -89,7 +89,7 @@ class Shop:
 
     def _series(self, workspace: Workspace, requested: list[Partition]) -> pa.Table:
         days = days_of(requested)
-        workspace.read(CLEAN_EVENTS, days[0], days[-1], segments_of(requested))
+        workspace.reader.read(CLEAN_EVENTS, days[0], days[-1], segments_of(requested))
         return pa.concat_tables([rows_of(INTEREST_SERIES, partition, 3) for partition in requested])
 
     def run(self, requested: Iterable[Partition], job: str = "everything") -> dg.ExecuteInProcessResult:

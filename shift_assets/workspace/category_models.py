@@ -1,0 +1,61 @@
+"""The frozen category models of an installation: one folder per first day under `models/category_model`."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shift_assets.storage.lake import MissingPartition
+
+if TYPE_CHECKING:
+    from shift_assets.ingest.categories.category_model import CategoryModel
+    from shift_assets.ingest.cleaning.engines.engine import EngineName
+    from shift_assets.ingest.rows.parse_context import ParseContext
+    from shift_assets.settings.root import Settings
+
+
+@dataclass(frozen=True)
+class CategoryModels:
+    """The models stored in `folder`."""
+
+    folder: Path
+
+    def load(self, day: date) -> CategoryModel:
+        """Return the categories fitted for `day`.
+
+        Raises:
+            MissingPartition: none was fitted; the message names the asset to materialise.
+        """
+        from shift_assets.ingest.categories.category_model import CategoryModel
+
+        stored = self.folder / day.isoformat()
+        if not stored.exists():
+            raise MissingPartition(
+                f"category_model has no partition {day.isoformat()}; materialise it in the UI, or run a range of days: "
+                "shift-assets run --from D --to D"
+            )
+        return CategoryModel.load(stored)
+
+    def fit(self, day: date, context: ParseContext, settings: Settings, engine: EngineName) -> CategoryModel:
+        """Fit the categories on the first landed days from `day`, and store them in place of an earlier fit."""
+        from shift_assets.ingest.cleaning.category_window import fit_landed_categories
+
+        model = fit_landed_categories(
+            context,
+            day,
+            seed=settings.seed,
+            engine=engine,
+            spark_remote=settings.spark_remote,
+            staging=settings.staging,
+        )
+        partial = self.folder / f".{day.isoformat()}-{uuid.uuid4().hex}"
+        model.save(partial)
+        target = self.folder / day.isoformat()
+        if target.exists():
+            shutil.rmtree(target)
+        partial.replace(target)
+        return model
