@@ -297,7 +297,11 @@ class ModelSettings(_Section):
         28, ge=1, description="On every so-manieth day training starts anew instead of from the served model"
     )
     look_every: int = Field(10, ge=1, description="Steps between looks at the validation days")
-    threads: int = Field(1, ge=1, description="CPU threads of one training; more than one slows parallel partitions")
+    threads: int = Field(
+        1,
+        ge=1,
+        description="CPU threads of one training, evaluation or prediction; more than one slows parallel partitions",
+    )
     distributed: bool = Field(False, description="Share each step among the processes that torchrun started")
 
     @model_validator(mode="after")

@@ -104,6 +104,7 @@ def _pooled(workspace: Workspace, day: date) -> "TrainedModel":
 
 def _predicted(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.models.inference.predictions import predictions
+    from shift_assets.models.network.threads import torch_threads
     from shift_assets.models.registry.store import load
 
     settings, rows = workspace.settings, [MODEL_PREDICTIONS.empty()]
@@ -113,7 +114,8 @@ def _predicted(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
         served = newest_of(registered(workspace, segment, day), segment)
         if served is not None:
             model = load(settings.models / served["path"], served["digest"])
-            rows.append(predictions(windows[segment], day, segment, model, window_days))
+            with torch_threads(settings.model.threads):
+                rows.append(predictions(windows[segment], day, segment, model, window_days))
     return pa.concat_tables(rows)
 
 

@@ -29,6 +29,7 @@ from shift_assets.models.metrics import ndcg_at_k, recall_at_k
 from shift_assets.models.network.blocks import Shape
 from shift_assets.models.network.encoder import CausalEncoder
 from shift_assets.models.network.precision import has_bfloat16
+from shift_assets.models.network.threads import torch_threads
 from shift_assets.models.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from shift_assets.models.training.distributed import Ranks
 from shift_assets.models.training.examples import Example, Examples, Points, prefetch
@@ -348,17 +349,15 @@ def _uses_bfloat16(settings: ModelSettings, device: torch.device) -> bool:
 @contextmanager
 def _reproducible(seed: int, threads: int) -> Iterator[None]:
     """Seeded, deterministic kernels and a fixed number of threads; all as before afterwards."""
-    deterministic, threads_before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
     fill_before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch_threads(threads):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Nothing here reads memory before it is written, and filling it costs a tenth of a step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        torch.set_num_threads(threads)
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(deterministic)
             torch.utils.deterministic.fill_uninitialized_memory = fill_before  # type: ignore[attr-defined]
-            torch.set_num_threads(threads_before)

@@ -17,6 +17,7 @@ from shift_assets.models.data.labels import behavior_points
 from shift_assets.models.data.sequences import Vocabulary, pack
 from shift_assets.models.data.validation import Validation
 from shift_assets.models.inference.scoring import InterestModel
+from shift_assets.models.network.threads import torch_threads
 from shift_assets.models.registry.model_card import ModelCard
 from shift_assets.models.registry.store import load
 from shift_assets.models.training.examples import Points
@@ -96,20 +97,23 @@ def train(
     validation = Validation.of(sequences, validation_start)
     points = behavior_points(weights if weights is not None else InterestSettings().weights)
     plan = TaskPlan(tasks, points, validation_start - 1) if tasks is not None and tasks.weights else None
-    fitted = fit(learnable, vocabulary, validation, settings, seed=seed, start=start, tasks=plan)
-    model, metrics = fitted.model, _card_metrics(fitted.best, validation)
-    if fitted.tasks is not None:
-        quality = evaluate_heads(model, fitted.tasks, sequences, validation_start, day_number(window_end), seed=seed)
-        model, metrics = replace(model, trained_heads=quality.trained_heads), metrics | quality.metrics
+    champion_ndcg = None
+    with torch_threads(settings.threads):
+        fitted = fit(learnable, vocabulary, validation, settings, seed=seed, start=start, tasks=plan)
+        model, metrics = fitted.model, _card_metrics(fitted.best, validation)
+        if fitted.tasks is not None:
+            last_day = day_number(window_end)
+            quality = evaluate_heads(model, fitted.tasks, sequences, validation_start, last_day, seed=seed)
+            model, metrics = replace(model, trained_heads=quality.trained_heads), metrics | quality.metrics
+        if champion is not None:
+            champion_ndcg, _ = validation_metrics(champion, validation.recoded(vocabulary, champion.vocabulary))
     if log_dir is not None:
         _write_tensorboard(fitted.curve, log_dir)
-    if champion is not None:
-        champion_ndcg, _ = validation_metrics(champion, validation.recoded(vocabulary, champion.vocabulary))
-        if champion_ndcg is not None and fitted.best.ndcg is not None:
-            knows_more = not set(vocabulary.items) <= set(champion.vocabulary.items)
-            better = fitted.best.ndcg > champion_ndcg or (fitted.best.ndcg == champion_ndcg and knows_more)
-            card |= {"judged_against": champion.version, "promoted": better}
-            metrics[f"served_{NDCG}"] = champion_ndcg
+    if champion is not None and champion_ndcg is not None and fitted.best.ndcg is not None:
+        knows_more = not set(vocabulary.items) <= set(champion.vocabulary.items)
+        better = fitted.best.ndcg > champion_ndcg or (fitted.best.ndcg == champion_ndcg and knows_more)
+        card |= {"judged_against": champion.version, "promoted": better}
+        metrics[f"served_{NDCG}"] = champion_ndcg
     from_other = "Fine-tuned from the model of all segments" if from_scratch else "Continued from the model before"
     outcome = from_other if fitted.warm else "Trained from random weights"
     return TrainedModel(

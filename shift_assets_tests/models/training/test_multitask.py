@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +25,10 @@ from shift_assets.models.inference.scoring import InterestModel
 from shift_assets.models.metrics import auc
 from shift_assets.models.network.calibration import Calibration
 from shift_assets.models.network.encoder import CausalEncoder
-from shift_assets.models.network.heads import TASKS, Heads, Priors, Task
+from shift_assets.models.network.heads import TASKS, Heads, Priors, Task, TaskLogits
+from shift_assets.models.network.threads import torch_threads
 from shift_assets.models.registry.store import load, save
+from shift_assets.models.training import head_evaluation
 from shift_assets.models.training.fit import fit
 from shift_assets.models.training.head_evaluation import evaluate_heads
 from shift_assets.models.training.head_losses import LOG_VARIANCE_BOUND, binary_loss, label_losses, weighted_loss
@@ -105,6 +108,21 @@ def test_planted_habits_are_predicted(trained: TrainedModel) -> None:
     buys = [row["purchase_propensity"] for row in rows if row["user_id"] in often]
     prediction_points = [row["purchase_propensity"] for row in rows if row["user_id"] not in often]
     assert min(buys) > 0.5 > max(prediction_points)
+
+
+def test_the_heads_are_evaluated_on_the_threads_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many the process has: a small model gains nothing from a second one but the time that it waits."""
+    used = []
+
+    def counted(*args: Any) -> TaskLogits:
+        used.append(torch.get_num_threads())
+        return logits_at(*args)
+
+    monkeypatch.setattr(head_evaluation, "logits_at", counted)
+    with torch_threads(3):
+        train(habits(), day(DAYS), QUICK, seed=1, tasks=TASK_SETTINGS)
+        assert torch.get_num_threads() == 3
+    assert set(used) == {QUICK.threads}
 
 
 def test_predictions_keep_the_contract(trained: TrainedModel) -> None:
