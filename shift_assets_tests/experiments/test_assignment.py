@@ -1,4 +1,4 @@
-"""Users keep their arm, arms get their share, and a change of shares moves as few users as it has to."""
+"""Users keep their arm, arms get their share, and a change of shares moves as few users as possible."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_arm_gets_its_share_and_the_probability_says_so() -> None:
         assert found.propensities[names == arm] == pytest.approx(share)
 
 
-def test_a_user_stays_whoever_else_there_is() -> None:
+def test_the_arm_of_a_user_does_not_depend_on_other_users() -> None:
     """An arm depends on the user and the experiment alone, not on the other users or their order."""
     whole = dict(zip(USERS, assign(USERS, "lists", SHARES).names, strict=True))
     some = USERS[500:40:-7]
@@ -37,7 +37,7 @@ def test_a_user_stays_whoever_else_there_is() -> None:
 @settings(deadline=None, max_examples=8)
 @given(st.sampled_from(sorted(SHARES)), st.floats(0.3, 3))
 def test_a_share_that_changes_moves_users_into_or_out_of_its_arm_only(arm: str, factor: float) -> None:
-    """Nobody moves between two arms whose shares keep their proportion."""
+    """No user moves between two arms whose shares keep their proportion."""
     before, after = arms_of(SHARES), arms_of(SHARES | {arm: SHARES[arm] * factor})
     moved = before != after
     assert ((after if factor >= 1 else before)[moved] == arm).all()
@@ -47,13 +47,13 @@ def test_a_share_that_changes_moves_users_into_or_out_of_its_arm_only(arm: str, 
 
 
 def test_two_experiments_assign_independently() -> None:
-    """Who is exploring in one experiment says nothing about the other."""
+    """Arms of one experiment are independent of those of another."""
     one, other = arms_of(SHARES) == "exploring", arms_of(SHARES, "another") == "exploring"
     assert (one & other).mean() == pytest.approx(0.01, abs=0.006)
 
 
 def test_shares_may_be_those_of_the_user() -> None:
-    """Learnt shares differ by segment and kind; an arm that a user's shares leave out is never that user's."""
+    """Learned shares differ by segment and kind; a user is never assigned to an arm that its shares leave out."""
     mine = [SHARES if position % 2 else {"unadjusted": 1.0} for position in range(len(USERS))]
     found = assign(USERS, "lists", mine)
     assert set(found.names[::2]) == {"unadjusted"}
@@ -71,7 +71,7 @@ def test_what_cannot_be_assigned_is_refused() -> None:
         ExperimentSettings(shares={"unadjusted": 0.9})
 
 
-def test_an_arm_may_carry_its_weight_of_rising_interests() -> None:
+def test_an_arm_may_have_its_own_weight_of_rising_interests() -> None:
     assert Arm.of("shift_adjusted@0.75") == ("shift_adjusted", 0.75)
     assert Arm.of("exploring") == ("exploring", None)
 
@@ -80,8 +80,8 @@ def test_no_users_are_assigned_no_arms() -> None:
     assert assign([], "lists", SHARES).names == []
 
 
-def test_uniforms_are_uniform_and_apart() -> None:
-    """Ten numbers per user: each spread evenly, no two correlated."""
+def test_uniforms_are_uniform_and_uncorrelated() -> None:
+    """Ten numbers per user: each uniform, no two correlated."""
     numbers = uniforms(USERS, "test", 10)
     assert numbers.shape == (len(USERS), 10)
     assert ((numbers > 0) & (numbers < 1)).all()

@@ -1,4 +1,4 @@
-"""Bandits learn what the past says, only the past, and never more than the settings let them."""
+"""Bandits learn from the past only, and keep to the bounds of the settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def experiment(learning: Learning = "thompson", **more: float) -> ExperimentSett
 
 
 def outcomes(rates: dict[tuple[Cell, str], float], users: int = 200, days: range = range(1, 15)) -> pa.Table:
-    """`recommendation_outcomes` of `days` before DAY in which each arm won its rate of the users."""
+    """`recommendation_outcomes` of `days` before DAY in which each arm has its rate of successes."""
     rows = []
     for ago in days:
         for segment in sorted({cell.segment for cell, _ in rates}):
@@ -78,8 +78,8 @@ RATES = {
 
 
 @pytest.mark.parametrize("learning", ["thompson", "linucb"])
-def test_each_kind_of_shift_gets_the_arm_that_won_there(learning: Learning) -> None:
-    """Users without an alarm are best left alone, switched ones are not; the rest keep their minimum."""
+def test_each_kind_of_shift_gets_its_best_arm(learning: Learning) -> None:
+    """Unadjusted is best for users without an alert and worst for a switch; the other arms keep their minimum."""
     found = arm_shares(outcomes(RATES), DAY, [CALM, SWITCH], experiment(learning))
     assert max(found[SWITCH], key=found[SWITCH].__getitem__) == "shift_adjusted"
     assert found[SWITCH]["unadjusted"] == pytest.approx(0.05, abs=0.01)
@@ -89,14 +89,14 @@ def test_each_kind_of_shift_gets_the_arm_that_won_there(learning: Learning) -> N
 
 @pytest.mark.parametrize("learning", ["thompson", "linucb"])
 def test_the_reward_is_what_the_settings_say(learning: Learning) -> None:
-    """Where purchases mirror clicks, the arm that clicks speak against is the best for purchases."""
+    """Where purchases are the opposite of clicks, another arm is the best for purchases."""
     found = arm_shares(outcomes(RATES), DAY, [SWITCH], experiment(learning, reward="purchased"))[SWITCH]
     assert max(found, key=found.__getitem__) != "shift_adjusted"
 
 
 @pytest.mark.parametrize("learning", ["thompson", "linucb"])
 def test_nothing_of_today_or_later_is_read(learning: Learning) -> None:
-    """Rows of the day itself and after change nothing, however loud they are."""
+    """Rows of the day itself and after change nothing, however many users they count."""
     past = outcomes(RATES)
     loud = outcomes({key: 1.0 - rate for key, rate in RATES.items()}, users=100_000, days=range(-3, 1))
     asked = [CALM, SWITCH, Cell("france", "fade")]
@@ -105,8 +105,8 @@ def test_nothing_of_today_or_later_is_read(learning: Learning) -> None:
     )
 
 
-def test_what_is_old_counts_less_and_users_count_once_a_horizon() -> None:
-    """A row of a half-life ago weighs half of yesterday's; lists of seven days that see one event share it."""
+def test_outcomes_are_discounted_and_divided_by_the_horizon() -> None:
+    """A row of a half-life ago weighs half of yesterday's; an event in the horizon of seven days counts once."""
     settings_ = experiment(half_life_days=10)
     rows = outcomes({(CALM, "unadjusted"): 0.5}, users=70, days=range(1, 12, 10))
     evidence = gather_evidence(rows, DAY, [CALM], settings_)
@@ -116,11 +116,11 @@ def test_what_is_old_counts_less_and_users_count_once_a_horizon() -> None:
     assert evidence.squared[0, column] == pytest.approx(10 * 1.25)
 
 
-def test_a_change_of_what_is_best_is_followed_by_the_one_that_forgets() -> None:
-    """After forty days of one truth and ten of another, a short memory has changed its mind, a long one has not."""
-    turned = {(SWITCH, "exploring"): 0.1, (SWITCH, "shift_adjusted"): 0.1, (SWITCH, "unadjusted"): 0.3}
+def test_a_short_half_life_follows_a_change_of_the_best_arm() -> None:
+    """Forty days of one best arm, ten of another: a short half-life prefers the new one, a long one the old."""
+    changed = {(SWITCH, "exploring"): 0.1, (SWITCH, "shift_adjusted"): 0.1, (SWITCH, "unadjusted"): 0.3}
     before = {(SWITCH, "exploring"): 0.1, (SWITCH, "shift_adjusted"): 0.3, (SWITCH, "unadjusted"): 0.1}
-    log = pa.concat_tables([outcomes(before, days=range(11, 51)), outcomes(turned, days=range(1, 11))])
+    log = pa.concat_tables([outcomes(before, days=range(11, 51)), outcomes(changed, days=range(1, 11))])
     short = arm_shares(log, DAY, [SWITCH], experiment(half_life_days=4))[SWITCH]
     long = arm_shares(log, DAY, [SWITCH], experiment(half_life_days=400))[SWITCH]
     assert short["unadjusted"] > 0.8
@@ -143,12 +143,12 @@ def test_the_probability_of_being_best_is_that_of_many_draws(parameters: list[tu
     st.floats(0.2, 1),
 )
 def test_shares_keep_their_bounds(rows: list[list[float]], minimum: float, maximum: float) -> None:
-    """Every arm has its minimum, exploring no more than its maximum, and all together are everybody."""
+    """Every arm has its minimum, exploring no more than its maximum, and the shares sum to 1."""
     shares = np.array(rows) / np.sum(rows, axis=1, keepdims=True)
-    held = bounded(shares, ARMS, minimum, maximum)
-    assert held.sum(axis=1) == pytest.approx(1)
-    assert (held >= minimum - 1e-9).all()
-    assert (held[:, 0] <= maximum + 1e-9).all()
+    clipped = bounded(shares, ARMS, minimum, maximum)
+    assert clipped.sum(axis=1) == pytest.approx(1)
+    assert (clipped >= minimum - 1e-9).all()
+    assert (clipped[:, 0] <= maximum + 1e-9).all()
 
 
 def test_bounds_that_cannot_be_kept_are_refused() -> None:
@@ -160,15 +160,15 @@ def test_bounds_that_cannot_be_kept_are_refused() -> None:
 
 @pytest.mark.parametrize("learning", ["thompson", "linucb"])
 def test_without_a_past_all_arms_are_equal(learning: Learning) -> None:
-    """Nothing known: thirds, but for the cap on exploring; and the fixed shares do not read the past at all."""
+    """Equal shares, except for the cap on exploring; fixed shares do not read the past at all."""
     nothing = RECOMMENDATION_OUTCOMES.empty()
     found = arm_shares(nothing, DAY, [CALM], experiment(learning))[CALM]
     assert found == pytest.approx({"exploring": 0.2, "shift_adjusted": 0.4, "unadjusted": 0.4}, abs=1e-6)
     assert arm_shares(outcomes(RATES), DAY, [CALM], experiment("fixed"))[CALM] == SHARES
 
 
-def test_an_unseen_cell_borrows_from_its_like() -> None:
-    """France never had a switch: LinUCB judges it by the switches of the others and by what is known of France."""
+def test_an_unseen_cell_borrows_from_its_row_and_column() -> None:
+    """France never had a switch: LinUCB estimates it from other segments' switches and from France's other users."""
     france = Cell("france", "no_shift")
     seen = RATES | {(france, arm): RATES[CALM, arm] for arm in ARMS}
     evidence = gather_evidence(outcomes(seen), DAY, [Cell("france", "switch")], experiment("linucb"))
@@ -177,8 +177,8 @@ def test_an_unseen_cell_borrows_from_its_like() -> None:
     assert linear_ucb(evidence)[unseen].argmax() == evidence.arms.index("shift_adjusted")
 
 
-def test_little_evidence_is_held_to_the_overall_rate() -> None:
-    """One lucky user does not give an arm the cell that all other cells speak against."""
+def test_little_evidence_is_shrunk_to_the_overall_rate() -> None:
+    """One success does not give an arm a cell that all other cells contradict."""
     many = outcomes(
         {
             (Cell("uk", kind), arm): rate
@@ -211,7 +211,7 @@ def alert(user: str, kind: str, status: str = "opened") -> dict[str, object]:
 
 
 def test_users_are_assigned_by_the_shares_of_their_kind_of_shift() -> None:
-    """Switched users go where switches were won, the others, a closed alarm among them, where calm users were."""
+    """Switched users get the best arm of switches; the others, one with a closed alert too, that of no shift."""
     users = [f"{number:032x}" for number in range(3_000)]
     switched, closed = set(users[:1_500]), set(users[1_500:2_000])
     alerts = pa.Table.from_pylist(

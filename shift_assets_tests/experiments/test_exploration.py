@@ -1,4 +1,4 @@
-"""Lots of exploring lists: their odds are what is logged, they keep to their slots, and a false alarm heals."""
+"""Exploration: logged propensities equal the frequencies, only slots are drawn, a false alert loses its effect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CATEGORIES = ("garden", "kitchen", "mugs", "toys")
 
 
 def random_slates(seed: int, users: int, categories: int, positions: int) -> dict[str, np.ndarray]:
-    """Random lists, candidates and gains; candidates are numbered above the lists' items."""
+    """Random slates, candidates and gains; candidates are numbered above the items of the slates."""
     random = np.random.default_rng(seed)
     slates = np.arange(users * positions).reshape(users, positions)
     slates[np.arange(positions) >= random.integers(0, positions + 1, users)[:, None]] = -1
@@ -56,13 +56,13 @@ def test_only_the_last_positions_are_drawn_and_no_item_appears_twice(
     for own, original, offered, gain in zip(
         found.items, made["slates"], made["candidates"], made["gains"], strict=True
     ):
-        kept = own[own >= 0]
-        assert len(set(kept.tolist())) == len(kept)
-        assert set(kept.tolist()) <= set(original.tolist()) | set(offered[gain > 0].tolist())
+        items = own[own >= 0]
+        assert len(set(items.tolist())) == len(items)
+        assert set(items.tolist()) <= set(original.tolist()) | set(offered[gain > 0].tolist())
 
 
 def test_the_logged_propensities_equal_the_frequencies() -> None:
-    """Over 40,000 lots of one user, every item stands at its place as often as its propensity says."""
+    """Over 40,000 draws, the frequency of every item at its rank is its propensity."""
     many = 40_000
     made = {
         "slates": np.tile([[1, 2, 3, 4]], (many, 1)),
@@ -96,7 +96,7 @@ def test_the_candidate_of_a_category_is_its_best_item_that_is_not_listed() -> No
 
 
 def alerts(**more: object) -> pa.Table:
-    """One alarm of user `a`: from mugs to garden."""
+    """One alert of user `a`: from mugs to garden."""
     row = {
         "day": DAY,
         "segment": "uk",
@@ -121,7 +121,7 @@ def since(**shares: float) -> np.ndarray:
 
 
 def test_trust_falls_after_a_false_alert_and_grows_after_a_true_one() -> None:
-    """At first the alarm's own confidence; days of the old taste take it back, days of the new one bear it out."""
+    """At first the confidence of the alert; days of the old interest lower it, days of the new one raise it."""
     posterior = [
         trust(alerts(), ["a"], CATEGORIES, days)[0]
         for days in (since(mugs=3), since(mugs=1), since(), since(garden=1), since(garden=3))
@@ -137,8 +137,8 @@ def test_trust_falls_after_a_false_alert_and_grows_after_a_true_one() -> None:
     assert explored[2:] == pytest.approx(posterior[2:])
 
 
-def test_other_tastes_say_little() -> None:
-    """Days of categories that the alarm does not list weigh by what it leaves to them, the same before and after."""
+def test_other_categories_change_the_posterior_little() -> None:
+    """Categories that the alert does not list have the remaining share, the same before and after."""
     assert trust(alerts(), ["a"], CATEGORIES, since(toys=4))[0] == pytest.approx(0.8)
 
 
@@ -148,7 +148,7 @@ def test_without_an_open_alert_there_is_no_trust(table: pa.Table) -> None:
 
 
 def test_what_rises_in_the_segment_is_emerging_for_everybody() -> None:
-    """It counts half of a trusted alarm's own, and only if it rises."""
+    """It counts half as much as a trusted alert, and only if it rises."""
     rows = [
         {
             "day": DAY,
@@ -167,10 +167,10 @@ def test_what_rises_in_the_segment_is_emerging_for_everybody() -> None:
     assert found == pytest.approx(np.array([[0.9, 0.5, 0.25, 0.0], [0.0, 0.5, 0.25, 0.0]]))
 
 
-def test_exploration_learns_from_positions_before_the_day_only() -> None:
-    """Garden was met, toys were not: draws say so; the day's own outcomes and later ones change nothing."""
+def test_exploration_learns_from_ranks_before_the_day_only() -> None:
+    """Draws follow the success rates of garden and toys; outcomes of the day and later change nothing."""
 
-    def outcomes(ago: int, met: int) -> dict[str, object]:
+    def outcomes(ago: int, hits: int) -> dict[str, object]:
         return {
             "day": DAY - timedelta(days=ago),
             "segment": "uk",
@@ -180,8 +180,8 @@ def test_exploration_learns_from_positions_before_the_day_only() -> None:
             "users": 700,
             "by_shift_kind": [],
             "explored": [
-                {"category": "garden", "shown": 700, "met": met},
-                {"category": "toys", "shown": 700, "met": 700 - met},
+                {"category": "garden", "shown": 700, "met": hits},
+                {"category": "toys", "shown": 700, "met": 700 - hits},
             ],
         }
 

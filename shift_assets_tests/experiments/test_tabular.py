@@ -1,4 +1,4 @@
-"""Q-learning and SARSA find the values that follow from their definitions, on worlds small enough to solve."""
+"""Q-learning and SARSA converge to the values of their definitions, on processes small enough to solve."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def solved(rewards: np.ndarray, following: np.ndarray, exploring_share: float) -
 
 
 @pytest.mark.parametrize("learner", ["q_learning", "sarsa"])
-def test_the_table_becomes_the_solution(learner: str) -> None:
-    """Q-learning finds the values of the best policy although it explores; SARSA those of what is really done."""
+def test_the_values_converge_to_the_solution(learner: str) -> None:
+    """Q-learning finds the values of the best policy although it explores; SARSA those of the exploring policy."""
     rewards, following = world(3)
     random = np.random.default_rng(1)
     table, share = ActionValues(DISCOUNT), 0.4
@@ -42,7 +42,7 @@ def test_the_table_becomes_the_solution(learner: str) -> None:
             table.sarsa(state, action, reward, after, next_action)
         else:
             table.q_learning(state, action, reward, after)
-        restart = random.random(64) < 0.1  # every state is met for ever
+        restart = random.random(64) < 0.1  # every state is visited again and again
         state = np.where(restart, random.integers(0, 3, 64), after)
         action = np.where(restart, random.integers(0, N_ACTIONS, 64), next_action)
     truth = solved(rewards, following, share if learner == "sarsa" else 0.0)
@@ -52,7 +52,7 @@ def test_the_table_becomes_the_solution(learner: str) -> None:
 
 
 def test_every_state_has_its_number() -> None:
-    """Kinds, bins of age and responses give different states, all within the table; without an alarm age is nothing."""
+    """Kinds, bins of age and responses give distinct states within the table; without an alert age is ignored."""
     ages = np.array([0, *AGE_BINS])
     kind, age, response = (axis.ravel() for axis in np.meshgrid(range(len(KINDS)), ages, range(len(RESPONSES))))
     found = state_of(kind, age, response)
@@ -72,7 +72,7 @@ def test_probabilities_sum_to_one_and_the_best_action_has_most() -> None:
 
 
 def test_a_constant_reward_is_learned_from_any_batch_size() -> None:
-    """A thousand users of one state at once, or one after the other, teach the same constant."""
+    """A thousand users of one state at once, or one after the other, converge to the same constant."""
     at_once, one_by_one = ActionValues(0.0), ActionValues(0.0)
     state, action = np.zeros(1000, np.int64), np.ones(1000, np.int64)
     at_once.q_learning(state, action, np.full(1000, 0.7), state)

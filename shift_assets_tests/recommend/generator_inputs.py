@@ -1,4 +1,4 @@
-"""Everything that a source may learn from, made of a small log."""
+"""Inputs of a candidate generator from a small log."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def audience(recommended: pa.Table = SLATES, reported: pa.Table = ALERTS) -> lis
 
 
 def test_the_audience_of_a_risen_category() -> None:
-    """Alarmed users by what is believed of their new share, the others by their list; closed alarms raise nothing."""
+    """Users with an alert by expected share, the others by their recommendations; closed alerts add no category."""
     found = audience()
     assert {row["category"] for row in found} == {"garden"}
     by_list = 1 / (1 + 1 / np.log2(3))
@@ -107,19 +107,19 @@ def test_the_audience_of_a_risen_category() -> None:
 
 
 def test_items_are_the_users_own_or_the_segments() -> None:
-    """In the order of the user's list; a user without one sees what the segment's lists hold most."""
+    """In the order of the user's ranks; a user without any gets what is recommended most in the segment."""
     found = {row["user_id"]: row["items"] for row in audience()}
     assert found == {user("a"): ["g2", "g1"], user("b"): ["g1"], user("d"): ["g1", "g2"]}
 
 
-def test_who_hardly_cares_is_not_addressed() -> None:
-    """Garden has less than a fifth of c's list."""
+def test_a_user_below_the_minimum_score_is_not_addressed() -> None:
+    """Garden has less than a fifth of the weight of user c's recommendations."""
     weights = 1 / np.log2(1 + np.arange(1, 5))
     assert weights[3] / weights.sum() < MINIMUM_SCORE
     assert user("c") not in {row["user_id"] for row in audience()}
 
 
-def test_each_user_has_the_most_promising_slots() -> None:
+def test_each_user_has_the_slots_of_highest_score() -> None:
     rows = ad_slots(SLATES, ALERTS, features(), DAY, "uk")
     assert AD_SLOTS.conform(rows).equals(rows)
     found = {(row["user_id"], row["slot"]): row for row in rows.to_pylist()}
@@ -137,7 +137,7 @@ def test_of_two_alerts_about_a_category_the_larger_counts() -> None:
     assert row["alert_id"] == user("x")
 
 
-def test_many_items_are_cut() -> None:
+def test_suggested_items_are_truncated() -> None:
     items = [f"g{number}" for number in range(9)]
     rows = ad_slots(slates({"a": items}), alerts(), features(dict.fromkeys(items, "garden")), DAY, "uk")
     assert rows["items"].to_pylist() == [items[:CREATIVES]]

@@ -1,4 +1,4 @@
-"""Lists keep their contract and the exclusions, and follow an open alarm."""
+"""Recommendations keep their contract and the exclusions, and follow an open alert."""
 
 from __future__ import annotations
 
@@ -97,21 +97,21 @@ def test_nothing_excluded_is_recommended(seed: int, bought: int, returned: int, 
     events = random_log(seed, per_day=15)
     rows = recommended(events, chosen=chosen).select(["user_id", "item_id"]).to_pylist()
     taken: dict[tuple[str, str, str], int] = {}
-    met: dict[str, int] = {}
+    last_seen: dict[str, int] = {}
     for event in events.select(["day", "user_id", "item_id", "behavior"]).to_pylist():
         age = (TODAY - event["day"]).days
         key = (event["user_id"], event["item_id"], event["behavior"])
         taken[key] = min(age, taken.get(key, 999))
         if event["behavior"] != "return":
-            met[event["item_id"]] = min(age, met.get(event["item_id"], 999))
+            last_seen[event["item_id"]] = min(age, last_seen.get(event["item_id"], 999))
     for row in rows:
         assert taken.get((row["user_id"], row["item_id"], "purchase"), 999) >= bought
         assert taken.get((row["user_id"], row["item_id"], "return"), 999) >= returned
-        assert met[row["item_id"]] < catalogue
+        assert last_seen[row["item_id"]] < catalogue
 
 
 def test_ranks_are_without_gaps_or_repeats(model: InterestModel) -> None:
-    """A list counts 1, 2, … to at most k, holds no item twice, and its scores never rise."""
+    """The ranks of a slate are 1, 2, … to at most k, no item occurs twice, and scores never increase."""
     rows = recommended(random_log(1), model=model)
     assert RECOMMENDATIONS.conform(rows).equals(rows)
     for user in pc.unique(rows["user_id"]).to_pylist():
@@ -123,7 +123,7 @@ def test_ranks_are_without_gaps_or_repeats(model: InterestModel) -> None:
 
 
 def test_every_active_user_gets_recommendations() -> None:
-    """Users active within the set days are listed, and no others."""
+    """Users active within the days of the settings are served, and no others."""
     events = pa.concat_tables([random_log(1), clean_events([(0, "gone", "c0-00", "view")])])
     chosen = SHORT.model_copy(update={"active_within_days": 5})
     active = events.filter(pc.field("day") > day(14))
@@ -131,20 +131,20 @@ def test_every_active_user_gets_recommendations() -> None:
 
 
 def test_order_of_input_rows_does_not_matter(model: InterestModel) -> None:
-    """The same events and alarms in another order give the same table."""
+    """The same events and alerts in another order give the same table."""
     alerts = pa.concat_tables([alert("user 1", {"c1": (0.1, 0.5)}), alert("user 2", {"c2": (0.1, 0.5)})])
     one = recommended(random_log(1), alerts, model)
     assert one.equals(recommended(shuffled(random_log(1)), shuffled(alerts, 1), model))
 
 
 def test_later_days_change_nothing() -> None:
-    """The lists of a day do not know what comes after it."""
+    """The recommendations of a day do not depend on what comes after it."""
     events = random_log(1, days=25)
     assert recommended(events).equals(recommended(events.filter(pc.field("day") <= TODAY)))
 
 
 def test_an_alerted_user_gets_more_of_what_rises(model: InterestModel) -> None:
-    """An open alarm moves its user's list to the rising category, and nobody else's list at all."""
+    """An open alert moves its user's slate to the rising category, and no other user's slate."""
     user, events = "user 1", random_log(1)
     plain = recommended(events, model=model)
     moved = recommended(events, alert(user, {"c4": (0.0, 0.7), "c3": (0.1, 0.2)}), model)
@@ -177,7 +177,7 @@ def _split(user: str) -> tuple[pc.Expression, pc.Expression]:
     ids=["closed", "nothing rises", "unknown category", "unknown user"],
 )
 def test_an_alert_without_recommendable_categories_changes_nothing(alerts: pa.Table) -> None:
-    """Closed alarms, alarms of users without a list, and categories without items leave the lists alone."""
+    """Closed alerts, alerts of users who are not served, and categories without items change no slate."""
     columns = ["user_id", "rank", "item_id", "score", "alert_id", "policy"]
     assert recommended(random_log(1), alerts).select(columns).equals(recommended(random_log(1)).select(columns))
 
@@ -185,25 +185,25 @@ def test_an_alert_without_recommendable_categories_changes_nothing(alerts: pa.Ta
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_the_boost_lets_no_falling_item_overtake_a_rising_one(seed: int, weight: float) -> None:
-    """What ranks above another by the blend and lies in a category that rises most still does after the pull."""
+    """An item of the category that rises most stays above the items that it ranked above before the boost."""
     random = np.random.default_rng(seed)
     blended = random.random((1, 12)).astype(np.float32)
     gains = (random.random((1, 12)) < 0.4).astype(np.float32)
-    pulled = boost_rising(blended, gains, weight)
+    boosted = boost_rising(blended, gains, weight)
     for rising in np.flatnonzero(gains[0]):
         for other in range(12):
             if blended[0, rising] > blended[0, other]:
-                assert pulled[0, rising] >= pulled[0, other] - 1e-6
+                assert boosted[0, rising] >= boosted[0, other] - 1e-6
 
 
-def test_reasons_speak_the_set_language() -> None:
-    """Every row says why, in the language of the alerts."""
+def test_reasons_are_in_the_language_of_the_settings() -> None:
+    """Every row has a reason, in the language of the alerts."""
     reasons = set(recommended(random_log(1), language="zh")["reason"].to_pylist())
     assert "曾经选购，适合再次选购" in reasons
 
 
 def test_propensities_are_those_of_the_arms_and_of_exploration() -> None:
-    """Without lots a policy shows its list with certainty; the arm's own share is told beside it."""
+    """Without exploration a policy shows its slate with probability 1; the arm's share is a column of its own."""
     rows = recommended(random_log(1), arms={"unadjusted": 0.25, "shift_adjusted": 0.75})
     assert set(rows["propensity"].to_pylist()) == {1.0}
     for policy, share in (("unadjusted", 0.25), ("shift_adjusted", 0.75)):
@@ -213,29 +213,31 @@ def test_propensities_are_those_of_the_arms_and_of_exploration() -> None:
 
 
 def test_only_the_policies_that_react_follow_an_alert() -> None:
-    """An unadjusted user's list is the same with and without an alarm, and nothing in it is put down to one."""
+    """An unadjusted user's slate is the same with and without an alert, and no item is attributed to one."""
     alerts, plain = alert("user 1", {"c4": (0.0, 0.7)}), {"unadjusted": 1.0}
     assert recommended(random_log(1), alerts, arms=plain).equals(recommended(random_log(1), arms=plain))
     assert not recommended(random_log(1), alerts).equals(recommended(random_log(1)))
 
 
 def test_an_exploring_slate_draws_its_last_positions_at_random() -> None:
-    """Rising categories get a place at the end, with odds below 1; the first places stay as they were."""
+    """Rising categories get one of the last ranks with a probability below 1; the first ranks are unchanged."""
     alerts = pa.concat_tables([alert(f"user {n}", {"c4": (0.0, 0.7), "c3": (0.0, 0.4)}) for n in range(30)])
-    explored, kept = (recommended(random_log(1), alerts, arms={arm: 1.0}) for arm in ("exploring", "shift_adjusted"))
+    explored, unexplored = (
+        recommended(random_log(1), alerts, arms={arm: 1.0}) for arm in ("exploring", "shift_adjusted")
+    )
     drawn = explored.filter(pc.field("source") == "exploration")
     assert drawn.num_rows
     assert max(drawn["propensity"].to_pylist()) < 1
     first = pc.field("rank") <= 2
     columns = ["user_id", "rank", "item_id"]
-    assert explored.filter(first).select(columns).equals(kept.filter(first).select(columns))
+    assert explored.filter(first).select(columns).equals(unexplored.filter(first).select(columns))
 
 
 def test_the_reason_of_an_adapted_slate_names_the_day_and_both_interests() -> None:
-    """A user who turned to another category gets a reason that names the day, the new interest and the old one."""
+    """A user who switched to another category gets a reason with the day, the new interest and the old one."""
     events = one_category_log(1)
-    turned = clean_events([(n, "user 0", f"c1-{n % 5:02d}", "purchase") for n in range(16, 20) for _ in range(6)])
-    events = pa.concat_tables([events.filter(pc.field("day") <= TODAY), turned])
+    switched = clean_events([(n, "user 0", f"c1-{n % 5:02d}", "purchase") for n in range(16, 20) for _ in range(6)])
+    events = pa.concat_tables([events.filter(pc.field("day") <= TODAY), switched])
     shift_classifier = fit_shift_classifier(
         one_category_log(1), Window.of(one_category_log(1), day(LAST), SHORT), SHORT, seed=1
     )
@@ -249,7 +251,7 @@ def test_the_reason_of_an_adapted_slate_names_the_day_and_both_interests() -> No
 
 
 def test_without_a_model_the_other_generators_make_the_recommendations(model: InterestModel) -> None:
-    """No row is put down to a model that was not there; with one, some are."""
+    """No row is attributed to a missing model; with a model, some are."""
     sources = set(recommended(random_log(1))["source"].to_pylist())
     assert sources
     assert "interest_model" not in sources
@@ -267,6 +269,6 @@ def test_without_a_model_the_other_generators_make_the_recommendations(model: In
     ids=["nothing", "returns only", "nobody active"],
 )
 def test_no_candidates_is_an_empty_table(events: pa.Table, model: InterestModel) -> None:
-    """A day without users to serve or items to show has no lists, and no error."""
+    """A day without users to serve or items to recommend has no rows, and no error."""
     chosen = SHORT.model_copy(update={"active_within_days": 5})
     assert recommended(events, model=model, chosen=chosen).equals(RECOMMENDATIONS.empty())

@@ -1,4 +1,4 @@
-"""Rules of baskets: counted right, bounded, and set off by what a user took."""
+"""Association rules of baskets: their confidences, the bound on their number, and when they fire."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_confidences_are_shares_of_baskets(held: npt.NDArray[np.bool_]) -> None:
 @settings(deadline=None, max_examples=30)
 @given(HELD, st.integers(1, 6), st.integers(1, 8))
 def test_no_more_pairs_than_the_bound(held: npt.NDArray[np.bool_], requested: int, bound: int) -> None:
-    """So many baskets are asked for that few enough pairs are frequent, and never fewer than were asked for."""
+    """The support is raised until few enough pairs are frequent, and never lowered."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MAXIMUM_PAIRS", bound)
         minimum_support = minimum_basket_support(sparse.csr_matrix(held.astype(np.float32)), requested)
@@ -68,8 +68,8 @@ def test_a_pause_and_a_day_end_a_basket() -> None:
     assert len(set(zip(number.tolist(), window.owners.tolist(), strict=True))) == 3
 
 
-def test_a_rule_is_set_off_only_by_all_its_items() -> None:
-    """Tea and milk together lead to sugar; tea alone leads to milk, and nothing leads to what all baskets hold."""
+def test_a_rule_fires_only_on_all_its_items() -> None:
+    """Tea leads to milk, oil does not; and nothing leads to what all baskets hold."""
     rows: list[Row] = [
         (number % 9, f"user {number}", f"x-{item}", "purchase")
         for number in range(12)

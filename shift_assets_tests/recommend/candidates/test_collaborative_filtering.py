@@ -1,4 +1,4 @@
-"""Users alike, factorisation and the linear autoencoder: each equals its textbook definition on small matrices."""
+"""User-kNN, matrix factorisation and EASE: each equals its textbook definition on small matrices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LAST = day(2)
 def test_user_similarities_equal_the_dense_matrix(
     centred: bool, taken: npt.NDArray[np.float32], shrinkage: float
 ) -> None:
-    """Cosine or correlation of the rows, shrunk, where it is positive and the two took something in common."""
+    """Cosine or correlation of the rows, shrunk, where it is positive and the users share an item."""
     rows = sparse.csr_matrix(taken)
     users = len(taken)
     found = user_similarities(
@@ -51,10 +51,10 @@ def test_user_similarities_equal_the_dense_matrix(
 
 
 def two_category_inputs() -> tuple[Window, GeneratorInputs]:
-    """Ten users of each of two tastes, each without one item of its own taste."""
+    """Ten users of each of two categories, each without one item of its own category."""
     rows: list[Row] = [
-        (item % 3, f"{taste} {user}", f"{taste}-{item}", "purchase")
-        for taste in ("tea", "garden")
+        (item % 3, f"{category} {user}", f"{category}-{item}", "purchase")
+        for category in ("tea", "garden")
         for user in range(10)
         for item in range(6)
         if item != user % 6
@@ -68,16 +68,16 @@ def assert_categories_separated(window: Window, scores: Float32Array) -> None:
     categories = np.array([item.partition("-")[0] for item in window.vocabulary.items])
     for row, user in enumerate(window.target_users):
         own = window.items[window.owners == user]
-        taste = categories[own[0]]
-        (missing,) = set(np.flatnonzero(categories == taste)) - set(own)
-        assert scores[row, missing] > scores[row, categories != taste].max()
+        category = categories[own[0]]
+        (missing,) = set(np.flatnonzero(categories == category)) - set(own)
+        assert scores[row, missing] > scores[row, categories != category].max()
 
 
-@pytest.mark.parametrize("source", [USER_NEIGHBOURS, IMPLICIT_ALS, EASE], ids=lambda source: source.name)
-def test_the_missing_item_of_a_taste_comes_before_the_other_taste(source: CandidateGenerator) -> None:
-    """What users of the same taste took ranks above everything of the other taste."""
+@pytest.mark.parametrize("generator", [USER_NEIGHBOURS, IMPLICIT_ALS, EASE], ids=lambda generator: generator.name)
+def test_the_missing_item_of_a_category_ranks_above_the_other_category(generator: CandidateGenerator) -> None:
+    """What similar users took ranks above every item of the other category."""
     window, inputs = two_category_inputs()
-    assert_categories_separated(window, source.fit(inputs)(window)(window.target_users))
+    assert_categories_separated(window, generator.fit(inputs)(window)(window.target_users))
 
 
 @settings(deadline=None, max_examples=25)
@@ -97,7 +97,7 @@ def confidence(seed: int, users: int = 12, items: int = 8) -> sparse.csr_matrix:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_history_is_folded_in_as_the_normal_equations_say(seed: int) -> None:
+def test_folding_in_solves_the_normal_equations(seed: int) -> None:
     """A user's vector solves (VᵀCV + λI) x = VᵀC p; without a history it is zero."""
     counts = confidence(seed)
     counts = sparse.vstack([counts[:1] * 0, counts[1:]], format="csr")
@@ -121,8 +121,8 @@ def test_factorisation_depends_on_the_seed_alone() -> None:
 @pytest.mark.spark
 @pytest.mark.usefixtures("spark_server")
 @needs_java
-def test_both_engines_find_the_same_tastes() -> None:
-    """With vectors from Spark MLlib, too, the missing item of a taste comes before the other taste."""
+def test_both_engines_find_the_same_categories() -> None:
+    """With vectors of Spark MLlib, too, the missing item of a category ranks above the other category."""
     window, inputs = two_category_inputs()
     with spark_session(Settings().spark_remote) as session:
         by_spark = IMPLICIT_ALS.fit(inputs._replace(session=session))(window)(window.target_users)

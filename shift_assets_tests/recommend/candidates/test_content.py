@@ -1,4 +1,4 @@
-"""Items by what they are like: the cold ones reachable, delivered vectors used, words of users heard."""
+"""Content-based candidates: cold items are reachable, external vectors and texts of users are used."""
 
 from __future__ import annotations
 
@@ -46,11 +46,17 @@ def log() -> pa.Table:
 
 
 def scored(
-    events: pa.Table, *, external: pa.Table | None = None, signals: UserSignals | None = None, source: str = "content"
+    events: pa.Table,
+    *,
+    external: pa.Table | None = None,
+    signals: UserSignals | None = None,
+    generator: str = "content",
 ) -> tuple[Window, Float32Array]:
     window = Window.of(events, day(2), CHOSEN, CATALOGUE)
     content = Content.of(events, window.vocabulary, items=CATALOGUE, external=external, seed=0)
-    fitted = (CONTENT if source == "content" else REVIEWS).fit(GeneratorInputs(window, CHOSEN, None, content, signals))
+    fitted = (CONTENT if generator == "content" else REVIEWS).fit(
+        GeneratorInputs(window, CHOSEN, None, content, signals)
+    )
     return window, fitted(window)(np.arange(len(window.sequences.users)))
 
 
@@ -59,8 +65,8 @@ def of_user(window: Window, scores: Float32Array, name: str) -> dict[str, float]
     return dict(zip(window.vocabulary.items, scores[row].tolist(), strict=True))
 
 
-def test_an_item_that_nobody_took_is_found_by_its_text() -> None:
-    """A new item like those that a user took comes before old items that are not, and is in the catalogue."""
+def test_an_item_without_interactions_is_found_by_its_text() -> None:
+    """A new item similar to those of a user ranks above old items that are not, and is in the catalogue."""
     window, scores = scored(log())
     ann, bob = of_user(window, scores, "ann"), of_user(window, scores, "bob")
     assert ann[NEW] > max(ann["lamp-1"], ann["lamp-2"])
@@ -69,8 +75,8 @@ def test_an_item_that_nobody_took_is_found_by_its_text() -> None:
     assert allowed[window.vocabulary.items.index(NEW)]
 
 
-def test_an_item_that_was_met_long_ago_is_not_new() -> None:
-    """Of the items table only what nobody met comes back; an old item stays out however it is listed."""
+def test_an_item_last_seen_long_ago_is_not_new() -> None:
+    """Only items of the items table without any event are in the catalogue; an old item stays out."""
     events = clean_events([(0, "ann", "old-1", "view"), (19, "ann", "x-1", "view")])
     catalogue = pa.Table.from_pylist([{"item_id": "old-1", "category": "old"}], schema=ITEMS)
     window = Window.of(events, day(19), CHOSEN, catalogue)
@@ -78,7 +84,7 @@ def test_an_item_that_was_met_long_ago_is_not_new() -> None:
 
 
 def test_external_vectors_decide_similarity() -> None:
-    """With vectors of another model the texts have no say."""
+    """With vectors of another model the texts have no effect."""
     lamps = ["lamp-1", "tea-1", "tea-3"]
     table = pa.table(
         {"item_id": list(TEXTS), "vector": [[1.0, 0.0] if item in lamps else [0.0, 1.0] for item in TEXTS]}
@@ -90,12 +96,12 @@ def test_external_vectors_decide_similarity() -> None:
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
-    """Texts and prices are those of the newest event, however the rows stand."""
+    """Texts and prices are those of the newest event, in any order of the rows."""
     assert np.array_equal(scored(log())[1], scored(shuffled(log()))[1])
 
 
 def test_a_log_without_texts_is_described_by_category_and_price() -> None:
-    """Items of one category are alike, those of others are not."""
+    """Items of one category are similar, those of others are not."""
     events = random_log(1)
     window = Window.of(events, day(19), CHOSEN)
     vectors = Content.of(events, window.vocabulary, items=None, external=None, seed=0).vectors
@@ -111,14 +117,14 @@ def test_a_log_without_texts_is_described_by_category_and_price() -> None:
 def test_a_file_that_holds_no_vectors_is_refused(
     tmp_path: Path, columns: dict[str, list[object]], message: str
 ) -> None:
-    """The message names the file and what it should hold."""
+    """The message names the file and its expected columns."""
     pq.write_table(pa.table(columns), tmp_path / "vectors.parquet")
     with pytest.raises(ValueError, match=message):
         read_item_vectors(tmp_path / "vectors.parquet")
 
 
 def test_vectors_of_different_lengths_are_refused() -> None:
-    """Vectors of two models in one table are no space."""
+    """Vectors of two models in one table have no common space."""
     table = pa.table({"item_id": ["tea-1", "tea-2"], "vector": [[1.0], [1.0, 2.0]]})
     with pytest.raises(ValueError, match="different lengths: 1, 2"):
         scored(log(), external=table)
@@ -128,8 +134,8 @@ def signals_of(rows: list[dict[str, object]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema(SIGNAL_TYPES))
 
 
-def test_text_of_a_user_leads_to_items_that_it_describes() -> None:
-    """A text seen elsewhere, and a category, each pull towards their items; who said nothing gets nothing."""
+def test_a_signal_proposes_the_items_that_it_describes() -> None:
+    """An external text, and a category, each propose their items; a user without signals gets none."""
     signals = signals_of(
         [
             {"day": day(1), "user_id": user_id("bob"), "text": "looking for a tea pot", "weight": 1.0},
@@ -137,20 +143,20 @@ def test_text_of_a_user_leads_to_items_that_it_describes() -> None:
             {"day": day(3), "user_id": user_id("ann"), "text": "a lamp, tomorrow", "weight": 1.0},
         ]
     )
-    window, scores = scored(log(), signals=UserSignals.of(log(), signals), source="reviews")
+    window, scores = scored(log(), signals=UserSignals.of(log(), signals), generator="reviews")
     bob, other = of_user(window, scores, "bob"), of_user(window, scores, "of tea-1")
     assert min(bob["tea-1"], bob["tea-3"]) > max(bob["lamp-1"], bob["lamp-2"])
     assert min(other["lamp-1"], other["lamp-2"]) > max(other["tea-1"], other["tea-3"])
     assert not any(of_user(window, scores, "ann").values())
 
 
-def test_a_good_review_draws_and_a_bad_one_does_not() -> None:
-    """Five stars for a lamp speak for lamps; one star does not, nor does it propose anything else alike."""
+def test_a_good_review_proposes_similar_items_and_a_bad_one_does_not() -> None:
+    """Five stars for a lamp propose lamps; one star does not."""
     ratings = clean_events([(1, "ann", "lamp-1", "rating"), (1, "bob", "lamp-1", "rating")])
     stars = pa.array([5.0 if user == user_id("ann") else 1.0 for user in ratings["user_id"].to_pylist()])
     ratings = ratings.set_column(ratings.schema.get_field_index("rating"), ratings.schema.field("rating"), stars)
     events = pa.concat_tables([log(), ratings])
-    window, scores = scored(events, signals=UserSignals.of(events, None), source="reviews")
+    window, scores = scored(events, signals=UserSignals.of(events, None), generator="reviews")
     assert of_user(window, scores, "ann")["lamp-2"] > 0
     assert of_user(window, scores, "bob")["lamp-2"] == 0
 
@@ -168,7 +174,7 @@ def test_a_signal_file_is_read_with_either_text_or_category(tmp_path: Path) -> N
 
 
 def test_reviews_are_no_item_texts() -> None:
-    """What a user wrote about an item does not change what the item is said to be."""
+    """What a user wrote about an item does not change the vector of the item."""
     review = clean_events([(2, "bob", "tea-1", "review")])
     words = pa.array(["a lamp, I thought; a desk lamp"])
     review = review.set_column(review.schema.get_field_index("text"), review.schema.field("text"), words)

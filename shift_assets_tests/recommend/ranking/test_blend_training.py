@@ -1,7 +1,8 @@
-"""The learned blend: what it is fitted to, what it may never be, and that it is plain numbers."""
+"""The learned blend: what it is fitted to, its lower bound on held-out users, and its stored form."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date
 
@@ -44,7 +45,7 @@ def fitted(events: pa.Table, days: list[int], chosen: RecommendationSettings = C
 
 
 def recall_of(blend: Blend, snapshot: TrainingSnapshot) -> float:
-    """Recall in the lists that `blend` makes of the cut, over the users who took something."""
+    """Recall of the top k of `blend` on the snapshot, over the users who took something."""
     window = snapshot.inputs.window
     users = np.flatnonzero(snapshot.relevant)
     allowed = np.flatnonzero(in_catalogue(window, CHOSEN.catalogue_days))
@@ -56,7 +57,7 @@ def recall_of(blend: Blend, snapshot: TrainingSnapshot) -> float:
 
 
 def test_the_blend_learns_that_item_order_predicts() -> None:
-    """In a log where only order foretells, the weights follow the order, and beat the settled ones on later days."""
+    """Where only the order predicts, the fitted weights use the order and beat the fixed ones on later days."""
     events = ring_log(days=18)
     blend = fitted(events, [8, 11])
     later = snapshot_at(events, day(14))
@@ -69,15 +70,15 @@ def test_the_blend_learns_that_item_order_predicts() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_never_worse_than_the_best_generator_on_users_held_out(seed: int) -> None:
-    """Whatever the log, what was chosen foretold the users held out at least as well as each source and settings."""
+    """On held-out users the chosen option is at least as good as each generator alone and the fixed weights."""
     blend = fitted(random_log(seed), [10, 13])
     quality = {name: sum(found) for name, found in blend.metrics.items()}
     assert set(quality) == {LEARNED, "fixed", *NAMES}
     assert quality[blend.chosen] == max(quality.values())
 
 
-def test_a_generator_that_wins_alone_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no learned weights beat it, the blend ranks exactly as its best source does."""
+def test_a_single_generator_that_wins_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no learned weights beat it, the blend ranks exactly as its best generator does."""
     monkeypatch.setattr(blend_training, "_fit_weights", lambda examples, selected: -np.ones(examples.features.shape[1]))
     events = ring_log(days=14)
     blend = fitted(events, [8])
@@ -95,15 +96,26 @@ def test_a_generator_that_wins_alone_keeps_its_order(monkeypatch: pytest.MonkeyP
 
 
 def test_weights_are_plain_numbers() -> None:
-    """What is written is read back as it was, and features of another version are refused."""
+    """A blend is read back as it was written, and features of another version are refused."""
     blend = fitted(random_log(1, users=60, per_day=80), [12])
     assert Blend.from_json(blend.to_json()) == blend
     with pytest.raises(PermanentError, match="fit it again"):
         Blend.from_json(blend.to_json().replace("newness", "novelty"))
 
 
+def test_stored_names_of_features_do_not_change() -> None:
+    """Weights that an older version stored are read: by name and in this order."""
+    stored = json.loads(fitted(random_log(1, users=60, per_day=80), [12]).to_json())
+    own = [f"repeats: {name}" for name in ("score", "rank", "listed", "score x activity", "rank x activity")]
+    context = ["popularity", "newness", "rest", "category share", "recent category share"]
+    context += ["times", "recency", "turn", "bought", "kept"]
+    assert list(stored["weights"])[: len(own)] == own
+    assert list(stored["weights"])[-20:] == [*context, *(f"{name} x activity" for name in context)]
+    assert set(stored) == {"sources", "weights", "candidates", "chosen", "users", "judged"}
+
+
 def test_the_same_log_and_seed_give_the_same_weights() -> None:
-    """The order of the rows delivered has no say; nor has anything after the days looked at."""
+    """The order of the rows does not matter, nor does anything after the days of the labels."""
     events = random_log(2, users=60, per_day=80)
     one = fitted(events, [9, 12])
     assert fitted(shuffled(events), [9, 12]) == one
@@ -120,8 +132,8 @@ def test_too_few_users_fit_nothing() -> None:
     assert fit_blend([], CHOSEN, 1) is None
 
 
-def test_taken_is_what_came_within_the_days_and_was_not_returned() -> None:
-    """Labels stop at the last day looked at; a new item counts as taken though nobody could put it forward."""
+def test_labels_are_what_users_took_within_the_days_other_than_returns() -> None:
+    """Labels end with the last day; a new item counts as relevant though no generator could propose it."""
     rows: list[Row] = [
         (0, "a", "x-1", "view"),
         (0, "a", "x-2", "view"),
@@ -138,8 +150,8 @@ def test_taken_is_what_came_within_the_days_and_was_not_returned() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 6))
-def test_candidates_are_the_top_k_of_every_generator(seed: int, kept: int) -> None:
-    """A pair is a candidate just when some source has it among its best, and its features say so."""
+def test_candidates_are_the_top_k_of_every_generator(seed: int, top_k: int) -> None:
+    """A pair is a candidate exactly when some generator has it among its best, and its features say so."""
     events = random_log(3, users=40, per_day=60)
     window = Window.of(events, day(19), CHOSEN)
     random = np.random.default_rng(seed)
@@ -148,11 +160,11 @@ def test_candidates_are_the_top_k_of_every_generator(seed: int, kept: int) -> No
         (random.random(shape) * (random.random(shape) < 0.3)).astype(np.float32) for _ in range(2)
     ]
     users, items = np.arange(4), np.arange(window.item_count)
-    pairs = candidate_pairs(blocks, ContextFeatures.of(window, window), users, items, kept)
+    pairs = candidate_pairs(blocks, ContextFeatures.of(window, window), users, items, top_k)
     expected = set()
     for position, block in enumerate(blocks):
         for row in range(4):
-            best = [column for column in np.argsort(-block[row], kind="stable")[:kept] if block[row, column] > 0]
+            best = [column for column in np.argsort(-block[row], kind="stable")[:top_k] if block[row, column] > 0]
             expected |= {(row, int(column)) for column in best}
             for rank, column in enumerate(best):
                 pair = np.flatnonzero((pairs.rows == row) & (pairs.columns == column))[0]
@@ -165,7 +177,7 @@ def test_candidates_are_the_top_k_of_every_generator(seed: int, kept: int) -> No
 
 
 def test_a_position_is_attributed_to_a_generator_that_proposed_the_item() -> None:
-    """The source told for a candidate has it among its best, and what no source names has score 0."""
+    """The generator of a candidate has it among its best, and an item that no generator proposes has score 0."""
     events = random_log(4, users=60, per_day=80)
     blend = fitted(events, [12])
     window = snapshot_at(events, day(16)).inputs.window

@@ -1,4 +1,4 @@
-"""Lists beyond their scores: each rule does what it says, and none of them anything when it is off."""
+"""Re-ranking: each rule has its effect, and none when it is off."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHORT = RecommendationSettings(k=4)
 
 
 class Shop:
-    """Twelve items of three categories with drawn vectors, and lists of three users."""
+    """Twelve items of three categories with random vectors, and ranked items of three users."""
 
     def __init__(self, seed: int) -> None:
         random = np.random.default_rng(seed)
@@ -35,7 +35,7 @@ class Shop:
         self.items[0, 9:] = -1
 
     def slates(self, chosen: RecommendationSettings) -> Int64Array:
-        """Items [user, place], -1 where none is left."""
+        """Items [user, rank], -1 where none is left."""
         positions = rerank(
             self.items,
             vectors=self.vectors,
@@ -48,7 +48,7 @@ class Shop:
 
 
 def rerank_one_user(shop: Shop, user: int, chosen: RecommendationSettings) -> list[int]:
-    """The same greedy choice for one user, as the definition reads."""
+    """The same greedy choice for one user, written as its definition."""
     given_positions: list[int] = []
     while len(given_positions) < chosen.k:
         left = [(position, int(item)) for position, item in enumerate(shop.items[user]) if item >= 0]
@@ -88,12 +88,12 @@ def test_all_users_at_once_is_each_user_alone(seed: int, diversity: float, calib
 
 
 def test_without_rules_the_scores_decide() -> None:
-    """With everything off the list is the k best, in their order."""
+    """With everything off the slate is the k best, in their order."""
     assert Shop(1).slates(SHORT).tolist() == Shop(1).items[:, :4].tolist()
 
 
 def test_diversity_separates_similar_items() -> None:
-    """The more it counts, the less alike the items of a list are."""
+    """The larger its weight, the less similar the items of a slate are."""
 
     def similarity(weight: float) -> float:
         found = 0.0
@@ -106,7 +106,7 @@ def test_diversity_separates_similar_items() -> None:
     assert similarity(0.0) > similarity(0.3) > similarity(0.9)
 
 
-def test_calibration_brings_the_mix_of_the_user() -> None:
+def test_calibration_approaches_the_mix_of_the_user() -> None:
     """A user of two interests gets both in their proportion where the scores alone would give one."""
     items = np.arange(ITEMS)[None, :]
     categories = np.repeat([0, 1, 2], 4)
@@ -130,7 +130,7 @@ def test_calibration_brings_the_mix_of_the_user() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_positions_are_reserved_for_new_items(seed: int) -> None:
-    """As many new items as asked, or as there are; and the first places stay with the best."""
+    """As many new items as the settings ask for, or as there are; the first ranks keep the best items."""
     shop = Shop(seed)
     chosen = SHORT.model_copy(update={"fresh_places": 2})
     plain, found = shop.slates(SHORT), shop.slates(chosen)
@@ -141,7 +141,7 @@ def test_positions_are_reserved_for_new_items(seed: int) -> None:
 
 
 def test_new_is_what_nobody_met_before() -> None:
-    """An item of the last days is new only if it was not met before them; one that nobody met is."""
+    """An item of the last days is new only without an event before them; one without any event is new."""
     events = clean_events([(0, "a", "old-1", "view"), (9, "a", "old-1", "view"), (9, "a", "x-1", "view")])
     unmet = clean_events([(0, "a", "y-1", "view")]).select(["item_id", "category"])
     window = Window.of(events, day(10), SHORT, unmet)

@@ -1,4 +1,4 @@
-"""Joined histories, the gate taught on them, and lists that lean on what it lets through."""
+"""Spliced histories, the shift classifier trained on them, and scores adapted to what it predicts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def spliced_at(events: pa.Table, border: int, seed: int = 0) -> SplicedHistories
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 1_000), st.integers(5, 15))
 def test_spliced_histories_hold_one_users_past_and_anothers_future(seed: int, border: int) -> None:
-    """Before the border stand the user's own events; from it on, its own or those of one other user."""
+    """Before the splice a history has the user's own events; after it, its own or those of one other user."""
     events = random_log(seed, users=10, days=20, per_day=25)
     spliced = spliced_at(events, border, seed)
     whole = window_until(events, border + 6)
@@ -80,7 +80,7 @@ def test_spliced_histories_hold_one_users_past_and_anothers_future(seed: int, bo
 
 
 def test_the_shift_classifier_separates_another_interest_from_the_users_own() -> None:
-    """Taught on earlier weeks, it ranks joined histories of the last week above those that went on as they were."""
+    """Trained on earlier weeks, it ranks spliced histories of the last week above those that continue as they were."""
     events = one_category_log(1)
     window = window_until(events, LAST - 7)
     shift_classifier = fit_shift_classifier(events, window, CHOSEN, seed=1)
@@ -97,7 +97,7 @@ def test_the_shift_classifier_separates_another_interest_from_the_users_own() ->
 
 
 def test_the_shift_classifier_is_deterministic_and_needs_users_to_learn_from() -> None:
-    """The same log and seed teach the same gate; a handful of users teaches none."""
+    """The same log and seed give the same classifier; a handful of users gives none."""
     events = one_category_log(2)
     window = window_until(events, LAST)
     assert fit_shift_classifier(events, window, CHOSEN, seed=3) == fit_shift_classifier(events, window, CHOSEN, seed=3)
@@ -106,7 +106,7 @@ def test_the_shift_classifier_is_deterministic_and_needs_users_to_learn_from() -
 
 
 def test_no_shift_is_predicted_for_a_user_without_history() -> None:
-    """One active day can be no shift: the odds are nothing, and the reaction stays out."""
+    """One active day is no shift: the odds are zero, and the user is not adapted."""
     events = pa.concat_tables([one_category_log(1), clean_events([(LAST, "new", "c1-00", "purchase")])])
     window = window_until(events, LAST)
     shift_classifier = fit_shift_classifier(events, window, CHOSEN, seed=1)
@@ -121,7 +121,7 @@ def test_no_shift_is_predicted_for_a_user_without_history() -> None:
 @settings(deadline=None, max_examples=15)
 @given(st.floats(0, 1), st.integers(0, 25))
 def test_scores_mix_the_whole_history_and_its_newest_part(weight: float, first: int) -> None:
-    """Scores are the mixture that the weight says; without weight they are the plain ones."""
+    """Scores are the mixture by the weight; without weight those of the whole history."""
     window = window_until(random_log(4, users=12, per_day=20), 19)
     scorer_on = REPEAT_CONSUMPTION.fit(GeneratorInputs(window, CHOSEN, None))
     users = np.arange(len(window.sequences.users))
@@ -150,7 +150,7 @@ def test_scores_mix_the_whole_history_and_its_newest_part(weight: float, first: 
 
 
 def test_an_adaptation_fades_with_its_age() -> None:
-    """The weight halves with each half-life since the start, grows with the odds, and ignores what is doubtful."""
+    """The weight halves every half-life since the start, grows with the odds, and is 0 for a doubtful shift."""
     chosen = ReactionSettings(short_term_weight=0.8, doubt=1.0, half_life_days=10)
     today = np.full(4, 100)
     found = Adaptation.of(np.array([50.0, 50.0, 1.0, -20.0]), np.array([100, 90, 100, 100]), today, chosen)
