@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from shift_assets.arrays import Float64Array, Int64Array
 from shift_assets.settings.root import POLICIES
@@ -57,11 +58,11 @@ class Assignment(NamedTuple):
     """
 
     arms: tuple[str, ...]
-    arm: Int64Array
-    probabilities: Float64Array
+    arm: Int64[Int64Array, " user"]
+    probabilities: Float64[Float64Array, "user arm"]
 
     @property
-    def propensities(self) -> Float64Array:
+    def propensities(self) -> Float64[Float64Array, " user"]:
         """Probability [user] of the arm that the user is assigned to."""
         return np.asarray(np.take_along_axis(self.probabilities, self.arm[:, None], axis=1)[:, 0])
 
@@ -71,7 +72,7 @@ class Assignment(NamedTuple):
         return [self.arms[arm] for arm in self.arm.tolist()]
 
 
-def uniforms(users: Sequence[str], purpose: str, count: int) -> Float64Array:
+def uniforms(users: Sequence[str], purpose: str, count: int) -> Float64[Float64Array, "user number"]:
     """`count` pseudo-random numbers in (0, 1) per user, [user, number], a function of user and purpose alone.
 
     Args:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float64
 from scipy.special import betainc, betaincinv
 
 from shift_assets.arrays import Float64Array
@@ -63,9 +64,9 @@ class Evidence(NamedTuple):
 
     cells: tuple[Cell, ...]
     arms: tuple[str, ...]
-    users: Float64Array
-    successes: Float64Array
-    squared: Float64Array
+    users: Float64[Float64Array, "cell arm"]
+    successes: Float64[Float64Array, "cell arm"]
+    squared: Float64[Float64Array, "cell arm"]
 
 
 def assign_arms(
@@ -136,7 +137,7 @@ def gather_evidence(outcomes: pa.Table, day: date, cells: Sequence[Cell], settin
     return Evidence(seen_cells, arms, users, successes, squared)
 
 
-def thompson(evidence: Evidence) -> Float64Array:
+def thompson(evidence: Evidence) -> Float64[Float64Array, "cell arm"]:
     """Probability [cell, arm] that the arm is the best of its cell under the posterior."""
     everywhere = (evidence.successes.sum(axis=0) + 1) / (evidence.users.sum(axis=0) + 2)
     kinds = np.array([cell.shift_kind for cell in evidence.cells])
@@ -151,7 +152,9 @@ def thompson(evidence: Evidence) -> Float64Array:
     )
 
 
-def probability_of_best(successes: Float64Array, failures: Float64Array) -> Float64Array:
+def probability_of_best(
+    successes: Float64[Float64Array, " arm"], failures: Float64[Float64Array, " arm"]
+) -> Float64[Float64Array, " arm"]:
     """Probability [arm] that Beta(successes, failures) is the largest of the independent arms.
 
     It is the integral of the product of the others' distribution functions over the arm's own distribution, by
@@ -168,7 +171,7 @@ def probability_of_best(successes: Float64Array, failures: Float64Array) -> Floa
     return np.asarray(best / best.sum())
 
 
-def linear_ucb(evidence: Evidence) -> Float64Array:
+def linear_ucb(evidence: Evidence) -> Float64[Float64Array, "cell arm"]:
     """1 [cell, arm] for the arm of the highest upper bound in its cell, split between ties; else 0."""
     contexts = _contexts(evidence.cells)
     bounds = np.empty(evidence.users.shape)
@@ -184,8 +187,8 @@ def linear_ucb(evidence: Evidence) -> Float64Array:
 
 
 def bounded(
-    shares: Float64Array, arms: Sequence[str], minimum_share: float, maximum_exploring_share: float
-) -> Float64Array:
+    shares: Float64[Float64Array, "cell arm"], arms: Sequence[str], minimum_share: float, maximum_exploring_share: float
+) -> Float64[Float64Array, "cell arm"]:
     """Clip shares to the bounds of the settings.
 
     Args:

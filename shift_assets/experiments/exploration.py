@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Bool, Float64, Int64
 
 from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.settings.root import ExperimentSettings
@@ -51,9 +52,9 @@ class ExplorationInputs(NamedTuple):
         random_draws: Uniform in (0, 1), [user, slot].
     """
 
-    gains: Float64Array
-    values: Float64Array
-    random_draws: Float64Array
+    gains: Float64[Float64Array, "user category"]
+    values: Float64[Float64Array, "draw category"]
+    random_draws: Float64[Float64Array, "user slot"]
 
     def of_users(self, users: Int64Array) -> ExplorationInputs:
         """The part of these users, given by their index."""
@@ -69,12 +70,17 @@ class Explored(NamedTuple):
         drawn: Whether the rank was drawn, also where the item stayed, [user, rank].
     """
 
-    items: Int64Array
-    propensities: Float64Array
-    drawn: BoolArray
+    items: Int64[Int64Array, "user rank"]
+    propensities: Float64[Float64Array, "user rank"]
+    drawn: Bool[BoolArray, "user rank"]
 
 
-def trust(alerts: pa.Table, users: Sequence[str], categories: Sequence[str], since: Float64Array) -> Float64Array:
+def trust(
+    alerts: pa.Table,
+    users: Sequence[str],
+    categories: Sequence[str],
+    since: Float64[Float64Array, "user category"],
+) -> Float64[Float64Array, " user"]:
     """Posterior probability [user] that the user's open alert is true; 0 without an open alert.
 
     The prior is the confidence of the alert, a half without one. The log-likelihood ratio of a day is its category
@@ -105,8 +111,11 @@ def trust(alerts: pa.Table, users: Sequence[str], categories: Sequence[str], sin
 
 
 def emerging(
-    alert_gains: Float64Array, trusted: Float64Array, segment_shifts: pa.Table, categories: Sequence[str]
-) -> Float64Array:
+    alert_gains: Float64[Float64Array, "user category"],
+    trusted: Float64[Float64Array, " user"],
+    segment_shifts: pa.Table,
+    categories: Sequence[str],
+) -> Float64[Float64Array, "user category"]:
     """Gain [user, category] in 0..1 of what may be emerging.
 
     Args:
@@ -128,7 +137,7 @@ def emerging(
 
 def value_draws(
     outcomes: pa.Table, day: date, categories: Sequence[str], settings: ExperimentSettings, seed: int
-) -> Float64Array:
+) -> Float64[Float64Array, "draw category"]:
     """Draws [draw, category] of the success rate of an explored rank, from its Beta posterior.
 
     The prior is the rate of all explored ranks with the weight of one rank, so that a category without a past is worth
@@ -157,8 +166,11 @@ def value_draws(
 
 
 def best_by_category(
-    scores: Float64Array, item_categories: Int64Array, slates: Int64Array, wanted: BoolArray
-) -> Int64Array:
+    scores: Float64[Float64Array, "user item"],
+    item_categories: Int64[Int64Array, " item"],
+    slates: Int64[Int64Array, "user rank"],
+    wanted: Bool[BoolArray, "user category"],
+) -> Int64[Int64Array, "user category"]:
     """The item of the highest positive score outside the user's slate, [user, category]; -1 where there is none.
 
     Args:
@@ -180,7 +192,11 @@ def best_by_category(
 
 
 def explore(
-    slates: Int64Array, candidates: Int64Array, gains: Float64Array, values: Float64Array, random_draws: Float64Array
+    slates: Int64[Int64Array, "user rank"],
+    candidates: Int64[Int64Array, "user category"],
+    gains: Float64[Float64Array, "user category"],
+    values: Float64[Float64Array, "draw category"],
+    random_draws: Float64[Float64Array, "user slot"],
 ) -> Explored:
     """Draw the last ranks of slates at random.
 
@@ -217,7 +233,9 @@ def explore(
     return Explored(items, propensities, drawn)
 
 
-def _draw(probabilities: Float64Array, random_draws: Float64Array) -> Int64Array:
+def _draw(
+    probabilities: Float64[Float64Array, "user outcome"], random_draws: Float64[Float64Array, " user"]
+) -> Int64[Int64Array, " user"]:
     """Outcome [user] drawn with `probabilities[user, outcome]` by `random_draws[user]`."""
     scaled = random_draws[:, None] * probabilities.sum(axis=1, keepdims=True)
     outcome = (np.cumsum(probabilities, axis=1) < scaled).sum(axis=1)
@@ -225,8 +243,11 @@ def _draw(probabilities: Float64Array, random_draws: Float64Array) -> Int64Array
 
 
 def _slot_probabilities(
-    available: BoolArray, choices: Int64Array, gains: Float64Array, values: Float64Array
-) -> Float64Array:
+    available: Bool[BoolArray, "user choice"],
+    choices: Int64[Int64Array, "user choice"],
+    gains: Float64[Float64Array, "user category"],
+    values: Float64[Float64Array, "draw category"],
+) -> Float64[Float64Array, "user outcome"]:
     """Probability [user, outcome] of a slot: outcome 0 keeps the item, outcome 1 + j takes choice j; they sum to 1."""
     weighted = np.take_along_axis(gains, choices, axis=1)[:, None, :] * values[:, choices].transpose(1, 0, 2)
     best = np.where(available[:, None, :], weighted, -1.0).argmax(axis=2)  # [user, draw]
@@ -241,7 +262,9 @@ def _slot_probabilities(
     )
 
 
-def gain_matrix(gains: Sequence[Mapping[str, float]], categories: Sequence[str]) -> Float64Array:
+def gain_matrix(
+    gains: Sequence[Mapping[str, float]], categories: Sequence[str]
+) -> Float64[Float64Array, "user category"]:
     """Gains [user, category] of one mapping per user; other categories are ignored.
 
     Example:

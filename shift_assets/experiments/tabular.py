@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from shift_assets.arrays import Float64Array, Int64Array
 from shift_assets.contracts.shift import ALERT_KINDS, NO_SHIFT
@@ -32,7 +33,9 @@ RATE_EXPONENT = 0.7
 STATES = len(KINDS) * (len(AGE_BINS) + 1) * len(RESPONSES)
 
 
-def state_of(kind: Int64Array, age_days: Int64Array, response: Int64Array) -> Int64Array:
+def state_of(
+    kind: Int64[Int64Array, " user"], age_days: Int64[Int64Array, " user"], response: Int64[Int64Array, " user"]
+) -> Int64[Int64Array, " user"]:
     """Number of the state, [user].
 
     Args:
@@ -67,7 +70,9 @@ class ActionValues:
         """Update from one step of every user; `next_action[user]` is the action taken in the next state."""
         self._update(state, action, reward + self.discount * self.values[following, next_action])
 
-    def probabilities(self, state: Int64Array, exploring_share: float) -> Float64Array:
+    def probabilities(
+        self, state: Int64[Int64Array, " user"], exploring_share: float
+    ) -> Float64[Float64Array, "user action"]:
         """Probability [user, action] of the epsilon-greedy policy with `exploring_share`; ties share equally."""
         own = self.values[state]
         best = own == own.max(axis=1, keepdims=True)
@@ -87,7 +92,9 @@ class ActionValues:
         ]
 
 
-def choose(probabilities: Float64Array, random_draws: Float64Array) -> Int64Array:
+def choose(
+    probabilities: Float64[Float64Array, "user action"], random_draws: Float64[Float64Array, " user"]
+) -> Int64[Int64Array, " user"]:
     """Action [user] drawn with `probabilities[user, action]` by `random_draws[user]`, uniform in (0, 1)."""
     taken = (np.cumsum(probabilities, axis=1) < random_draws[:, None]).sum(axis=1)
     return np.asarray(np.minimum(taken, probabilities.shape[1] - 1), dtype=np.int64)

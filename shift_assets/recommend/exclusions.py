@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool
 
 from shift_assets.arrays import BoolArray, Int64Array
 from shift_assets.recommend.window import UserItems, Window
 from shift_assets.settings.root import RecommendationSettings
 
 
-def in_catalogue(window: Window, catalogue_days: int) -> BoolArray:
+def in_catalogue(window: Window, catalogue_days: int) -> Bool[BoolArray, " item"]:
     """Items [item] with an event other than a return within `catalogue_days`, and those without any event."""
     recent, ever = np.zeros((2, window.item_count), dtype=bool)
     ever[window.items] = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from shift_assets.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from shift_assets.experiments.exploration import ExplorationInputs, best_by_category, explore, gain_matrix
@@ -30,11 +31,11 @@ class Slates(NamedTuple):
         propensities: Probability of the item at its rank.
     """
 
-    items: Int64Array
-    scores: Float32Array
-    generators: Int64Array
-    rising: BoolArray
-    propensities: Float64Array
+    items: Int64[Int64Array, "user rank"]
+    scores: Float32[Float32Array, "user rank"]
+    generators: Int64[Int64Array, "user rank"]
+    rising: Bool[BoolArray, "user rank"]
+    propensities: Float64[Float64Array, "user rank"]
 
 
 def make_slates(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float32
 from scipy import sparse
 
 from shift_assets.arrays import Float32Array, Int64Array
@@ -47,7 +48,9 @@ Factoriser = Callable[[sparse.csr_matrix, int, int], Float32Array]
 """`(confidence[user, item] above 1, factors, seed) -> vectors [item, factor]`."""
 
 
-def factorise_in_process(confidence: sparse.csr_matrix, factors: int, seed: int) -> Float32Array:
+def factorise_in_process(
+    confidence: sparse.csr_matrix, factors: int, seed: int
+) -> Float32[Float32Array, "item factor"]:
     """Fit the item vectors [item, factor] in this process, on one thread: the order of sums decides the last bits."""
     from threadpoolctl import threadpool_limits
 
@@ -93,7 +96,9 @@ class SparkFactoriser:
         return vectors
 
 
-def fold_in(vectors: Float32Array, confidence: sparse.csr_matrix) -> Float32Array:
+def fold_in(
+    vectors: Float32[Float32Array, "item factor"], confidence: sparse.csr_matrix
+) -> Float32[Float32Array, "user factor"]:
     """Solve for the user vectors [user, factor] given the items' `vectors` [item, factor].
 
     Args:

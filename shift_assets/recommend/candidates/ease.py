@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 from scipy import sparse
 
 from shift_assets.arrays import Float32Array, Int64Array
@@ -39,7 +40,7 @@ class Config:
         return cls(settings.ease_items, settings.ease_regularisation, settings.half_life_days)
 
 
-def ease_weights(taken: sparse.csr_matrix, regularisation: float) -> Float32Array:
+def ease_weights(taken: sparse.csr_matrix, regularisation: float) -> Float32[Float32Array, "item item"]:
     """Weights [item, predicted item] with a zero diagonal, from binary `taken[user, item]` and the penalty λ."""
     from scipy.linalg import cholesky, lapack
     from threadpoolctl import threadpool_limits

@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 
 from shift_assets.arrays import Float32Array
+from shift_assets.errors import UserError
 from shift_assets.ingest.categories.text_vectorizer import TextVectorizer, svd_components
 from shift_assets.models.data.sequences import Vocabulary
 
 DIMENSIONS = 128
 SVD_ITERATIONS = 4
-
-
 USER_TEXT_BEHAVIORS = pa.array(["rating", "review"])
 """Behaviours whose text is the user's own words, not the item's."""
 
@@ -48,24 +47,33 @@ class TextSpace:
 
 @dataclass(frozen=True)
 class Content:
-    """The items of a vocabulary as unit vectors, [item, dimension] each, zero where nothing is known.
+    """The items of a vocabulary as unit vectors, zero for an item without content.
 
-    `text_vectors`: by their words, in `space`, where texts of users lie too. `vectors`: what tells most of an item; the
-    delivered vectors where there are any, else `text_vectors`.
+    Attributes:
+        vectors: External vectors where there are any, else the text vectors.
+        text_vectors: By their texts, in `space`.
+        space: Vector space of the items' and the users' texts.
     """
 
-    vectors: Float32Array
-    text_vectors: Float32Array
+    vectors: Float32[Float32Array, "item dimension"]
+    text_vectors: Float32[Float32Array, "item text_dimension"]
     space: TextSpace
 
     @classmethod
     def of(
         cls, events: pa.Table, vocabulary: Vocabulary, *, items: pa.Table | None, external: pa.Table | None, seed: int
     ) -> Content:
-        """`events`: clean_events; `items`: item_id, category, price, text of the items table, which fills gaps.
+        """Embed the items.
 
-        `external`: item_id and vector (list of numbers), of any model. Raises ValueError where the vectors differ in
-        length.
+        Args:
+            events: Rows of clean_events, whose texts and prices come first.
+            vocabulary: Items and categories.
+            items: The items table, columns item_id, category, price and text; fills gaps.
+            external: Columns item_id and vector (list of numbers), of any model.
+            seed: Seed of the singular value decomposition.
+
+        Raises:
+            UserError: The external vectors differ in length.
         """
         texts = _last_known(
             events.filter(pc.invert(pc.is_in(events["behavior"], USER_TEXT_BEHAVIORS))), items, "text", vocabulary
@@ -84,7 +92,7 @@ class Content:
         return cls(text_vectors if external is None else _external_vectors(external, vocabulary), text_vectors, space)
 
     def embed_texts(self, texts: Sequence[str | None], categories: Sequence[str | None]) -> Float32Array:
-        """Unit vectors, in the space of `text_vectors`, of what users wrote or a signal names."""
+        """Unit vectors [text, dimension], in the space of `text_vectors`, of texts and categories of users' signals."""
         return self.space.vectors(
             [
                 _words(text) + ([f"category {category}"] if category else [])
@@ -93,22 +101,33 @@ class Content:
         )
 
 
-def unit_rows(vectors: Float32Array) -> Float32Array:
-    """Rows at length 1; a row of zeros stays."""
+def unit_rows(vectors: Float32[Float32Array, "row dimension"]) -> Float32[Float32Array, "row dimension"]:
+    """Rows scaled to length 1; a row of zeros stays.
+
+    Example:
+        >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).round(1).tolist()
+        [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-4), dtype=np.float32)
 
 
-def cosine_scores(profiles: Float32Array, vectors: Float32Array) -> Float32Array:
-    """Cosine [user, item] of `profiles[user, dimension]` to the items' unit `vectors`; 0 where it is negative."""
+def cosine_scores(
+    profiles: Float32[Float32Array, "user dimension"], vectors: Float32[Float32Array, "item dimension"]
+) -> Float32[Float32Array, "user item"]:
+    """Cosine of the users' `profiles` to the items' unit `vectors`; 0 where it is negative."""
     return np.asarray(np.maximum(unit_rows(profiles) @ vectors.T, 0), dtype=np.float32)
 
 
 def read_item_vectors(path: Path) -> pa.Table:
-    """The delivered vectors of items, columns item_id and vector; raises ValueError where the file has others."""
+    """Read a Parquet file of item vectors, columns item_id and vector.
+
+    Raises:
+        UserError: The file does not have these columns.
+    """
     table = pq.read_table(path)
     if not {"item_id", "vector"} <= set(table.column_names):
-        raise ValueError(f"{path}: expected columns item_id and vector, found {', '.join(table.column_names)}")
+        raise UserError(f"{path}: expected columns item_id and vector, found {', '.join(table.column_names)}")
     return table.select(["item_id", "vector"])
 
 
@@ -119,7 +138,7 @@ def _words(text: str | None) -> list[str]:
 
 
 def _last_known(events: pa.Table, items: pa.Table | None, column: str, vocabulary: Vocabulary) -> list[Any]:
-    """`column` of every item of the vocabulary: of its newest event that tells it, or of the items table, or None."""
+    """`column` of every item: from its newest event that has a value, else from the items table, else None."""
     found: list[Any] = [None] * len(vocabulary.items)
     if items is not None and column in items.column_names:
         for code, value in zip(vocabulary.item_codes(items["item_id"]), items[column].to_pylist(), strict=True):
@@ -130,7 +149,7 @@ def _last_known(events: pa.Table, items: pa.Table | None, column: str, vocabular
     instants = pc.cast(valid["event_ts"], pa.int64()).to_numpy()
     newest = np.full(len(found) + 1, np.iinfo(np.int64).min)
     np.maximum.at(newest, codes, instants)
-    # Equal instants are told apart by the digest: the order of the rows has no say.
+    # Ties in time are broken by the digest, so that the order of the rows does not matter.
     last = valid.take(pa.array(np.flatnonzero((instants == newest[codes]) & (codes > 0)))).sort_by("event_id")
     for code, value in zip(vocabulary.item_codes(last["item_id"]), last[column].to_pylist(), strict=True):
         found[code - 1] = value
@@ -140,7 +159,10 @@ def _last_known(events: pa.Table, items: pa.Table | None, column: str, vocabular
 def _external_vectors(table: pa.Table, vocabulary: Vocabulary) -> Float32Array:
     lengths = pc.unique(pc.list_value_length(table["vector"])).to_pylist()
     if len(lengths) > 1:
-        raise ValueError(f"item vectors of different lengths: {', '.join(map(str, sorted(lengths)))}")
+        raise UserError(
+            f"recommendations.item_vectors: vectors of different lengths: {', '.join(map(str, sorted(lengths)))}; "
+            "deliver those of one model"
+        )
     out = np.zeros((len(vocabulary.items), lengths[0] if lengths else 0), dtype=np.float32)
     values = np.array(table["vector"].to_pylist(), dtype=np.float32).reshape(table.num_rows, -1)
     codes = vocabulary.item_codes(table["item_id"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs
@@ -27,14 +28,14 @@ class Config:
         return cls(days=settings.popularity_days)
 
 
-def popularity(window: Window, days: int) -> Float32Array:
+def popularity(window: Window, days: int) -> Float32[Float32Array, " item"]:
     """Distinct users [item] who interacted with the item, other than by a return, within `days`."""
     recent = (window.ages < days) & ~window.returned
     pairs = np.unique(window.owners[recent] * window.item_count + window.items[recent])
     return np.bincount(pairs % max(window.item_count, 1), minlength=window.item_count).astype(np.float32)
 
 
-def popularity_weight(window: Window) -> Float32Array:
+def popularity_weight(window: Window) -> Float32[Float32Array, " item"]:
     """Factor [item] of a cosine similarity: sqrt(log(2 + users of the last WEIGHT_DAYS))."""
     return np.sqrt(np.log(2 + popularity(window, WEIGHT_DAYS)), dtype=np.float32)
 

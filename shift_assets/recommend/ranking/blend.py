@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Int64
 
 from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.errors import PermanentError
@@ -48,8 +49,8 @@ class BlendedScores(NamedTuple):
         generators: [user, item] index, among the names of the blend, of the generator of the largest contribution.
     """
 
-    scores: Float32Array
-    generators: Int64Array
+    scores: Float32[Float32Array, "user item"]
+    generators: Int64[Int64Array, "user item"]
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ class Blend:
 
     def score(
         self,
-        scores: Mapping[GeneratorName, Float32Array],
+        scores: Mapping[GeneratorName, Float32[Float32Array, "user item"]],
         context_features: ContextFeatures,
-        users: Int64Array,
-        items: Int64Array,
+        users: Int64[Int64Array, " user"],
+        items: Int64[Int64Array, " item"],
     ) -> BlendedScores:
         """Blend the generators' scores.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float32, Int64
 from scipy import sparse
 
 from shift_assets.arrays import BoolArray, Float32Array, Float64Array, Int64Array
@@ -44,11 +45,11 @@ class ContextFeatures(NamedTuple):
         categories: Category code [item].
     """
 
-    activity: Float32Array
-    items: Float32Array
+    activity: Float32[Float32Array, " user"]
+    items: Float32[Float32Array, "item feature"]
     shares: tuple[sparse.csr_matrix, ...]
     own: tuple[sparse.csr_matrix, ...]
-    categories: Int64Array
+    categories: Int64[Int64Array, " item"]
 
     @classmethod
     def of(cls, window: Window, log: Window) -> ContextFeatures:
@@ -69,7 +70,9 @@ class ContextFeatures(NamedTuple):
             categories,
         )
 
-    def features(self, users: Int64Array, items: Int64Array) -> Float32Array:
+    def features(
+        self, users: Int64[Int64Array, " pair"], items: Int64[Int64Array, " pair"]
+    ) -> Float32[Float32Array, "pair feature"]:
         """CONTEXT_FEATURE_NAMES [pair, feature] of pairs of user and item."""
         columns = [*self.items[items].T]
         columns += [values_at(share, users, self.categories[items]) for share in self.shares]
@@ -88,10 +91,10 @@ class CandidatePairs(NamedTuple):
         nominated: Whether the generator has the item among its best, [pair, generator].
     """
 
-    rows: Int64Array
-    columns: Int64Array
-    features: Float32Array
-    nominated: BoolArray
+    rows: Int64[Int64Array, " pair"]
+    columns: Int64[Int64Array, " pair"]
+    features: Float32[Float32Array, "pair feature"]
+    nominated: Bool[BoolArray, "pair generator"]
 
 
 def feature_names(generators: Sequence[str]) -> list[str]:
@@ -102,7 +105,11 @@ def feature_names(generators: Sequence[str]) -> list[str]:
 
 
 def candidate_pairs(
-    scores: Sequence[Float32Array], context_features: ContextFeatures, users: Int64Array, items: Int64Array, top_k: int
+    scores: Sequence[Float32[Float32Array, "user item"]],
+    context_features: ContextFeatures,
+    users: Int64[Int64Array, " user"],
+    items: Int64[Int64Array, " item"],
+    top_k: int,
 ) -> CandidatePairs:
     """The `top_k` best items of every generator for each user, with their features.
 
@@ -138,7 +145,9 @@ def candidate_pairs(
     return CandidatePairs(rows, columns, features, nominated)
 
 
-def values_at(matrix: sparse.csr_matrix, rows: Int64Array, columns: Int64Array) -> Float32Array:
+def values_at(
+    matrix: sparse.csr_matrix, rows: Int64[Int64Array, " pair"], columns: Int64[Int64Array, " pair"]
+) -> Float32[Float32Array, " pair"]:
     """Values of the matrix at pairs of row and column, [pair]."""
     if not len(rows):  # scipy gives a matrix for no pairs
         return np.zeros(0, dtype=np.float32)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Int64
 
 from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.recommend.candidates.base import FittedGenerator, Scorer
@@ -39,7 +40,7 @@ class BlendedRanker:
     settings: RecommendationSettings
     log: Window
     histories: Window
-    allowed: Int64Array
+    allowed: Int64[Int64Array, " item"]
     excluded: UserItems = field(default_factory=no_pairs)
     adaptation: Adaptation | None = None
 
@@ -48,7 +49,7 @@ class BlendedRanker:
         """Names of the generators, in the order that `BlendedScores.generators` indexes."""
         return self.blend.generators if self.blend else tuple(self.fitted)
 
-    def score(self, users: Int64Array) -> BlendedScores:
+    def score(self, users: Int64[Int64Array, " user"]) -> BlendedScores:
         """Scores [user, allowed item] in 0..1 of each user's best, and the generator of each.
 
         With an adaptation of weight g the score is (1 - g) · score of the whole history + g · score of its newest

@@ -14,6 +14,7 @@ them than `fresh_places`.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from shift_assets.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from shift_assets.recommend.window import Window
@@ -25,7 +26,7 @@ SMOOTHING = 0.01
 """Share of the user's categories mixed into those of the slate, so that a missing category costs a finite amount."""
 
 
-def fresh_items(window: Window, fresh_days: int) -> BoolArray:
+def fresh_items(window: Window, fresh_days: int) -> Bool[BoolArray, " item"]:
     """Items [item] without an event before the last `fresh_days`."""
     known = window.items >= 0
     first = np.full(window.item_count, -1)
@@ -34,14 +35,14 @@ def fresh_items(window: Window, fresh_days: int) -> BoolArray:
 
 
 def rerank(
-    items: Int64Array,
+    items: Int64[Int64Array, "user candidate"],
     *,
-    vectors: Float32Array,
-    categories: Int64Array,
-    mix: Float32Array,
-    fresh: BoolArray,
+    vectors: Float32[Float32Array, "item dimension"],
+    categories: Int64[Int64Array, " item"],
+    mix: Float32[Float32Array, "user category"],
+    fresh: Bool[BoolArray, " item"],
     settings: RecommendationSettings,
-) -> Int64Array:
+) -> Int64[Int64Array, "user rank"]:
     """Choose and order `settings.k` of the candidates for each user.
 
     Args:
@@ -83,7 +84,12 @@ def rerank(
     return chosen
 
 
-def _divergence(mix: Float32Array, counts: Float64Array, positions: int, category: Int64Array) -> Float64Array:
+def _divergence(
+    mix: Float32[Float32Array, "user category"],
+    counts: Float64[Float64Array, "user category"],
+    positions: int,
+    category: Int64[Int64Array, "user candidate"],
+) -> Float64[Float64Array, "user candidate"]:
     """Divergence [user, candidate] of `positions` items, `counts[user, category]`, with the candidate added.
 
     Adding a candidate changes the term of its own category only, apart from the length.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float32
 
 from shift_assets.arrays import Float32Array
 
 
-def scale_to_best(scores: Float32Array) -> Float32Array:
+def scale_to_best(scores: Float32[Float32Array, "user item"]) -> Float32[Float32Array, "user item"]:
     """`scores[user, item]` divided by each user's largest; a user without a positive score keeps zeros.
 
     Example:

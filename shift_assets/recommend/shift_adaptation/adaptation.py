@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
 from scipy.special import expit
 
 from shift_assets.arrays import BoolArray, Float32Array, Float64Array, Int64Array
@@ -28,11 +29,17 @@ MINIMUM_WEIGHT = 0.02
 class Adaptation(NamedTuple):
     """Weight [user] of the short-term interest, 0..1, and the day number [user] on which it began."""
 
-    weight: Float32Array
-    since: Int64Array
+    weight: Float32[Float32Array, " user"]
+    since: Int64[Int64Array, " user"]
 
     @classmethod
-    def of(cls, log_odds: Float64Array, since: Int64Array, today: Int64Array, settings: ReactionSettings) -> Adaptation:
+    def of(
+        cls,
+        log_odds: Float64[Float64Array, " user"],
+        since: Int64[Int64Array, " user"],
+        today: Int64[Int64Array, " user"],
+        settings: ReactionSettings,
+    ) -> Adaptation:
         """The adaptation to a shift.
 
         Args:
@@ -61,6 +68,6 @@ class Adaptation(NamedTuple):
         mine = self.weight >= other.weight
         return Adaptation(np.where(mine, self.weight, other.weight), np.where(mine, self.since, other.since))
 
-    def only(self, users: BoolArray) -> Adaptation:
+    def only(self, users: Bool[BoolArray, " user"]) -> Adaptation:
         """The adaptation with weight 0 for users that are not marked in `users[user]`."""
         return Adaptation(np.where(users, self.weight, 0).astype(np.float32), self.since)

@@ -11,11 +11,16 @@ gains r, and no item outside the rising categories overtakes one inside.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float32
 
 from shift_assets.arrays import Float32Array
 
 
-def boost_rising(blended: Float32Array, gains: Float32Array, rising_weight: float | Float32Array) -> Float32Array:
+def boost_rising(
+    blended: Float32[Float32Array, "user item"],
+    gains: Float32[Float32Array, "user item"],
+    rising_weight: float | Float32[Float32Array, "user 1"],
+) -> Float32[Float32Array, "user item"]:
     """Boost items with a positive gain; rows without any stay as they are.
 
     Args:

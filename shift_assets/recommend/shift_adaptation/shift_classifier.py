@@ -20,6 +20,7 @@ from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float64, Int64
 
 from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.models.data.sequences import RETURN
@@ -73,7 +74,9 @@ class ShiftClassifier:
         found = json.loads(text)
         return cls(**{**found, "mixture": tuple(found["mixture"]), "coefficients": tuple(found["coefficients"])})
 
-    def log_odds(self, window: Window, log: EventShares) -> tuple[Float64Array, Int64Array]:
+    def log_odds(
+        self, window: Window, log: EventShares
+    ) -> tuple[Float64[Float64Array, " user"], Int64[Int64Array, " user"]]:
         """Predict a shift from the newest events.
 
         Args:

@@ -119,14 +119,14 @@ def test_a_file_that_holds_no_vectors_is_refused(
 ) -> None:
     """The message names the file and its expected columns."""
     pq.write_table(pa.table(columns), tmp_path / "vectors.parquet")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         read_item_vectors(tmp_path / "vectors.parquet")
 
 
 def test_vectors_of_different_lengths_are_refused() -> None:
     """Vectors of two models in one table have no common space."""
     table = pa.table({"item_id": ["tea-1", "tea-2"], "vector": [[1.0], [1.0, 2.0]]})
-    with pytest.raises(ValueError, match="different lengths: 1, 2"):
+    with pytest.raises(UserError, match="different lengths: 1, 2"):
         scored(log(), external=table)
 
 
