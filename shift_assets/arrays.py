@@ -18,6 +18,7 @@ FloatArray = NDArray[np.floating[Any]]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 UInt8Array = NDArray[np.uint8]
+UInt64Array = NDArray[np.uint64]
 
 
 def ragged_index(start: Int64[Int64Array, " run"], length: Int64[Int64Array, " run"]) -> Int64[Int64Array, " position"]:

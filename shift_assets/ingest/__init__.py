@@ -1,1 +1,1 @@
-"""From delivered files to clean events: read, validate, clean, categorise."""
+"""From source files to clean events: read, validate, clean, categorise."""

@@ -1,4 +1,4 @@
--- Bursts that no person makes, counted after duplicates. Only users with enough rows for either limit are looked at.
+-- Bursts of events that no person produces, counted without duplicates. Only users above either limit are examined.
 with busy_users as (
     select
         accepted.day,

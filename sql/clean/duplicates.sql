@@ -1,4 +1,4 @@
--- Every event but its first delivery. Few ids repeat, so only their rows are compared and put in order.
+-- Every repetition of an event but its first row. Few ids repeat, so only their rows are compared and sorted.
 with repeated as (
     select event_id
     from accepted

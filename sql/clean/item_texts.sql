@@ -1,4 +1,4 @@
--- How often each item was delivered with each text: what text categories are learned from.
+-- Events of each combination of item and text: text categories are fitted on them.
 select
     item_id,
     text,

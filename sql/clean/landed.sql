@@ -1,4 +1,4 @@
--- Rows of each delivered file by the partition they belong to.
+-- Rows of each source file by the partition they belong to.
 select
     source_file,
     day,

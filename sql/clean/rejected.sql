@@ -1,4 +1,4 @@
--- Rejected rows of the requested partitions: those of the parser, and those of the set logic.
+-- Rejected rows of the requested partitions: those rejected by the parser and by the set logic.
 with rejected as (
     select
         parsed.day,

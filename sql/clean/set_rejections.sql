@@ -1,4 +1,4 @@
--- Accepted rows that the set logic rejects, each once: duplicates are taken out before bursts are counted.
+-- Accepted rows that the set logic rejects, each once: bursts are counted without duplicates.
 select
     source_file,
     source_row,

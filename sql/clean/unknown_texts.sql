@@ -1,4 +1,4 @@
--- Texts of items that the category model never met: it tells their category by what is written.
+-- Texts of items that the category model does not know: it predicts their category from the text.
 select distinct accepted.text
 from accepted
 left join known_categories

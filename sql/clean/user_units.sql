@@ -1,4 +1,4 @@
--- Which delivered categories, or items where none is delivered, each user met: what co-occurrence is learned from.
+-- Events of each user with each raw category, or item where there is none: co-occurrence is fitted on them.
 select
     user_id,
     coalesce(category, item_id) as unit,

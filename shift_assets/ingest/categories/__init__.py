@@ -1,1 +1,1 @@
-"""Interest categories for a log that has none: from item text, or from co-occurrence."""
+"""Fit interest categories for a log that has none: from item texts, or from co-occurrence."""

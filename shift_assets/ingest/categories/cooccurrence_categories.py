@@ -1,4 +1,4 @@
-"""Interest categories from co-occurrence: factorised positive PMI of units and users, spherical k-means."""
+"""Fit interest categories on co-occurrence: factorised positive PMI of units and users, spherical k-means."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from shift_assets.ingest.categories.category_model import CategoryModel
 from shift_assets.ingest.categories.spherical_kmeans import spherical_kmeans, unit_rows
 
 MINIMUM_UNIT_USERS = 3
-"""Users that met a unit before it shapes a group; rarer units go to the nearest group."""
-
+"""Users that a unit needs before it can shape a group; rarer units are assigned to the nearest group."""
 
 COOCCURRENCE_DIMENSIONS = 64
 
 
 def fit_cooccurrence_categories(rows: pa.Table, clusters: int, seed: int) -> CategoryModel:
-    """Groups of units that the same users meet: positive pointwise mutual information, factorised.
+    """Group the units that the same users interact with.
 
-    Levy and Goldberg, "Neural word embedding as implicit matrix factorization", 2014, with users as contexts.
+    Source: Levy and Goldberg, "Neural Word Embedding as Implicit Matrix Factorization", NIPS 2014, with users as
+    contexts.
+
+    Args:
+        rows: user_id, unit, events: each combination once.
+        clusters: Number of groups; fewer if fewer units differ.
+        seed: Seed of the SVD and of k-means.
     """
     from sklearn.utils.extmath import randomized_svd
 
@@ -29,7 +34,7 @@ def fit_cooccurrence_categories(rows: pa.Table, clusters: int, seed: int) -> Cat
     units, unit = np.unique(rows["unit"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
     if not len(units):
         return CategoryModel("cooccurrence")
-    # One entry per user and unit: a user's hundredth view of a thing says no more about what belongs together.
+    # One entry per user and unit: a user's hundredth view of an item says no more about what belongs together.
     incidence = sparse.csr_matrix((np.ones(len(user)), (unit, user)), shape=(len(units), len(users)))
     users_of_unit = np.asarray(incidence.sum(axis=1)).ravel()
     units_of_user = np.asarray(incidence.sum(axis=0)).ravel()

@@ -9,14 +9,18 @@ from shift_assets.ingest.categories.cooccurrence_categories import fit_cooccurre
 from shift_assets.ingest.categories.text_categories import fit_text_categories
 
 FIT_DAYS = 28
-"""Landed days that the model is fitted on: four whole weeks, so that each weekday counts alike."""
+"""Landed days that the model is fitted on: four whole weeks, so that all weekdays have equal weight."""
 
 
 def fit_categories(kind: CategoryKind, rows: pa.Table, clusters: int, seed: int) -> CategoryModel:
-    """The model of `kind` for the accepted rows of the fit window; the same rows and seed give the same model.
+    """Fit a category model on the accepted rows of the fit window; the same rows and seed give the same model.
 
-    `rows`: item_id, text, events for `text`; user_id, unit, events for `cooccurrence`; nothing for `delivered`.
-    Each combination stands once, with its number of events.
+    Args:
+        kind: What to make the categories from.
+        rows: item_id, text, events for `text`; user_id, unit, events for `cooccurrence`; ignored for `delivered`.
+            Each combination once, with its number of events.
+        clusters: Number of categories.
+        seed: Seed of the SVD and of k-means.
     """
     from threadpoolctl import threadpool_limits
 

@@ -1,1 +1,1 @@
-"""De-duplication, lateness, bots and accounting over parsed rows, and the engines that run it."""
+"""De-duplication, lateness, bots and row accounting over parsed rows, and the engines that run them."""

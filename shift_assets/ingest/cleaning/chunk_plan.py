@@ -1,4 +1,4 @@
-"""Which days are cleaned together, within a bound on uncompressed bytes."""
+"""Plan which days are cleaned together, within a limit on uncompressed bytes."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from shift_assets.ingest.readers.source_files import SourceFile, list_source_fil
 
 CHUNK_BYTES = 192 * 1024 * 1024
 """Uncompressed bytes of the day folders of one chunk, as EXPANSION estimates them: 1.3 million JSON lines, 0.3 GB as
-clean events. Cleaning then stays below 4 GiB, Spark's server and workers included."""
-
+clean events. Cleaning then needs less than 4 GiB, Spark's server and workers included."""
 
 EXPANSION = 8
-"""Times that events grow when they are read out of gzip, zstd or Parquet: 5 to 12 measured."""
-
+"""Assumed ratio of uncompressed to compressed bytes for gzip, zstd and Parquet; 5 to 12 measured."""
 
 _UNCOMPRESSED_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Days that are cleaned together, and the files they read."""
+    """Days that are cleaned together, and the files that they read."""
 
     days: tuple[date, ...]
     files: tuple[SourceFile, ...]
 
 
 def plan_chunks(landing: Path, days: Collection[date], lateness_days: int) -> list[Chunk]:
-    """`days` in order, as many to a chunk as CHUNK_BYTES of their own folders hold, at least one."""
+    """Divide days into consecutive chunks of at least one day and at most CHUNK_BYTES of their own folders.
+
+    Args:
+        landing: The landing folder.
+        days: The days to clean.
+        lateness_days: Later folders that may hold events of a day.
+    """
     ordered = sorted(set(days))
     if not ordered:
         return []
@@ -61,4 +65,5 @@ def plan_chunks(landing: Path, days: Collection[date], lateness_days: int) -> li
 
 
 def uncompressed_bytes(file: SourceFile) -> int:
+    """Return the estimated uncompressed size of a file."""
     return file.size if file.path.lower().endswith(_UNCOMPRESSED_SUFFIXES) else file.size * EXPANSION

@@ -1,1 +1,1 @@
-"""Delivered files to batches of raw rows; one file per format."""
+"""Read source files into batches of raw rows; one module per format."""

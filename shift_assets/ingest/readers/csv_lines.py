@@ -1,7 +1,7 @@
-"""Delimiter-separated text, strictly: every record has every field, a quote opens a field or is an error.
+"""Read delimiter-separated text strictly: every record has every field, and a quote opens a field or is an error.
 
-Lines without quotes are split by array operations over a whole block; records with quotes, which may run over
-lines, one by one. Of a record whose quote never closes only the line where it opens is lost.
+Lines without quotes are split by array operations over a whole block; records with quotes, which may span lines, are
+read one by one. Of a record whose quote never closes only the line where it opens is rejected.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from shift_assets.arrays import BoolArray, Int64Array
 from shift_assets.ingest.readers.byte_arrays import bytes_of, slices
 from shift_assets.ingest.readers.lines import (
     BYTE_ORDER_MARK,
@@ -29,7 +29,7 @@ from shift_assets.ingest.source.config import CsvDialect
 
 RECORD_CAP_BYTES = 64 * 1024
 RECORD_CAP_LINES = 100
-"""A quote that has not closed within these will not: the field was never meant to be quoted."""
+"""A quote that is still open after this much text was not meant to open a field."""
 
 _QUOTE = b'"'
 _BOM_INSIDE = Rejection("malformed", "a byte order mark inside the file")
@@ -37,11 +37,18 @@ _NUL_INSIDE = Rejection("malformed", "a NUL character")
 
 
 def read_csv_lines(
-    chunks: Iterable[bytes], dialect: CsvDialect, wanted: tuple[str, ...], *, fast: bool = True
+    chunks: Iterable[bytes], dialect: CsvDialect, requested: tuple[str, ...], *, fast: bool = True
 ) -> Iterator[RowBatch]:
-    """The records of a CSV file, with the values of the `wanted` columns; empty unquoted fields are null.
+    """Yield the records of a CSV file, with the values of the `requested` columns; empty unquoted fields are null.
 
-    Raises UnreadableFileError where the header lacks a wanted column or names one twice.
+    Args:
+        chunks: The content of the file.
+        dialect: Delimiter and header.
+        requested: The columns to return.
+        fast: Split lines without quotes by array operations; False reads every record one by one.
+
+    Raises:
+        UnreadableFileError: The header lacks a requested column or names one twice.
     """
     names = dialect.columns
     waiting, first_line = b"", 1
@@ -50,28 +57,30 @@ def read_csv_lines(
             if names is None:
                 raise UnreadableFileError("the header line is longer than a line may be")
             if waiting:
-                yield _Block(waiting, first_line, dialect, names, final=True, fast=fast).rows(wanted)
+                yield _Block(waiting, first_line, dialect, names, final=True, fast=fast).rows(requested)
                 waiting = b""
-            yield long_line_row(block, wanted)
+            yield long_line_row(block, requested)
             continue
         data, first_line = waiting + block.data, first_line if waiting else block.first_line
         if names is None:
-            names, data, lines = _header(data, dialect, wanted)
+            names, data, lines = _header(data, dialect, requested)
             first_line += lines
         if names is not None and data:
             part = _Block(data, first_line, dialect, names, final=False, fast=fast)
-            rows = part.rows(wanted)
+            rows = part.rows(requested)
             if len(rows):
                 yield rows
             waiting, first_line = part.rest, part.rest_line
     if waiting and names is not None:
-        yield _Block(waiting, first_line, dialect, names, final=True, fast=fast).rows(wanted)
+        yield _Block(waiting, first_line, dialect, names, final=True, fast=fast).rows(requested)
 
 
 def header_of(line: bytes, dialect: CsvDialect) -> tuple[str, ...]:
-    """The column names in a header line; raises UnreadableFileError where they are none or not distinct.
+    """Return the column names in a header line.
 
-    What stands in the line is never told: where the header is missing it is a row, and names a user.
+    Raises:
+        UnreadableFileError: They cannot be read or are not distinct. The message never repeats the line: in a file
+            without header it is a row, which may name a user.
     """
     record = _record(line + b"\n", 0, len(line), len(line), dialect.delimiter.encode())
     if record is None or record.rejection is not None:
@@ -84,15 +93,15 @@ def header_of(line: bytes, dialect: CsvDialect) -> tuple[str, ...]:
     return names
 
 
-def _header(data: bytes, dialect: CsvDialect, wanted: tuple[str, ...]) -> tuple[tuple[str, ...] | None, bytes, int]:
-    """Column names, the data after their line, and the number of lines passed; no names where all is blank."""
+def _header(data: bytes, dialect: CsvDialect, requested: tuple[str, ...]) -> tuple[tuple[str, ...] | None, bytes, int]:
+    """Return the column names (None if all is blank), the data after their line, and the number of lines skipped."""
     starts, ends = line_bounds(data)
     non_blank = np.flatnonzero(non_blank_lines(data, starts, ends))
     if not len(non_blank):
         return None, b"", len(starts)
     line = int(non_blank[0])
     names = header_of(data[starts[line] : ends[line]], dialect)
-    missing = [name for name in wanted if name not in names]
+    missing = [name for name in requested if name not in names]
     if missing:
         raise UnreadableFileError(
             f"the header lacks {', '.join(map(repr, missing))}; are the {len(names)} fields of line {line + 1} names?"
@@ -102,7 +111,7 @@ def _header(data: bytes, dialect: CsvDialect, wanted: tuple[str, ...]) -> tuple[
 
 @dataclass(slots=True)
 class _Record:
-    """One record read by itself: where it ends in the data, and its fields or why it is none."""
+    """A record read on its own: where it ends in the data, and its fields or why it is rejected."""
 
     end: int
     texts: list[str | None]
@@ -111,7 +120,7 @@ class _Record:
 
 @dataclass
 class _Block:
-    """Whole lines of a file; `rest` is what a quote, still open at their end, leaves for the next block."""
+    """Whole lines of a file; `rest` is the record with an open quote at their end, left for the next block."""
 
     data: bytes
     first_line: int
@@ -122,13 +131,13 @@ class _Block:
     rest: bytes = b""
     rest_line: int = 0
 
-    def rows(self, wanted: tuple[str, ...]) -> RowBatch:
+    def rows(self, requested: tuple[str, ...]) -> RowBatch:
         starts, ends = line_bounds(self.data)
         unquoted = non_blank_lines(self.data, starts, ends)
         records = self._read_quoted(starts, ends, unquoted)
         lines = np.flatnonzero(unquoted)
         raw = slices(pa.py_buffer(self.data), starts[lines], ends[lines], pa.binary())
-        columns, rejections = self._split(raw, wanted)
+        columns, rejections = self._split(raw, requested)
         if not records:
             return RowBatch(self.first_line + lines, raw, columns, {}, rejections)
         quoted_lines = np.array(list(records), dtype=np.int64)
@@ -140,17 +149,15 @@ class _Block:
                 rejections[int(sorted_position[len(lines) + position])] = record.rejection
         pieces = [self.data[starts[line] : record.end] for line, record in records.items()]
         take = pa.array(order)
-        for name in wanted:
+        for name in requested:
             index = self.names.index(name)
             texts = [None if record.rejection else record.texts[index] for record in records.values()]
             columns[name] = pa.concat_arrays([columns[name], pa.array(texts, pa.string())]).take(take)
         raw = pa.concat_arrays([raw, pa.array(pieces, pa.binary())]).take(take)
         return RowBatch(self.first_line + np.concatenate([lines, quoted_lines])[order], raw, columns, {}, rejections)
 
-    def _read_quoted(
-        self, starts: NDArray[np.int64], ends: NDArray[np.int64], unquoted: NDArray[np.bool_]
-    ) -> dict[int, _Record]:
-        """Records with quotes, by their first line; `unquoted` keeps the lines that are rows by themselves."""
+    def _read_quoted(self, starts: Int64Array, ends: Int64Array, unquoted: BoolArray) -> dict[int, _Record]:
+        """Return records with quotes, by their first line, and unmark their lines in `unquoted`."""
         codes = np.frombuffer(self.data, dtype=np.uint8)
         quotes = np.flatnonzero(codes == ord(_QUOTE))
         lines = np.unique(np.searchsorted(starts, quotes, side="right") - 1) if self.fast else np.flatnonzero(unquoted)
@@ -175,8 +182,8 @@ class _Block:
             unquoted[line] = False
         return records
 
-    def _split(self, raw: pa.Array, wanted: tuple[str, ...]) -> tuple[dict[str, pa.Array], dict[int, Rejection]]:
-        """Fields of lines without quotes."""
+    def _split(self, raw: pa.Array, requested: tuple[str, ...]) -> tuple[dict[str, pa.Array], dict[int, Rejection]]:
+        """Split lines without quotes into the requested columns, and reject malformed ones by row."""
         rejections = _text_rejections(raw)
         _, codes, offsets = bytes_of(raw)
         delimiters = np.flatnonzero(codes == ord(self.dialect.delimiter))
@@ -186,20 +193,20 @@ class _Block:
         if rejections:
             valid = np.ones(len(raw), dtype=bool)
             valid[list(rejections)] = False
-            columns = self._columns(raw.filter(pa.array(valid)), wanted)
+            columns = self._columns(raw.filter(pa.array(valid)), requested)
             where = pa.array(np.where(valid, np.cumsum(valid) - 1, 0), mask=~valid)
             return {name: column.take(where) for name, column in columns.items()}, rejections
-        return self._columns(raw, wanted), rejections
+        return self._columns(raw, requested), rejections
 
-    def _columns(self, raw: pa.Array, wanted: tuple[str, ...]) -> dict[str, pa.Array]:
+    def _columns(self, raw: pa.Array, requested: tuple[str, ...]) -> dict[str, pa.Array]:
         if not len(raw):
-            return {name: pa.array([], pa.string()) for name in wanted}
+            return {name: pa.array([], pa.string()) for name in requested}
         data, codes, offsets = bytes_of(raw)
         delimiters = np.flatnonzero(codes[offsets[0] :] == ord(self.dialect.delimiter)) + offsets[0]
         inner = delimiters.reshape(len(raw), len(self.names) - 1)
         edges = np.column_stack([offsets[:-1] - 1, inner, offsets[1:]])
         columns = {}
-        for name in wanted:
+        for name in requested:
             index = self.names.index(name)
             texts = slices(data, edges[:, index] + 1, edges[:, index + 1], pa.string())
             empty = pc.equal(pc.binary_length(texts), 0)
@@ -212,7 +219,7 @@ def _wrong_field_count(count: int, expected: int) -> Rejection:
 
 
 def _text_rejections(raw: pa.Array) -> dict[int, Rejection]:
-    """Lines that are no UTF-8, hold a NUL, or begin with a byte order mark."""
+    """Reject lines that are not UTF-8, contain a NUL, or begin with a byte order mark."""
     if not len(raw):
         return {}
     data, codes, offsets = bytes_of(raw)
@@ -238,9 +245,9 @@ def _text_rejection(record: bytes) -> Rejection | None:
 
 
 def _record(data: bytes, start: int, line_end: int, limit: int, delimiter: bytes) -> _Record | None:
-    """The record that begins at `start`, in a line that ends at `line_end`; None where a quote stays open to `limit`.
+    """Read the record at `start`, in a line that ends at `line_end`; None if a quote is still open at `limit`.
 
-    A faulty record ends with its first line.
+    A rejected record ends with its first line.
     """
     fields: list[bytes | None] = []
     at = start

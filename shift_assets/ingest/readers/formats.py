@@ -1,4 +1,4 @@
-"""The reader of each source file format."""
+"""Choose the reader of a source file's format."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ from collections.abc import Iterator
 
 from shift_assets.ingest.readers.csv_lines import read_csv_lines
 from shift_assets.ingest.readers.json_lines import read_json_lines
-from shift_assets.ingest.readers.opened_file import (
-    OpenedFile,
-)
+from shift_assets.ingest.readers.opened_file import OpenedFile
 from shift_assets.ingest.readers.parquet_rows import read_parquet_rows
 from shift_assets.ingest.readers.row_batch import RowBatch
 from shift_assets.ingest.source.config import TableFile
 
 
-def read_rows(opened: OpenedFile, table_file: TableFile, wanted: tuple[str, ...]) -> Iterator[RowBatch]:
-    """The rows of a verified file in its format.
+def read_rows(opened: OpenedFile, table_file: TableFile, requested: tuple[str, ...]) -> Iterator[RowBatch]:
+    """Yield the rows of a verified file.
 
-    Raises UnreadableFileError, always before the first row, where the file is not of that format or lacks a column.
+    Args:
+        opened: The file.
+        table_file: Its format.
+        requested: The raw columns to read.
+
+    Raises:
+        UnreadableFileError: The file is not of that format or lacks a column; always before the first row.
     """
     if table_file.format == "parquet":
-        yield from read_parquet_rows(opened, wanted)
+        yield from read_parquet_rows(opened, requested)
     elif table_file.format == "csv":
-        yield from read_csv_lines(opened.chunks(), table_file.dialect, wanted)
+        yield from read_csv_lines(opened.chunks(), table_file.dialect, requested)
     else:
-        yield from read_json_lines(opened.chunks(), wanted)
+        yield from read_json_lines(opened.chunks(), requested)

@@ -1,8 +1,9 @@
-"""JSON lines, strictly: one object per line, every value exactly as delivered.
+"""Read JSON lines strictly: one object per line, every value exactly as it is written.
 
-Two ways that give the same rows. The strict one reads a line with the standard library. The fast one finds the
-structure of thousands of flat lines at once by array operations over their bytes, and leaves every line in which it
-sees anything out of the ordinary (nesting, escapes, odd numbers, broken text, rare key layouts) to the strict one.
+Two parsers give the same rows. The strict one reads a line with the standard library, which hands numbers over as
+text and shows repeated keys. The fast one finds the structure of thousands of flat lines at once by array operations
+over their bytes, and leaves every unusual line (nesting, escapes, odd numbers, broken text, rare key layouts) to the
+strict one.
 """
 
 from __future__ import annotations
@@ -16,69 +17,70 @@ from typing import Any, NoReturn
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int32, Int64, UInt8, UInt64
 
+from shift_assets.arrays import BoolArray, Int32Array, Int64Array, UInt8Array, UInt64Array
 from shift_assets.ingest.readers.byte_arrays import bytes_of, slices
 from shift_assets.ingest.readers.lines import LongLine, line_blocks, long_line_row, row_lines
 from shift_assets.ingest.readers.row_batch import Kind, Rejection, RowBatch
 
 MAXIMUM_LAYOUTS = 8
-"""Distinct orders of keys that one block reads fast; lines in rarer ones are read one by one."""
+"""Distinct key orders that are read fast in one block; lines with rarer ones are read one by one."""
 
 MAXIMUM_SPACES = 4
-"""Spaces on either side of a value that the fast way passes over."""
+"""Spaces on either side of a value that the fast parser skips."""
 
 _QUOTE, _COLON, _COMMA, _OPEN, _CLOSE, _SPACE, _BACKSLASH = (ord(c) for c in '":,{} \\')
 _STRUCTURE = bytes(chr(code) in '":,{}[]' for code in range(256))
-"""For each byte 1 where it is structural: a translation table."""
+"""Translation table: 1 for each structural byte."""
 _LITERAL = r"^(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|true|false|null)$"
-"""Values without quotes that the fast way takes; an exponent, which may overflow, it leaves to the strict one."""
+"""Values without quotes that the fast parser reads; exponents, which may overflow, are left to the strict one."""
 _FAST_NUMBER_LENGTH = 300
 """Shorter decimals without exponent are finite doubles."""
 
 
-def read_json_lines(chunks: Iterable[bytes], wanted: tuple[str, ...], *, fast: bool = True) -> Iterator[RowBatch]:
-    """The rows of a JSON-lines file, with the values of the `wanted` keys."""
+def read_json_lines(chunks: Iterable[bytes], requested: tuple[str, ...], *, fast: bool = True) -> Iterator[RowBatch]:
+    """Yield the rows of a JSON-lines file, with the values of the `requested` keys."""
     for block in line_blocks(chunks):
         if isinstance(block, LongLine):
-            yield long_line_row(block, wanted)
+            yield long_line_row(block, requested)
             continue
         numbers, raw = row_lines(block)
         if len(numbers):
-            yield _read_block(numbers, raw, wanted) if fast else _read_strictly(numbers, raw, wanted)
+            yield _read_block(numbers, raw, requested) if fast else _read_strictly(numbers, raw, requested)
 
 
-def _read_block(numbers: NDArray[np.int64], raw: pa.Array, wanted: tuple[str, ...]) -> RowBatch:
-    """Read the lines that are plain by layouts, the others strictly, and put them back in order."""
-    parts: list[tuple[NDArray[np.int64], RowBatch]] = []
+def _read_block(numbers: Int64Array, raw: pa.Array, requested: tuple[str, ...]) -> RowBatch:
+    """Read plain lines by layout and all others strictly, and restore the order of lines."""
+    parts: list[tuple[Int64Array, RowBatch]] = []
     left = np.ones(len(raw), dtype=bool)
     plain = _plain_lines(raw)
     if plain.any():
         where = np.flatnonzero(plain)
         lines = raw if len(where) == len(raw) else raw.filter(pa.array(plain))
-        for chosen, columns, kinds in _Tokens.from_lines(lines).layouts(wanted):
+        for chosen, columns, kinds in _Tokens.from_lines(lines).layouts(requested):
             index = where[chosen]
             left[index] = False
             parts.append((index, RowBatch(numbers[index], pa.nulls(0), columns, kinds)))
     rest = np.flatnonzero(left)
     if len(rest):
-        parts.append((rest, _read_strictly(numbers[rest], raw.take(pa.array(rest)), wanted)))
+        parts.append((rest, _read_strictly(numbers[rest], raw.take(pa.array(rest)), requested)))
     if len(parts) == 1:
         rows = parts[0][1]
         return RowBatch(numbers, raw, rows.columns, rows.kinds, rows.rejections)
     order = np.argsort(np.concatenate([index for index, _ in parts]), kind="stable")
     rejections = {int(index[row]): rejection for index, rows in parts for row, rejection in rows.rejections.items()}
     columns = {
-        name: pa.concat_arrays([rows.columns[name] for _, rows in parts]).take(pa.array(order)) for name in wanted
+        name: pa.concat_arrays([rows.columns[name] for _, rows in parts]).take(pa.array(order)) for name in requested
     }
-    kinds = {name: np.concatenate([rows.kinds[name] for _, rows in parts])[order] for name in wanted}
+    kinds = {name: np.concatenate([rows.kinds[name] for _, rows in parts])[order] for name in requested}
     return RowBatch(numbers, raw, columns, kinds, rejections)
 
 
-def _plain_lines(raw: pa.Array) -> NDArray[np.bool_]:
-    """Lines of valid UTF-8 without control byte or backslash, from `{` to `}`."""
+def _plain_lines(raw: pa.Array) -> BoolArray:
+    """Return which lines are valid UTF-8 without control byte or backslash, from `{` to `}`."""
     data, codes, offsets = bytes_of(raw)
-    plain: NDArray[np.bool_] = (codes[offsets[:-1]] == _OPEN) & (codes[offsets[1:] - 1] == _CLOSE)
+    plain: BoolArray = (codes[offsets[:-1]] == _OPEN) & (codes[offsets[1:] - 1] == _CLOSE)
     text = memoryview(data)[offsets[0] : offsets[-1]]
     if codes[offsets[0] :].min(initial=_SPACE) < _SPACE or b"\\" in bytes(text):
         odd = np.flatnonzero((codes < _SPACE) | (codes == _BACKSLASH))
@@ -95,19 +97,25 @@ def _plain_lines(raw: pa.Array) -> NDArray[np.bool_]:
 class _Tokens:
     """Structural characters of plain lines: those outside of strings.
 
-    `words[position]`: the eight bytes from there, the first lowest. `at[token]`: position; `code[token]`: the
-    character; `quotes[token]`: quotes before it in the block; `first[line]`: index of the line's first token, one
-    more entry at the end. `usable[line]`: quotes pair up.
+    Attributes:
+        data: The bytes of all lines.
+        codes: The same bytes as an array.
+        words: The eight bytes from each position on, the first one lowest.
+        at: Position of each token.
+        code: Character of each token.
+        quotes: Quotes before each token in the block.
+        first: Index of each line's first token, with one more entry at the end.
+        usable: Whether the quotes of each line pair up.
     """
 
     data: pa.Buffer
-    codes: NDArray[np.uint8]
-    words: NDArray[np.uint64]
-    at: NDArray[np.int64]
-    code: NDArray[np.uint8]
-    quotes: NDArray[np.int32]
-    first: NDArray[np.int64]
-    usable: NDArray[np.bool_]
+    codes: UInt8[UInt8Array, " byte"]
+    words: UInt64[UInt64Array, " position"]
+    at: Int64[Int64Array, " token"]
+    code: UInt8[UInt8Array, " token"]
+    quotes: Int32[Int32Array, " token"]
+    first: Int64[Int64Array, " line_bounds"]
+    usable: Bool[BoolArray, " line"]
 
     @classmethod
     def from_lines(cls, lines: pa.Array) -> _Tokens:
@@ -128,9 +136,9 @@ class _Tokens:
         return cls(data, codes, words, at[outside], code[outside], quotes[outside], first, usable)
 
     def layouts(
-        self, wanted: tuple[str, ...]
-    ) -> Iterator[tuple[NDArray[np.int64], dict[str, pa.Array], dict[str, NDArray[np.uint8]]]]:
-        """Lines that share one order of keys, with their values; lines that belong to none are not given."""
+        self, requested: tuple[str, ...]
+    ) -> Iterator[tuple[Int64Array, dict[str, pa.Array], dict[str, UInt8Array]]]:
+        """Yield groups of lines that share one order of keys, with their values; other lines are left out."""
         counts = np.diff(self.first)
         remaining_lines = np.flatnonzero(self.usable & (counts >= 3) & (counts % 2 == 1))
         for _ in range(MAXIMUM_LAYOUTS):
@@ -147,7 +155,7 @@ class _Tokens:
                 continue
             for position in range(count // 2):
                 fits &= self._equal_first_line(tokens[:, 2 * position], tokens[:, 2 * position + 1])
-            columns, kinds, valid = self._values(tokens[fits], keys, wanted)
+            columns, kinds, valid = self._values(tokens[fits], keys, requested)
             lines = same[fits]
             if valid.all():
                 yield lines, columns, kinds
@@ -160,8 +168,8 @@ class _Tokens:
                 )
             remaining_lines = np.setdiff1d(remaining_lines, lines, assume_unique=True)
 
-    def _keys(self, tokens: NDArray[np.int64]) -> list[str] | None:
-        """The keys of one line, or None where they are not distinct plain strings."""
+    def _keys(self, tokens: Int64Array) -> list[str] | None:
+        """Return the keys of one line, or None if they are not distinct plain strings."""
         keys = []
         for opening, colon in zip(tokens[0:-1:2], tokens[1::2], strict=True):
             text = bytes(self.codes[self.at[opening] + 1 : self.at[colon]]).strip(b" ")
@@ -170,25 +178,25 @@ class _Tokens:
             keys.append(text[1:-1].decode())
         return keys if len(set(keys)) == len(keys) else None
 
-    def _equal_first_line(self, opening: NDArray[np.int64], colon: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Lines whose bytes between two tokens are those of the first line, compared eight at a time."""
+    def _equal_first_line(self, opening: Int64Array, colon: Int64Array) -> BoolArray:
+        """Return which lines have the first line's bytes between two tokens, compared eight at a time."""
         starts = self.at[opening] + 1
         lengths = self.at[colon] - starts
         length = int(lengths[0])
-        same: NDArray[np.bool_] = lengths == length
+        same: BoolArray = lengths == length
         for done in range(0, length, 8):
-            # A shorter last line may end before `done`; its length already tells it apart.
+            # A shorter last line may end before `done`; its length already distinguishes it.
             words = self.words[np.minimum(starts + done, len(self.words) - 1)]
             unused = 8 * max(0, 8 - (length - done))
             same &= ((words ^ words[0]) << np.uint64(unused)) == 0
         return same
 
     def _values(
-        self, tokens: NDArray[np.int64], keys: list[str], wanted: tuple[str, ...]
-    ) -> tuple[dict[str, pa.Array], dict[str, NDArray[np.uint8]], NDArray[np.bool_]]:
-        """Texts and kinds of the wanted keys, and the lines whose every value is plain."""
+        self, tokens: Int64Array, keys: list[str], requested: tuple[str, ...]
+    ) -> tuple[dict[str, pa.Array], dict[str, UInt8Array], BoolArray]:
+        """Return texts and kinds of the requested keys, and which lines have only plain values."""
         columns: dict[str, pa.Array] = {}
-        kinds: dict[str, NDArray[np.uint8]] = {}
+        kinds: dict[str, UInt8Array] = {}
         valid = np.ones(len(tokens), dtype=bool)
         for position, key in enumerate(keys):
             colon, after = tokens[:, 2 * position + 1], tokens[:, 2 * position + 2]
@@ -199,25 +207,23 @@ class _Tokens:
             valid &= quoted | bare
             inner_starts, inner_ends = starts + quoted, ends - quoted
             inner_ends = np.maximum(inner_ends, inner_starts)
-            if key not in wanted and not bare.any():
+            if key not in requested and not bare.any():
                 continue
             texts = slices(self.data, inner_starts, inner_ends, pa.string())
             kind = np.where(quoted, Kind.TEXT, Kind.NUMBER).astype(np.uint8)
             if bare.any():
                 texts, kind, literal = _bare_values(texts, kind, bare, self.codes[starts])
                 valid &= literal
-            if key in wanted:
+            if key in requested:
                 columns[key], kinds[key] = texts, kind
-        for name in wanted:
+        for name in requested:
             if name not in columns:
                 columns[name] = pa.nulls(len(tokens), pa.string())
                 kinds[name] = np.zeros(len(tokens), dtype=np.uint8)
         return columns, kinds, valid
 
-    def _trimmed(
-        self, starts: NDArray[np.int64], ends: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Bounds without the few spaces around a value; of an all-space one nothing stays."""
+    def _trimmed(self, starts: Int64Array, ends: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Return the bounds of values without the spaces around them; an all-space value becomes empty."""
         for _ in range(MAXIMUM_SPACES):
             leading = (self.codes[starts] == _SPACE) & (starts < ends)
             trailing = (self.codes[ends - 1] == _SPACE) & (starts < ends - 1)
@@ -228,9 +234,9 @@ class _Tokens:
 
 
 def _bare_values(
-    texts: pa.Array, kind: NDArray[np.uint8], bare: NDArray[np.bool_], first: NDArray[np.uint8]
-) -> tuple[pa.Array, NDArray[np.uint8], NDArray[np.bool_]]:
-    """Values without quotes: their kinds, null as null, and whether each is a JSON literal."""
+    texts: pa.Array, kind: UInt8Array, bare: BoolArray, first: UInt8Array
+) -> tuple[pa.Array, UInt8Array, BoolArray]:
+    """Type the values without quotes: return texts (null for `null`), kinds, and which are JSON literals."""
     digits = pc.ascii_is_decimal(texts).to_numpy(zero_copy_only=False)
     simple = digits & ((first != ord("0")) | (pc.binary_length(texts).to_numpy() == 1))
     literal = simple | ~bare
@@ -258,7 +264,7 @@ class _MalformedLineError(ValueError):
     pass
 
 
-def _read_strictly(numbers: NDArray[np.int64], raw: pa.Array, wanted: tuple[str, ...]) -> RowBatch:
+def _read_strictly(numbers: Int64Array, raw: pa.Array, requested: tuple[str, ...]) -> RowBatch:
     values: list[dict[str, Any]] = []
     rejections: dict[int, Rejection] = {}
     for index, line in enumerate(raw.to_pylist()):
@@ -268,7 +274,7 @@ def _read_strictly(numbers: NDArray[np.int64], raw: pa.Array, wanted: tuple[str,
             rejections[index] = Rejection("malformed", str(error))
             values.append({})
     columns, kinds = {}, {}
-    for name in wanted:
+    for name in requested:
         pairs = [_text_and_kind(value.get(name)) for value in values]
         columns[name] = pa.array([text for text, _ in pairs], pa.string())
         kinds[name] = np.array([kind for _, kind in pairs], dtype=np.uint8)
@@ -276,7 +282,11 @@ def _read_strictly(numbers: NDArray[np.int64], raw: pa.Array, wanted: tuple[str,
 
 
 def parse_object(line: bytes) -> dict[str, Any]:
-    """The one JSON object of a line, numbers as their text; raises ValueError saying what is wrong, not with what."""
+    """Return the JSON object of a line, with numbers as text.
+
+    Raises:
+        ValueError: It is not one valid object; the message says what is wrong without repeating the content.
+    """
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -318,7 +328,7 @@ def _reject_constant(name: str) -> NoReturn:
 
 
 def _check_escapes(value: Any) -> None:
-    """Refuse what only escapes can write: half a surrogate pair, and NUL."""
+    """Refuse what only escapes can produce: half a surrogate pair, and NUL."""
     if isinstance(value, dict):
         for key, inner in value.items():
             _check_escapes(key)
@@ -348,7 +358,7 @@ def _text_and_kind(value: Any) -> tuple[str | None, Kind]:
 
 
 def _compact(value: Any) -> str:
-    """A value as compact JSON, numbers as delivered."""
+    """Return a value as compact JSON, numbers as they are written."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{_compact(key)}:{_compact(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Text files as blocks of whole lines, in bounded memory.
+"""Split text files into blocks of whole lines, in bounded memory.
 
-A line ends at `\\n`; one `\\r` before it belongs to the line end. A line longer than the cap is never held: its head
-is kept, the rest only digested.
+A line ends at `\\n`; one `\\r` before it belongs to the line end. A line longer than the cap is never held in
+memory: only its head is, the rest is only digested.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int64
 
+from shift_assets.arrays import BoolArray, Int64Array
 from shift_assets.ingest.readers.byte_arrays import slices
 from shift_assets.ingest.readers.row_batch import RAW_CAP_BYTES, Rejection, RowBatch
 
@@ -33,7 +34,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class LongLine:
-    """A line above the cap: its first 64 KiB, the SHA-256 and length of all of it, and where it begins in the file."""
+    """A line above the cap: its first 64 KiB, the SHA-256 and length of the whole, and where it begins in the file."""
 
     head: bytes
     sha256: str
@@ -43,7 +44,7 @@ class LongLine:
 
 
 def line_blocks(chunks: Iterable[bytes]) -> Iterator[Block | LongLine]:
-    """The lines of a file, without its byte order mark; the last line need not end in a newline."""
+    """Yield the lines of a file, without its byte order mark; the last line need not end in a newline."""
     line, offset = 1, 0
     rest = b""
     long: _PartialLongLine | None = None
@@ -63,8 +64,8 @@ def line_blocks(chunks: Iterable[bytes]) -> Iterator[Block | LongLine]:
             yield long.line(line, offset)
             offset += long.taken + 1
             line, long, data = line + 1, None, data[end + 1 :]
-        cut = data.rfind(b"\n") + 1
-        block, rest = data[:cut], data[cut:]
+        complete = data.rfind(b"\n") + 1
+        block, rest = data[:complete], data[complete:]
         yield from _split_long_lines(block, line, offset)
         line += block.count(b"\n")
         offset += len(block)
@@ -77,7 +78,7 @@ def line_blocks(chunks: Iterable[bytes]) -> Iterator[Block | LongLine]:
 
 
 class _PartialLongLine:
-    """A line that is still coming in."""
+    """A line above the cap that is still being read."""
 
     def __init__(self, head: bytes) -> None:
         self.taken = 0
@@ -87,7 +88,7 @@ class _PartialLongLine:
         self.add(head)
 
     def add(self, piece: bytes) -> None:
-        """Take more of the line; its last byte is held back, for it may be the `\\r` of the line end."""
+        """Take more of the line; its last byte is held back because it may be the `\\r` of the line end."""
         self.taken += len(piece)
         piece = self._held + piece
         self._held = piece[-1:]
@@ -98,7 +99,7 @@ class _PartialLongLine:
         self._head += piece[: RAW_CAP_BYTES - len(self._head)]
 
     def line(self, number: int, offset: int) -> LongLine:
-        """The whole line; call once, at its end."""
+        """Return the whole line; call once, at its end."""
         last = self._held.removesuffix(b"\r")
         self._consume(last)
         length = self.taken - len(self._held) + len(last)
@@ -106,7 +107,7 @@ class _PartialLongLine:
 
 
 def _split_long_lines(block: bytes, first_line: int, offset: int) -> Iterator[Block | LongLine]:
-    """`block` in runs of lines within the cap, and the long lines between them."""
+    """Split a block into runs of lines within the cap and the long lines between them."""
     start, line = 0, first_line
     if len(block) > LINE_CAP_BYTES:
         starts, ends = line_bounds(block)
@@ -123,8 +124,8 @@ def _split_long_lines(block: bytes, first_line: int, offset: int) -> Iterator[Bl
         yield Block(block[start:], line)
 
 
-def line_bounds(block: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each line of a block starts and ends, its line end excluded."""
+def line_bounds(block: bytes) -> tuple[Int64[Int64Array, " line"], Int64[Int64Array, " line"]]:
+    """Return where each line of a block starts and ends, without its line end."""
     codes = np.frombuffer(block, dtype=np.uint8)
     newlines = np.flatnonzero(codes == _NEWLINE)
     starts = np.concatenate([[0], newlines[:-1] + 1])
@@ -132,8 +133,10 @@ def line_bounds(block: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return starts, ends
 
 
-def non_blank_lines(block: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which lines hold anything but white space."""
+def non_blank_lines(
+    block: bytes, starts: Int64[Int64Array, " line"], ends: Int64[Int64Array, " line"]
+) -> Bool[BoolArray, " line"]:
+    """Return which lines contain anything but white space."""
     codes = np.frombuffer(block, dtype=np.uint8)
     non_blank = ends > starts
     doubtful = np.flatnonzero(non_blank & (codes[starts] <= ord(" ")))
@@ -142,19 +145,19 @@ def non_blank_lines(block: bytes, starts: NDArray[np.int64], ends: NDArray[np.in
     return non_blank
 
 
-def row_lines(block: Block) -> tuple[NDArray[np.int64], pa.Array]:
-    """Numbers and bytes of the lines of a block that are rows: all but the blank ones."""
+def row_lines(block: Block) -> tuple[Int64[Int64Array, " row"], pa.Array]:
+    """Return the numbers and bytes of the non-blank lines of a block, which are its rows."""
     starts, ends = line_bounds(block.data)
     lines = np.flatnonzero(non_blank_lines(block.data, starts, ends))
     return block.first_line + lines, slices(pa.py_buffer(block.data), starts[lines], ends[lines], pa.binary())
 
 
-def long_line_row(line: LongLine, wanted: tuple[str, ...]) -> RowBatch:
-    """The one row of a line above the cap."""
+def long_line_row(line: LongLine, requested: tuple[str, ...]) -> RowBatch:
+    """Return the single rejected row of a line above the cap."""
     return RowBatch(
         np.array([line.line], dtype=np.int64),
         pa.array([line.head], pa.binary()),
-        {name: pa.nulls(1, pa.string()) for name in wanted},
+        {name: pa.nulls(1, pa.string()) for name in requested},
         rejections={0: Rejection("too_long", f"{line.length} bytes; a line has at most {LINE_CAP_BYTES}")},
         digests={0: line.sha256},
         spans={0: (line.offset, line.length)},

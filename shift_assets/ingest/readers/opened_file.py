@@ -1,7 +1,7 @@
-"""Delivered files: which there are, and how one is opened without trusting it.
+"""Open a source file without trusting it.
 
-Names come from strangers: they are matched against an allow-list and never used as paths of their own. Only
-regular files inside a day folder are opened; what is not read is listed with the reason, never passed over.
+Only regular files inside the landing folder are opened. A file is read to its end before any of its rows is used, so
+that nothing of a damaged one is published.
 """
 
 from __future__ import annotations
@@ -17,32 +17,34 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from shift_assets.errors import TransientError, UserError
+
 CHUNK_BYTES = 4 * 1024 * 1024
 
-
 RATIO_CAP = 200
-
-
 RATIO_FREE_BYTES = 50 * 1024 * 1024
-"""Beyond so many bytes a file may not have grown by more than RATIO_CAP: events compress 5 to 20 times, bombs 1000."""
-
+"""Above this size a file may not have grown by more than RATIO_CAP: events compress 5 to 20 times, bombs 1000."""
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
-class UnreadableFileError(ValueError):
-    """A delivered file cannot be read as a whole; the message says why, without its content."""
+class UnreadableFileError(UserError):
+    """A source file cannot be read as a whole; the message says why, without its content."""
 
 
-class FileChangedError(RuntimeError):
-    """A delivered file changed while it was read; reading it again later helps."""
+class FileChangedError(TransientError):
+    """A source file changed while it was read; it can be read again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """A verified file: its descriptor, the SHA-256 of its delivered bytes, its compression.
+    """A verified file.
 
-    `state`: size in bytes and time of the last change (ns) when it was opened.
+    Attributes:
+        descriptor: Open file descriptor.
+        sha256: Digest of the bytes on disk (compressed, if they are).
+        compression: `gzip`, `zstd` or None.
+        state: Size in bytes and time of the last change (ns) when it was opened.
     """
 
     descriptor: int
@@ -51,24 +53,26 @@ class OpenedFile:
     state: tuple[int, int]
 
     def chunks(self) -> Iterator[bytes]:
-        """The decompressed content from the start, in pieces of at most CHUNK_BYTES.
+        """Yield the decompressed content from the start, in pieces of at most CHUNK_BYTES.
 
-        Raises FileChangedError where the file is no longer the one that was verified.
+        Raises:
+            FileChangedError: The file is no longer the one that was verified.
         """
         yield from _decompressed(self.descriptor, self.compression)
         self.check_unchanged()
 
     def check_unchanged(self) -> None:
-        """Raise FileChangedError where the file is no longer the one that was verified."""
+        """Raise FileChangedError if the file is no longer the one that was verified."""
         if _file_state(self.descriptor) != self.state:
-            raise FileChangedError("the file changed while it was read; it is read again when it is stable")
+            raise FileChangedError("the file changed while it was read; run again when it is complete")
 
 
 @contextmanager
 def open_source_file(landing: Path, path: str) -> Iterator[OpenedFile]:
-    """Open `landing / path`, read it once to the end, and hand it over: nothing of a damaged file is published.
+    """Open `landing / path` after reading it once to its end.
 
-    Raises UnreadableFileError for anything but a regular file, and for a damaged or bomb-like compressed one.
+    Raises:
+        UnreadableFileError: It is not a regular file, its compression is damaged, or it is a compression bomb.
     """
     with _open_descriptor(landing, path) as descriptor:
         state = _file_state(descriptor)
@@ -81,7 +85,7 @@ def open_source_file(landing: Path, path: str) -> Iterator[OpenedFile]:
 
 
 def describe_unreadable(landing: Path, path: str) -> tuple[bytes, str]:
-    """First 64 KiB and SHA-256 of a file's delivered bytes; of no bytes where it cannot even be opened."""
+    """Return the first 64 KiB and the SHA-256 of a file's bytes; of no bytes if it cannot be opened."""
     try:
         with _open_descriptor(landing, path) as descriptor:
             return os.pread(descriptor, 64 * 1024, 0), _digest(descriptor)
@@ -106,7 +110,7 @@ def _open_descriptor(landing: Path, path: str) -> Iterator[int]:
 
 
 def open_handle(descriptor: int) -> BinaryIO:
-    """A handle of its own at the start of the file: Arrow closes what it reads from."""
+    """Return a new handle at the start of the file: Arrow closes the handle that it reads from."""
     handle = os.fdopen(os.dup(descriptor), "rb")
     handle.seek(0)
     return handle
@@ -126,7 +130,7 @@ def _digest(descriptor: int) -> str:
 
 
 def _decompressed(descriptor: int, compression: str | None) -> Iterator[bytes]:
-    """The content in pieces; raises UnreadableFileError where it is damaged, cut short or a bomb."""
+    """Yield the content in pieces; raise UnreadableFileError if it is damaged, truncated or a bomb."""
     with open_handle(descriptor) as handle:
         if compression is None:
             while piece := handle.read(CHUNK_BYTES):

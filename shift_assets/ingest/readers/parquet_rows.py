@@ -1,4 +1,4 @@
-"""Parquet files, row by row in batches; a row's delivered bytes are told as compact JSON."""
+"""Read Parquet files in batches; compact JSON takes the place of a row's raw bytes."""
 
 from __future__ import annotations
 
@@ -15,53 +15,58 @@ from shift_assets.ingest.source.expressions import new_connection
 BATCH_ROWS = 32 * 1024
 
 
-def read_parquet_rows(opened: OpenedFile, wanted: tuple[str, ...]) -> Iterator[RowBatch]:
-    """The rows of a Parquet file, the `wanted` columns typed as in the file; raises as `parquet_batches`."""
+def read_parquet_rows(opened: OpenedFile, requested: tuple[str, ...]) -> Iterator[RowBatch]:
+    """Yield the rows of a Parquet file, the `requested` columns typed as in the file; raises as `parquet_batches`."""
     connection = new_connection()
     try:
-        for first, batch in parquet_batches(opened, wanted):
-            rows, readable = row_batch_of(batch, first, wanted)
-            connection.register("delivered_rows", pa.table(readable))
-            json_rows = connection.execute("select to_json(delivered_rows) from delivered_rows").to_arrow_table()
-            connection.unregister("delivered_rows")
+        for first, batch in parquet_batches(opened, requested):
+            rows, readable = row_batch_of(batch, first, requested)
+            connection.register("raw_rows", pa.table(readable))
+            json_rows = connection.execute("select to_json(raw_rows) from raw_rows").to_arrow_table()
+            connection.unregister("raw_rows")
             rows.raw = json_rows.column(0).combine_chunks().cast(pa.string()).cast(pa.binary())
             yield rows
     finally:
         connection.close()
 
 
-def parquet_batches(opened: OpenedFile, wanted: tuple[str, ...]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """All columns of a Parquet file, batch by batch, each with the number, from 1, of its first row.
+def parquet_batches(opened: OpenedFile, requested: tuple[str, ...]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield all columns of a Parquet file, batch by batch, each with the number, from 1, of its first row.
 
-    Every page is read once before the first batch is given: raises UnreadableFileError where one is damaged, and
-    where a `wanted` column is missing.
+    Every page is read once before the first batch is yielded.
+
+    Raises:
+        UnreadableFileError: A page is damaged, or a `requested` column is missing.
     """
     if opened.compression is not None:
-        raise UnreadableFileError(f"a Parquet file inside {opened.compression}; deliver it as it is, it is compressed")
+        raise UnreadableFileError(
+            f"a Parquet file inside {opened.compression}; deliver the Parquet file itself, which is already compressed"
+        )
     first = 1
-    for batch in _open_verified(opened, wanted).iter_batches(BATCH_ROWS, use_threads=False):
+    for batch in _open_verified(opened, requested).iter_batches(BATCH_ROWS, use_threads=False):
         if batch.num_rows:
             yield first, batch
         first += batch.num_rows
     opened.check_unchanged()
 
 
-def row_batch_of(batch: pa.RecordBatch, first: int, wanted: tuple[str, ...]) -> tuple[RowBatch, pa.RecordBatch]:
-    """The rows of a batch, without raw bytes, and the batch with readable text."""
+def row_batch_of(batch: pa.RecordBatch, first: int, requested: tuple[str, ...]) -> tuple[RowBatch, pa.RecordBatch]:
+    """Return the rows of a batch, without raw bytes, and the batch with valid UTF-8 text."""
     readable, invalid_utf8 = _valid_text(batch)
     rejections = {row: Rejection("malformed", f"column {name!r} is not UTF-8") for row, name in invalid_utf8.items()}
     numbers = np.arange(first, first + batch.num_rows, dtype=np.int64)
     empty = pa.array([b""] * batch.num_rows, pa.binary())
-    return RowBatch(numbers, empty, {name: readable.column(name) for name in wanted}, rejections=rejections), readable
+    columns = {name: readable.column(name) for name in requested}
+    return RowBatch(numbers, empty, columns, rejections=rejections), readable
 
 
-def _open_verified(opened: OpenedFile, wanted: tuple[str, ...]) -> pq.ParquetFile:
+def _open_verified(opened: OpenedFile, requested: tuple[str, ...]) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(
             pa.PythonFile(open_handle(opened.descriptor), mode="r"), page_checksum_verification=True, pre_buffer=False
         )
         names = file.schema_arrow.names
-        missing = [name for name in wanted if name not in names]
+        missing = [name for name in requested if name not in names]
         if missing:
             raise UnreadableFileError(f"lacks the columns {', '.join(missing)}; it has {', '.join(names)[:500]}")
         if len(set(names)) != len(names):
@@ -74,9 +79,9 @@ def _open_verified(opened: OpenedFile, wanted: tuple[str, ...]) -> pq.ParquetFil
 
 
 def _valid_text(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
-    """The batch with text that is UTF-8 throughout, and the rows (with a column) where it was not.
+    """Return the batch with valid UTF-8 text, and the rows (each with one of the columns) where it was invalid.
 
-    Binary columns are read as text: writers without a text type leave strings so.
+    Binary columns are read as text: writers without a text type store strings in them.
     """
     invalid_utf8: dict[int, str] = {}
     columns = []

@@ -1,4 +1,4 @@
-"""The source files of a landing folder: which are read, and why the others are not."""
+"""List the source files of a landing folder: which are read, and why the others are not."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from pathlib import Path
 
 EVENTS_FOLDER = "events"
 
-
 _NAME = re.compile(r"\w[\w.+=@,() -]{0,199}")
-
 
 _IGNORED_NAMES = (
     (re.compile(r"[._].*", re.DOTALL), "names starting with _ or . are not deliveries"),
@@ -23,7 +21,7 @@ _IGNORED_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One delivered file: its path relative to the landing folder (with slashes), its folder's day, its bytes."""
+    """A source file: its path relative to the landing folder (with slashes), its folder's day, its size in bytes."""
 
     path: str
     folder_day: date
@@ -40,19 +38,19 @@ class IgnoredEntry:
 
 @dataclass(frozen=True, slots=True)
 class LandingListing:
-    """What lies in the day folders: files to read, sorted by folder day then name, and everything else."""
+    """Content of the day folders: files to read, sorted by folder day then name, and all other entries."""
 
     files: list[SourceFile]
     ignored: list[IgnoredEntry]
 
 
 def list_source_files(landing: Path, first_folder: date, last_folder: date) -> list[SourceFile]:
-    """The files to read in the event folders `first_folder` to `last_folder`, sorted by folder day then name."""
+    """Return the files to read in the event folders of a closed range of days, sorted by folder day then name."""
     return list_landing(landing, first_folder, last_folder).files
 
 
 def list_landing(landing: Path, first_folder: date = date.min, last_folder: date = date.max) -> LandingListing:
-    """Every entry of the event folders `first_folder` to `last_folder`, and entries that are no day folder."""
+    """Return every entry of the event folders of a closed range of days, and entries that are no day folder."""
     listing = LandingListing([], [])
     for entry in _entries(landing / EVENTS_FOLDER):
         relative = f"{EVENTS_FOLDER}/{_printable(entry.name)}"
@@ -67,7 +65,7 @@ def list_landing(landing: Path, first_folder: date = date.min, last_folder: date
 
 
 def list_table_files(landing: Path, table: str) -> list[SourceFile]:
-    """The files to read of a delivered table (`items` or `users`), sorted by name; they belong to no day."""
+    """Return the files of a table (`items` or `users`), sorted by name; they belong to no day."""
     listing = LandingListing([], [])
     for file in _entries(landing / table):
         _list_file(listing, file, f"{table}/{_printable(file.name)}", date.min)
@@ -75,7 +73,11 @@ def list_table_files(landing: Path, table: str) -> list[SourceFile]:
 
 
 def folder_day(name: str) -> date | None:
-    """The day of a folder `day=YYYY-MM-DD`; None for any other name, even one that means a day."""
+    """Return the day of a folder named `day=YYYY-MM-DD`; None for any other name.
+
+    >>> folder_day("day=2026-01-31"), folder_day("day=20260131")
+    (datetime.date(2026, 1, 31), None)
+    """
     key, _, text = name.partition("=")
     try:
         day = date.fromisoformat(text)
@@ -105,5 +107,5 @@ def _list_file(listing: LandingListing, entry: os.DirEntry[str], relative: str, 
 
 
 def _printable(name: str) -> str:
-    """`name` for logs: escaped where it has control characters or bytes that are no UTF-8."""
+    """Return a name for logs, escaped if it has control characters or bytes that are not UTF-8."""
     return name if name.isprintable() else ascii(name)[1:-1]

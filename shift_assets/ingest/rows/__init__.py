@@ -1,1 +1,1 @@
-"""One raw row to a clean event or a rejection: values, time zones, ids, segments."""
+"""Turn a raw row into an accepted or a rejected one: values, time zones, ids, segments."""

@@ -1,4 +1,4 @@
-"""The items table, found by item id: it repairs events that lack a category, price or text."""
+"""Look up items by id, to fill events that lack a category, price or text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 
 class ItemCatalogue:
-    """Category, price and text of each item."""
+    """The items table, indexed by item id."""
 
     def __init__(self, items: pa.Table) -> None:
         ids = items["item_id"].to_pylist()
@@ -15,7 +15,7 @@ class ItemCatalogue:
         self._columns = {name: items[name].combine_chunks() for name in ("category", "price", "text")}
 
     def lookup(self, item_ids: pa.Array) -> dict[str, pa.Array]:
-        """The columns for each item id; null where the item or its value is unknown."""
+        """Return category, price and text of each item id; null where the item or its value is unknown."""
         encoded = pc.dictionary_encode(item_ids)
         where = pa.array([self._row.get(text) for text in encoded.dictionary.to_pylist()], pa.int64())
         rows = where.take(encoded.indices)

@@ -1,4 +1,4 @@
-"""The delivered items and users tables, as lookups of the strict parser; and the context that holds them."""
+"""Read the items and users tables from the landing folder."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from shift_assets.ingest.source.config import Items, Source, TableFile, Users
 
 ITEMS = pa.schema([("item_id", pa.string()), ("category", pa.string()), ("price", pa.float64()), ("text", pa.string())])
 
-
 _logger = logging.getLogger(__name__)
 
 
 def read_items(landing: Path, source: Source) -> pa.Table | None:
-    """`landing/items/` as item_id, category, price, text; None where the source has no items table.
+    """Read `landing/items/`.
 
-    Of an item delivered more than once the last row of the last file (by name) counts. Rows without id are left
-    out and logged, as are files that cannot be read; a price that is no finite number is null.
+    Returns:
+        item_id, category, price, text: one row per item, the last one of the last file (by name); None if the source
+        has no items table. Rows without an id and unreadable files are skipped and logged; a price that is no finite
+        number is null.
     """
     table_file = source.items
     if table_file is None:
@@ -50,9 +51,11 @@ def read_items(landing: Path, source: Source) -> pa.Table | None:
 
 
 def read_users(landing: Path, source: Source, key: bytes) -> pa.Table | None:
-    """`landing/users/` as user_id (pseudonym) and the mapped attributes as text; None without a users table.
+    """Read `landing/users/`.
 
-    Of a user delivered more than once the last row of the last file (by name) counts.
+    Returns:
+        user_id (pseudonym) and the mapped attributes as text: one row per user, the last one of the last file (by
+        name); None if the source has no users table.
     """
     table_file = source.users
     if table_file is None:
@@ -69,10 +72,11 @@ def read_users(landing: Path, source: Source, key: bytes) -> pa.Table | None:
 
 
 def count_rows(file: Path, table_file: Items | Users) -> tuple[int, int]:
-    """Rows of a table before it is landed, and how many of them have an id.
+    """Count the rows of an items or users table before it is landed, and those that have an id.
 
-    Raises UnreadableFileError where the file is damaged, not in the source's format, lacks a mapped column, or
-    where no row has an id.
+    Raises:
+        UnreadableFileError: The file is damaged, not in the source's format, lacks a mapped column, or no row has an
+            id.
     """
     file = file.resolve()
     rows = with_id = 0
@@ -88,20 +92,20 @@ def count_rows(file: Path, table_file: Items | Users) -> tuple[int, int]:
     return rows, with_id
 
 
-def _table_rows(landing: Path, table: str, table_file: TableFile, wanted: tuple[str, ...]) -> Iterator[RowBatch]:
+def _table_rows(landing: Path, table: str, table_file: TableFile, requested: tuple[str, ...]) -> Iterator[RowBatch]:
     for file in list_table_files(landing, table):
         try:
             with open_source_file(landing, file.path) as opened:
-                yield from read_rows(opened, table_file, wanted)
+                yield from read_rows(opened, table_file, requested)
         except UnreadableFileError as error:
-            _logger.warning("%s is left out: %s", file.path, error)
+            _logger.warning("skipped %s: %s", file.path, error)
 
 
 def _ids(rows: RowBatch, column: str) -> tuple[pa.Array, pa.Array]:
-    """Ids and which rows have one."""
+    """Return ids and which rows have one; log how many have none."""
     ids = _valid_ids(rows, column)
     if ids.null_count:
-        _logger.warning("%d rows without a valid %s are left out", ids.null_count, column)
+        _logger.warning("skipped %d rows without a valid %s", ids.null_count, column)
     return ids, pc.is_valid(ids)
 
 

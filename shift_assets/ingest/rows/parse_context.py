@@ -1,4 +1,4 @@
-"""What the strict parser must know besides the file: made once, sent to every worker of an engine."""
+"""What the parser needs besides the file: built once, sent to every worker of an engine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ from shift_assets.ingest.source.config import Source
 
 @dataclass(frozen=True)
 class ParseContext:
-    """Everything that a parsed row depends on besides its file. Picklable; its text form shows no secret.
+    """Everything that a parsed row depends on besides its file. Picklable; its repr shows no secret.
 
-    `items`: item_id, category, price, text (null where not delivered), one row per item.
-    `user_segments`: user_id (pseudonym), segment, one row per user of the users table.
-    `erased`: pseudonyms of users who asked to be forgotten; no row of theirs is taken in.
-    What a process learns from them serves all files that it parses, and stays in that process.
+    The cached lookups serve all files that a process parses, and are not pickled.
+
+    Attributes:
+        source: The source YAML.
+        key: Key of the pseudonyms.
+        lateness_days: Days by which an event may be late.
+        landing: The landing folder.
+        items: item_id, category, price, text (null where missing), one row per item.
+        user_segments: user_id (pseudonym), segment, one row per user of the users table.
+        erased: Pseudonyms of erased users; none of their rows is accepted.
     """
 
     source: Source

@@ -1,7 +1,7 @@
-"""What the strict parser hands to the set logic: one row per delivered row, accepted so far or rejected.
+"""The schema that the parser hands to the set logic: one row per raw row, accepted so far or rejected.
 
-Both engines run the same parser over the same files, so everything that concerns one row alone (types, zones,
-behaviour names, pseudonym, segment, local day, event id, the source's own rules) is settled here, once.
+Both engines run the same parser over the same files, so everything that concerns a single row (types, zones,
+behaviour names, pseudonym, segment, local day, event id, the source's own rules) is decided here, once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PARSED = pa.schema(
         pa.field("event_id", pa.string()),  # null where rejected
         pa.field("user_id", pa.string()),
         pa.field("item_id", pa.string()),
-        pa.field("category", pa.string()),  # as delivered; the set logic replaces it by the learned one
+        pa.field("category", pa.string()),  # as in the file; the set logic replaces it by the fitted one
         pa.field("behavior", pa.string()),
         pa.field("event_ts", pa.timestamp("us", tz="UTC")),
         pa.field("quantity", pa.float64()),
@@ -28,7 +28,7 @@ PARSED = pa.schema(
         pa.field("text", pa.string()),
         pa.field("reason", pa.string()),  # null: accepted so far
         pa.field("detail", pa.string()),
-        pa.field("raw", pa.binary(), nullable=False),  # delivered bytes, capped at 64 KiB
+        pa.field("raw", pa.binary(), nullable=False),  # original bytes, capped at 64 KiB
         pa.field("raw_sha256", pa.string()),  # null while accepted and not longer than the cap
     ]
 )

@@ -1,6 +1,6 @@
-"""The strict parser: one delivered file in, PARSED batches out, the same on every engine.
+"""Parse one source file into PARSED batches, the same on every engine.
 
-Every delivered row gives exactly one PARSED row. A file that cannot be read to its end gives one row for the whole.
+Every raw row gives exactly one PARSED row. A file that cannot be read to its end gives one row for the whole.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ from shift_assets.ingest.readers.opened_file import (
     describe_unreadable,
     open_source_file,
 )
-from shift_assets.ingest.readers.source_files import (
-    SourceFile,
-)
+from shift_assets.ingest.readers.source_files import SourceFile
 from shift_assets.ingest.rows.parse_context import ParseContext
 from shift_assets.ingest.rows.validator import RowValidator, unreadable_file_row
 
 
 @dataclass(slots=True)
 class FileTally:
-    """What one file delivered, counted by its reader, for the accounting delivered = clean + rejected.
+    """Counts of one file by its reader, for the row accounting.
 
-    `rows` counts rows as read, before the row logic; an unreadable file delivers one.
+    `rows` counts rows as read, before the row rules; an unreadable file counts as one row.
     """
 
     path: str = ""
@@ -38,9 +36,15 @@ class FileTally:
 def parse_file(
     context: ParseContext, source_file: SourceFile, tally: FileTally | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of one delivered file as PARSED batches of some MiB, in order; `tally` is filled on the way.
+    """Yield the rows of one source file as PARSED batches of some MiB, in order.
 
-    Raises FileChangedError when the file changes meanwhile: reading it again later helps.
+    Args:
+        context: The source and everything else that the rows depend on.
+        source_file: The file.
+        tally: Filled while the file is read.
+
+    Raises:
+        FileChangedError: The file changed while it was read; it can be read again later.
     """
     tally = tally if tally is not None else FileTally()
     tally.path = source_file.path
@@ -56,7 +60,7 @@ def parse_file(
             finally:
                 validator.close()
     except UnreadableFileError as error:
-        if tally.rows:  # rows of it are published already: the run must fail
+        if tally.rows:  # rows of it have been handed over: the run must fail
             raise
         head, sha256 = describe_unreadable(context.landing, source_file.path)
         tally.sha256, tally.rows = sha256, 1

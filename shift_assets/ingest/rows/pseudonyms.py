@@ -1,4 +1,4 @@
-"""Pseudonyms of whole columns of user ids, and the search for a user's id in bytes that no reader can split."""
+"""Pseudonymise columns of user ids, and search for a user's id in bytes that cannot be split into columns."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 from shift_assets.privacy.pseudonym import pseudonym
 
 CACHE_ENTRIES = 1_000_000
-"""Pseudonyms remembered at most (about 150 MB)."""
-
+"""Maximum number of cached pseudonyms (about 150 MB)."""
 
 _ID_PATTERNS = (
     re.compile(r"\w+"),
@@ -22,11 +21,11 @@ _ID_PATTERNS = (
     re.compile(r"[^,;|\t\r\n]+"),
     re.compile(r'"(?:[^"\\]|\\.)*"'),
 )
-"""Where an id may stand in a row that cannot be read: a word, between signs, a field, a quoted text."""
+"""Where an id may be in an unreadable row: a word, text between separators, a field, a quoted text."""
 
 
 class Pseudonyms(dict[str, str]):
-    """Pseudonym of each checked user id, made once."""
+    """Cache of the pseudonyms of validated user ids."""
 
     def __init__(self, key: bytes) -> None:
         super().__init__()
@@ -35,24 +34,29 @@ class Pseudonyms(dict[str, str]):
     def __missing__(self, raw_id: str) -> str:
         if len(self) >= CACHE_ENTRIES:
             self.clear()
-        made = self[raw_id] = pseudonym(self._key, raw_id)
-        return made
+        computed = self[raw_id] = pseudonym(self._key, raw_id)
+        return computed
 
     def lookup(self, ids: pa.Array) -> pa.Array:
-        """Pseudonyms of checked ids; null where there is no id."""
+        """Return the pseudonym of each validated id; null where there is no id."""
         encoded = pc.dictionary_encode(ids)
         names = pa.array(list(map(self.__getitem__, encoded.dictionary.to_pylist())), pa.string())
         return names.take(encoded.indices)
 
 
 def contains_user(raw: bytes, key: bytes, pseudonyms: Collection[str]) -> bool:
-    """Whether delivered bytes that cannot be read as a row hold the id of one of `pseudonyms`.
+    """Return whether the bytes of an unreadable row contain the id of one of `pseudonyms`.
 
-    The ids themselves are not known any more, so the pseudonym of everything that may be one is made.
+    The ids themselves are not stored, so the pseudonym of everything that may be an id is computed.
+
+    Args:
+        raw: The bytes of the row.
+        key: Key of the pseudonyms.
+        pseudonyms: The users to look for.
     """
     text = raw.decode(errors="replace")
-    candidates = {found for pattern in _ID_PATTERNS for found in pattern.findall(text)}
-    for quoted in [found for found in candidates if found.startswith('"')]:
+    candidates = {match for pattern in _ID_PATTERNS for match in pattern.findall(text)}
+    for quoted in [candidate for candidate in candidates if candidate.startswith('"')]:
         candidates.add(quoted.strip('"'))
         with suppress(ValueError):
             candidates.add(str(json.loads(quoted)).encode(errors="replace").decode())  # half a surrogate

@@ -1,4 +1,4 @@
-"""Raw timestamps to UTC microseconds: epochs, strptime patterns, ISO 8601, Parquet types."""
+"""Convert raw timestamps to UTC microseconds: epochs, strptime patterns, ISO 8601, Parquet types."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from duckdb import DuckDBPyConnection
+from jaxtyping import Bool, Int64
 
-from shift_assets.arrays import BoolArray
+from shift_assets.arrays import BoolArray, Int64Array
 from shift_assets.ingest.rows.values import NULL_TEXT, as_text, null_mask, to_double, true_mask
 from shift_assets.ingest.rows.zones import DAY_US, EARLIEST_US, LATEST_US, SECOND_US, LocalCalendar
 from shift_assets.ingest.source.config import TimestampFormat
@@ -30,7 +31,7 @@ _ISO_OFFSET_PARTS = r"(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})?$
 _LARGEST_OFFSET_HOURS = 15
 
 
-_SAFE_DIGITS = 18  # any number of so many digits fits into 64 bits
+_SAFE_DIGITS = 18  # any number with this many digits fits into 64 bits
 
 
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -41,14 +42,21 @@ _NANOS_PER_MICRO = 1_000
 
 @dataclass(frozen=True, slots=True)
 class TimestampReader:
-    """Reads `event_ts` in one form; wall-clock times are of `calendar`."""
+    """Reads `event_ts` in one format; times without an offset are wall-clock times of `calendar`."""
 
     timestamp_format: TimestampFormat
     calendar: LocalCalendar
-    connection: object
+    connection: DuckDBPyConnection
 
-    def read(self, values: pa.Array) -> tuple[NDArray[np.int64], BoolArray, BoolArray]:
-        """UTC µs; which values could not be read, lie in a clock-change gap or outside 1990..2100; which were null."""
+    def read(
+        self, values: pa.Array
+    ) -> tuple[Int64[Int64Array, " row"], Bool[BoolArray, " row"], Bool[BoolArray, " row"]]:
+        """Convert a column of timestamps.
+
+        Returns:
+            UTC microseconds since 1970; which values are invalid (unreadable, skipped by a clock change or outside
+            1990 to 2100); and which were null.
+        """
         if pa.types.is_dictionary(values.type):
             values = values.dictionary_decode()
         if pa.types.is_timestamp(values.type):
@@ -65,7 +73,7 @@ class TimestampReader:
         outside = (micros < EARLIEST_US) | (micros >= LATEST_US)
         return micros, (bad | outside) & ~absent, absent
 
-    def _instants(self, values: pa.Array) -> tuple[NDArray[np.int64], BoolArray]:
+    def _instants(self, values: pa.Array) -> tuple[Int64Array, BoolArray]:
         ticks = np.asarray(pc.fill_null(values.cast(pa.int64()), 0))
         micros, bad = _scaled(ticks, values.type.unit)
         if values.type.tz is not None:
@@ -73,12 +81,12 @@ class TimestampReader:
         utc, gap = self._wall(micros)
         return utc, gap | bad
 
-    def _wall(self, micros: NDArray[np.int64]) -> tuple[NDArray[np.int64], BoolArray]:
+    def _wall(self, micros: Int64Array) -> tuple[Int64Array, BoolArray]:
         inside = (micros >= EARLIEST_US - DAY_US) & (micros < LATEST_US + DAY_US)
         utc, gap = self.calendar.to_utc(np.where(inside, micros, EARLIEST_US))
         return utc, gap | ~inside
 
-    def _epoch(self, values: pa.Array) -> tuple[NDArray[np.int64], BoolArray]:
+    def _epoch(self, values: pa.Array) -> tuple[Int64Array, BoolArray]:
         unit = self.timestamp_format.unit or "s"
         if pa.types.is_integer(values.type) and not pa.types.is_uint64(values.type):
             return _scaled(np.asarray(pc.fill_null(values.cast(pa.int64()), 0)), unit)
@@ -89,8 +97,8 @@ class TimestampReader:
                 return _scaled(np.asarray(pc.fill_null(values.cast(pa.int64()), 0)), unit)
         return self._fractional_epoch(values, unit)
 
-    def _fractional_epoch(self, values: pa.Array, unit: str) -> tuple[NDArray[np.int64], BoolArray]:
-        """Epochs that are not all plain integers: exact where the value is one, to the double's precision where not."""
+    def _fractional_epoch(self, values: pa.Array, unit: str) -> tuple[Int64Array, BoolArray]:
+        """Convert epochs that are not all plain integers: integers exactly, others to a double's precision."""
         texts, _ = as_text(values)
         integers = pc.if_else(pc.match_substring_regex(texts, r"^[+-]?[0-9]{1,19}$"), texts, NULL_TEXT)
         ticks = self._sql("try_cast(c0 as bigint)", integers, "bigint")
@@ -103,17 +111,17 @@ class TimestampReader:
         micros = np.where(fractional, np.round(np.where(fractional, scaled, 0)).astype(np.int64), micros)
         return micros, bad & ~fractional
 
-    def _pattern(self, texts: pa.Array) -> tuple[NDArray[np.int64], BoolArray]:
+    def _pattern(self, texts: pa.Array) -> tuple[Int64Array, BoolArray]:
         pattern = self.timestamp_format.pattern or ""
         quoted = pattern.replace("'", "''")
-        found = self._sql(f"try_strptime(c0, '{quoted}')", texts, "timestamp")
-        micros, bad = _micros_or_bad(found)
+        stamps = self._sql(f"try_strptime(c0, '{quoted}')", texts, "timestamp")
+        micros, bad = _micros_or_bad(stamps)
         if "%z" in pattern:
             return micros, bad
         utc, gap = self._wall(micros)
         return utc, gap | bad
 
-    def _iso(self, texts: pa.Array) -> tuple[NDArray[np.int64], BoolArray]:
+    def _iso(self, texts: pa.Array) -> tuple[Int64Array, BoolArray]:
         iso_texts = pc.if_else(pc.match_substring_regex(texts, _ISO), texts, NULL_TEXT)
         with_offset = true_mask(pc.match_substring_regex(iso_texts, ":.*(?:Z|[+-][0-9:]*)$"))
         without_offset = iso_texts
@@ -129,16 +137,16 @@ class TimestampReader:
         return np.where(with_offset, micros - offsets, utc), bad | wrong | (gap & ~with_offset)
 
     def _sql(self, sql: str, texts: pa.Array, cast: str) -> pa.Array:
-        return evaluate(self.connection, Expression(sql, sql, {"c0": "value"}), {"value": texts}, cast, len(texts))  # type: ignore[arg-type]
+        return evaluate(self.connection, Expression(sql, sql, {"c0": "value"}), {"value": texts}, cast, len(texts))
 
 
-def _micros_or_bad(stamps: pa.Array) -> tuple[NDArray[np.int64], BoolArray]:
+def _micros_or_bad(stamps: pa.Array) -> tuple[Int64Array, BoolArray]:
     ticks = stamps.cast(pa.timestamp("us")).cast(pa.int64())
     return np.asarray(pc.fill_null(ticks, 0)), null_mask(stamps)
 
 
-def _offsets(texts: pa.Array) -> tuple[NDArray[np.int64], BoolArray]:
-    """Offsets from UTC, µs, at the end of ISO texts (`Z` and null: 0); and which are none."""
+def _offsets(texts: pa.Array) -> tuple[Int64Array, BoolArray]:
+    """Return the UTC offsets (µs) at the end of ISO texts (`Z` and null: 0), and which are invalid."""
     parts = pc.extract_regex(texts, _ISO_OFFSET_PARTS)
     sign = np.where(true_mask(pc.equal(pc.struct_field(parts, "sign"), "-")), -1, 1)
     hours, minutes = (_small_number(pc.struct_field(parts, name)) for name in ("hours", "minutes"))
@@ -146,13 +154,13 @@ def _offsets(texts: pa.Array) -> tuple[NDArray[np.int64], BoolArray]:
     return sign * (hours * 60 + minutes) * 60 * SECOND_US, wrong
 
 
-def _small_number(texts: pa.Array) -> NDArray[np.int64]:
+def _small_number(texts: pa.Array) -> Int64Array:
     given = pc.if_else(pc.equal(pc.binary_length(texts), 0), NULL_TEXT, texts)
     return np.asarray(pc.fill_null(given.cast(pa.int64()), 0))
 
 
-def _scaled(ticks: NDArray[np.int64], unit: str) -> tuple[NDArray[np.int64], BoolArray]:
-    """Epoch ticks as µs, rounded down; which lie so far out that they have none."""
+def _scaled(ticks: Int64Array, unit: str) -> tuple[Int64Array, BoolArray]:
+    """Return epoch ticks as µs, rounded down, and which are too far out to be represented."""
     if unit == "ns":
         return ticks // _NANOS_PER_MICRO, np.zeros(len(ticks), dtype=bool)
     factor = _MICROS[unit]

@@ -1,6 +1,6 @@
-"""Delivered values to typed ones, on whole columns: text, numbers, timestamps.
+"""Convert columns of raw values to text and numbers.
 
-A value that cannot be typed becomes null and is marked; a value that was not delivered becomes null unmarked.
+A value that cannot be converted becomes null and is marked; a missing value becomes null without a mark.
 """
 
 from __future__ import annotations
@@ -8,30 +8,33 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from jaxtyping import Bool, UInt8
 
-from shift_assets.arrays import BoolArray
+from shift_assets.arrays import BoolArray, UInt8Array
 from shift_assets.ingest.readers.row_batch import Kind
 
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 
-
 NULL_TEXT = pa.scalar(None, pa.string())
 
 
-def null_mask(array: pa.Array) -> BoolArray:
+def null_mask(array: pa.Array) -> Bool[BoolArray, " row"]:
+    """Return which values are null."""
     return np.asarray(array.is_null())
 
 
-def true_mask(array: pa.Array) -> BoolArray:
-    """A boolean array as mask, null as False."""
+def true_mask(array: pa.Array) -> Bool[BoolArray, " row"]:
+    """Return which values of a boolean array are true; null counts as false."""
     return np.asarray(pc.fill_null(array, False))
 
 
-def as_text(array: pa.Array) -> tuple[pa.Array, NDArray[np.uint8]]:
-    """Any delivered column as text, with the Kind of each value.
+def as_text(array: pa.Array) -> tuple[pa.Array, UInt8[UInt8Array, " row"]]:
+    """Return a raw column as text, with the Kind of each value.
 
-    Integral floats are written as integers. Times are ISO 8601; nested values have kind CONTAINER and no text.
+    Integral floats are written as integers and times as ISO 8601; nested values are CONTAINER and have no text.
+
+    >>> as_text(pa.array([2.0, 0.5]))[0].to_pylist()
+    ['2', '0.5']
     """
     kind = array.type
     if pa.types.is_dictionary(kind):
@@ -65,7 +68,7 @@ def _number_text(array: pa.Array) -> pa.Array:
 
 
 def blank_to_null(texts: pa.Array) -> pa.Array:
-    """Empty and all-space texts as null; others untouched."""
+    """Return the texts with empty and all-space ones as null."""
     empty = pc.equal(pc.binary_length(texts), 0)
     first_odd = pc.match_substring_regex(texts, r"^\s+$") if _any_starts_with_space(texts) else empty
     blank = pc.fill_null(pc.or_(empty, first_odd), False)
@@ -76,8 +79,8 @@ def _any_starts_with_space(texts: pa.Array) -> bool:
     return bool(pc.any(pc.utf8_is_space(pc.utf8_slice_codeunits(texts, 0, 1))).as_py())
 
 
-def to_double(values: pa.Array) -> tuple[pa.Array, BoolArray]:
-    """Numbers as doubles, and which are no finite number. Numeric texts count, blank ones are null."""
+def to_double(values: pa.Array) -> tuple[pa.Array, Bool[BoolArray, " row"]]:
+    """Return numbers and numeric texts as doubles (blank ones null), and which values are no finite number."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):

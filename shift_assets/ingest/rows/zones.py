@@ -1,6 +1,6 @@
-"""The local calendar of a zone, on whole arrays: wall-clock times to UTC, and UTC to local days.
+"""Convert arrays between wall-clock times of a zone, UTC, and local days.
 
-Built from `zoneinfo`, not from an engine's own zone tables, so that a day begins at the same instant everywhere.
+Based on `zoneinfo` rather than on the zone tables of an engine, so that a day begins at the same instant everywhere.
 """
 
 from __future__ import annotations
@@ -11,32 +11,35 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int32, Int64
 
-from shift_assets.arrays import Int64Array
+from shift_assets.arrays import BoolArray, Int32Array, Int64Array
 
 FIRST_YEAR, LAST_YEAR = 1990, 2100
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
 EARLIEST_US = int(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp()) * SECOND_US
 LATEST_US = int(datetime(LAST_YEAR, 1, 1, tzinfo=UTC).timestamp()) * SECOND_US
-"""An event lies in [EARLIEST_US, LATEST_US), µs of the Unix epoch; an epoch read in the wrong unit does not."""
+"""Event times are in [EARLIEST_US, LATEST_US), µs since 1970; an epoch read in the wrong unit is outside."""
 
 
 @dataclass(frozen=True)
 class LocalCalendar:
-    """Offsets of one zone between 1990 and 2100.
+    """UTC offsets of one zone between 1990 and 2100.
 
-    `changes[i]` is the UTC instant (µs) from which `offsets[i + 1]` (µs east of UTC) holds; `offsets[0]` before it.
+    Attributes:
+        changes: UTC instants (µs) of the clock changes.
+        offsets: µs east of UTC before the first change and after each one.
     """
 
-    changes: Int64Array = field(repr=False)
-    offsets: Int64Array = field(repr=False)
+    changes: Int64[Int64Array, " change"] = field(repr=False)
+    offsets: Int64[Int64Array, " change+1"] = field(repr=False)
 
-    def to_utc(self, wall_us: Int64Array) -> tuple[Int64Array, NDArray[np.bool_]]:
-        """UTC instants of wall-clock times, and which of these times a clock change skipped.
+    def to_utc(self, wall_us: Int64[Int64Array, " row"]) -> tuple[Int64[Int64Array, " row"], Bool[BoolArray, " row"]]:
+        """Convert wall-clock times (µs) to UTC.
 
-        Of the two instants of a repeated time the earlier is taken.
+        Returns:
+            The UTC instants (µs), the earlier one of a repeated time; and which times a clock change skipped.
         """
         last_wall = self.changes + self.offsets[:-1]
         offset_index = np.searchsorted(last_wall, wall_us, side="right")
@@ -44,8 +47,8 @@ class LocalCalendar:
         regime_start = np.concatenate([[np.iinfo(np.int64).min], self.changes])[offset_index]
         return utc, utc < regime_start
 
-    def to_day(self, utc_us: Int64Array) -> NDArray[np.int32]:
-        """Local calendar days of UTC instants, as days of the Unix epoch."""
+    def to_day(self, utc_us: Int64[Int64Array, " row"]) -> Int32[Int32Array, " row"]:
+        """Return the local calendar day (days since 1970-01-01) of each UTC instant (µs)."""
         offsets = self.offsets[np.searchsorted(self.changes, utc_us, side="right")]
         return ((utc_us + offsets) // DAY_US).astype(np.int32)
 
@@ -57,7 +60,7 @@ def _offset(zone: ZoneInfo, second: int) -> int:
 
 @lru_cache(maxsize=64)
 def local_calendar(timezone: str) -> LocalCalendar:
-    """The calendar of an IANA zone; its clock changes are found to the second by bisection of each day."""
+    """Return the calendar of an IANA zone. Clock changes are located to the second by bisection."""
     zone = ZoneInfo(timezone)
     seconds = range(EARLIEST_US // SECOND_US, LATEST_US // SECOND_US, 86_400)
     offset_of_day = [_offset(zone, second) for second in seconds]

@@ -1,1 +1,1 @@
-"""A source YAML: how one shop's files map to the contract."""
+"""The source YAML: how one shop's files map to the contract."""

@@ -1,6 +1,6 @@
-"""What a source YAML may say: how one shop's delivered files map to the contract.
+"""The schema of a source YAML: how one shop's files map to the contract.
 
-The form is public: strangers write it. Unknown keys are refused, and an error names file, line, key and remedy.
+Users write these files. Unknown keys are refused, and an error names file, line, key and remedy.
 """
 
 from __future__ import annotations
@@ -28,15 +28,11 @@ from shift_assets.ingest.source.expressions import Expression, ExpressionError, 
 
 MAXIMUM_SEGMENTS = 16
 
-
 Format = Literal["jsonl", "csv", "parquet"]
 
 
-Value = TypeVar("Value")
-
-
 def _scalar_text(value: object) -> object:
-    """Numbers that YAML reads from unquoted text, as text; a boolean is an unquoted yes, no, on or off."""
+    """Return numbers that YAML read from unquoted text as text; refuse booleans (unquoted yes, no, on, off)."""
     if isinstance(value, bool):
         raise ValueError("YAML reads yes, no, on, off, true and false as booleans; write this value in quotes")  # noqa: TRY004
     return str(value) if isinstance(value, int | float) else value
@@ -47,8 +43,6 @@ def _one_or_many(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_scalar_text)]
-
-
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
 
 
@@ -68,7 +62,7 @@ class CsvDialect(_SourceModel):
     @model_validator(mode="after")
     def _named(self) -> CsvDialect:
         if self.delimiter in '"\r\n\0' or not self.delimiter.isascii():
-            raise ValueError(f"delimiter {self.delimiter!r} cannot be told from text; write a comma, tab, ; or |")
+            raise ValueError(f"delimiter {self.delimiter!r} is ambiguous; write a comma, tab, ; or |")
         if self.header and self.columns is not None:
             raise ValueError("columns are named by the header; remove `columns`, or write `header: false`")
         if not self.header and not self.columns:
@@ -80,7 +74,7 @@ class CsvDialect(_SourceModel):
 
 
 class TimestampFormat(_SourceModel):
-    """How `event_ts` is written: epoch in a unit, a strptime pattern, or, when both are absent, ISO 8601.
+    """Format of `event_ts`: an epoch in a unit, a strptime pattern, or ISO 8601 if neither is set.
 
     Times without an offset are wall-clock times of `zone`, or of the source's timezone.
     """
@@ -95,7 +89,7 @@ class TimestampFormat(_SourceModel):
         return None if zone is None else _known_timezone(zone)
 
     @model_validator(mode="after")
-    def _one_form(self) -> TimestampFormat:
+    def _one_format(self) -> TimestampFormat:
         if self.unit and (self.pattern or self.zone):
             raise ValueError("an epoch in a unit has neither pattern nor zone; keep `unit`, or `pattern` and `zone`")
         if self.pattern is not None:
@@ -107,7 +101,7 @@ class TimestampFormat(_SourceModel):
 
 
 class TableFile(_SourceModel):
-    """A delivered table: its format and which of its columns is which."""
+    """A table of the landing: its file format and its columns."""
 
     format: Format
     csv: CsvDialect | None = None
@@ -123,7 +117,7 @@ class TableFile(_SourceModel):
         return self.csv or CsvDialect()
 
     def missing_from_csv(self, names: tuple[str, ...]) -> list[str]:
-        """Those of `names` that a CSV with listed columns does not have."""
+        """Return those of `names` that a CSV with listed columns does not have."""
         listed = self.csv.columns if self.csv else None
         return [] if listed is None else [name for name in names if name not in listed]
 
@@ -161,7 +155,7 @@ class Events(TableFile):
             raise ValueError(f"{', '.join(duplicates)}: constant, and mapped or derived as well; keep one")
         absent = [name for name in REQUIRED_COLUMNS if name not in {*self.map, *self.constant, *self.derive}]
         if absent:
-            raise ValueError(f"nothing says where {', '.join(absent)} come from; add to `map`, `derive` or `constant`")
+            raise ValueError(f"no value for {', '.join(absent)}; add to `map`, `derive` or `constant`")
         unlisted = self.missing_from_csv(self.source_columns)
         if unlisted:
             raise ValueError(f"`csv.columns` does not list {', '.join(unlisted)}, which map, rules or identity name")
@@ -170,7 +164,7 @@ class Events(TableFile):
         return self
 
     def _check_types(self) -> None:
-        """Bind every expression against text columns, as CSV and JSON deliver them."""
+        """Bind every expression against text columns, which CSV and JSON have."""
         types = dict.fromkeys(self.source_columns, "varchar") | COLUMN_TYPES
         for expression in (*self.derivations.values(), *(rule for _, rule in self.rules)):
             try:
@@ -187,17 +181,17 @@ class Events(TableFile):
 
     @cached_property
     def rules(self) -> tuple[tuple[str, Expression], ...]:
-        """Each rule with the reason it rejects for, in written order."""
+        """Each rule with its rejection reason, in the order of the YAML."""
         return tuple((reason, parse_expression(sql)) for reason, rules in self.reject.items() for sql in rules)
 
     @cached_property
     def contract_columns(self) -> tuple[str, ...]:
-        """Contract columns that this source fills, in the contract's order."""
+        """Contract columns that this source fills, in the order of the contract."""
         return tuple(name for name in MAPPABLE_COLUMNS if name in {*self.map, *self.constant, *self.derive})
 
     @cached_property
     def source_columns(self) -> tuple[str, ...]:
-        """Delivered columns that mapping, expressions and identity read, each once."""
+        """Raw columns that mapping, expressions and identity read, each once."""
         names = list(self.map.values())
         for expression in (*self.derivations.values(), *(rule for _, rule in self.rules)):
             names += [name for name in expression.columns.values() if name not in self.contract_columns]
@@ -239,7 +233,7 @@ def _check_key(table: Keyed, key: str, mapping: dict[Any, str]) -> Keyed:
 
 
 class Segments(_SourceModel):
-    """How users fall into segments: by a column's values, or by a stable hash."""
+    """How users are divided into segments: by a column's values, or by a stable hash."""
 
     by: Literal["column", "hash"]
     table: Literal["users", "events"] | None = None
@@ -265,10 +259,10 @@ class Segments(_SourceModel):
         if duplicates:
             raise ValueError(f"values listed in two segments: {', '.join(duplicates)}; keep each in one")
         if len(set(self.keys)) != len(self.keys):
-            raise ValueError(f"segment {self.other!r} is listed and also the `other` one; rename one")
+            raise ValueError(f"segment {self.other!r} is both listed and the `other` one; rename one")
         if len(self.keys) > MAXIMUM_SEGMENTS:
             raise ValueError(
-                f"{len(self.keys)} segments; at most {MAXIMUM_SEGMENTS} keep days times segments plannable"
+                f"{len(self.keys)} segments; at most {MAXIMUM_SEGMENTS}, as every day has a partition of each"
             )
         for key in self.keys:
             if not re.fullmatch(SEGMENT_PATTERN.strip("^$"), key):
@@ -277,7 +271,7 @@ class Segments(_SourceModel):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Every segment, in listed order, the one of all other users last."""
+        """Every segment in listed order, with the segment of all other users last."""
         if self.by == "hash":
             return tuple(f"shard-{number}" for number in range(self.shards or 1))
         return (*(self.values or {}), self.other or "other")
@@ -302,7 +296,7 @@ def _known_timezone(zone: str) -> str:
 
 
 class Source(_SourceModel):
-    """One shop's deliveries, as its YAML describes them."""
+    """One shop's data source, as its YAML describes it."""
 
     name: Text = Field(alias="source", pattern=SEGMENT_PATTERN)
     timezone: str
@@ -332,17 +326,17 @@ class Source(_SourceModel):
 
     @property
     def segment_keys(self) -> tuple[str, ...]:
-        """Every segment of this source, in listed order; at most 16."""
+        """Every segment of this source, in listed order; at most MAXIMUM_SEGMENTS."""
         return self.segments.keys
 
     @property
     def zone(self) -> ZoneInfo:
-        """The shop's calendar."""
+        """The shop's time zone."""
         return ZoneInfo(self.timezone)
 
     @property
     def columns_to_read(self) -> tuple[str, ...]:
-        """Delivered event columns that cleaning reads."""
+        """Raw event columns that cleaning reads."""
         names = self.events.source_columns
         if self.segments.table == "events" and self.segments.column not in names:
             names = (*names, self.segments.column or "")
@@ -350,7 +344,7 @@ class Source(_SourceModel):
 
     @property
     def category_origin(self) -> Literal["text", "cooccurrence", "delivered"]:
-        """What the YAML says, or the best that its columns allow."""
+        """The origin that the YAML sets, or the best one that its columns allow."""
         if self.categories is not None:
             return self.categories.origin
         mapped = {*self.events.contract_columns, *(self.items.map if self.items else ())}

@@ -1,8 +1,8 @@
-"""The SQL expressions of a source YAML: which are allowed, and how they are evaluated.
+"""Check and evaluate the SQL expressions of a source YAML.
 
-An expression is written by a stranger and runs on every delivered row, so it may only compute a value of its own
-row: no subquery, no table, no file, no setting, no clock. DuckDB evaluates it on both engines, inside the parser.
-A row on which it fails (an impossible cast, an overflow) gives null.
+An expression comes from a user and runs on every raw row, so it may only compute a value of its own row: no
+subquery, no table, no file, no setting, no clock. DuckDB evaluates it inside the parser, on both engines. A row on
+which it fails (an impossible cast, an overflow) gives null.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from shift_assets.errors import UserError
+
 MAXIMUM_LENGTH = 4000
-"""Characters of one expression: beyond it the parser's recursion, not the rule, is what is tested."""
+"""Maximum characters of an expression; keeps the parser's recursion in bounds."""
 
 FUNCTIONS = frozenset(
     (
@@ -54,8 +56,8 @@ _CAST_TYPES = frozenset(
 )
 
 
-class ExpressionError(ValueError):
-    """An expression is not allowed or does not fit its columns; the message says what to write instead."""
+class ExpressionError(UserError, ValueError):
+    """An expression is not allowed or does not fit its columns; a ValueError too, for pydantic validators raise it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,13 @@ class Expression:
 
 @lru_cache(maxsize=256)
 def parse_expression(text: str) -> Expression:
-    """`text` as an allowed expression; raises ExpressionError.
+    """Check and translate an expression.
 
-    Column names match exactly, upper and lower case included. Aliases take their place in the DuckDB form, so
-    that no delivered name meets DuckDB's rules for names; casts become casts that give null where they fail.
+    Column names are case-sensitive. Aliases replace them in the DuckDB form, so that DuckDB's rules for names never
+    apply to raw names; casts become casts that give null where they fail.
+
+    Raises:
+        ExpressionError: The text is not a single allowed expression.
     """
     if len(text) > MAXIMUM_LENGTH:
         raise ExpressionError(f"{len(text)} characters; an expression has at most {MAXIMUM_LENGTH}")
@@ -127,7 +132,7 @@ def _check(node: exp.Expr) -> None:
 
 
 def new_connection() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that reads no file, loads no extension, uses one thread and accepts no other setting."""
+    """Open an in-memory DuckDB with one thread, no file access, no extensions and locked settings."""
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -144,7 +149,11 @@ def new_connection() -> duckdb.DuckDBPyConnection:
 
 
 def check_binds(sql: str, types: dict[str, str], **parameters: str) -> None:
-    """Raise ExpressionError unless DuckDB can evaluate `sql` over columns of these types."""
+    """Check that DuckDB can evaluate `sql` over columns of these types.
+
+    Raises:
+        ExpressionError: It cannot; the message is DuckDB's.
+    """
     columns = ", ".join(f'null::{kind} as "{alias}"' for alias, kind in types.items()) or "1 as nothing"
     connection = new_connection()
     try:
@@ -162,19 +171,27 @@ def evaluate(
     cast: str,
     count: int,
 ) -> pa.Array:
-    """`expression` on each of `count` rows of `columns` (name to values), as DuckDB type `cast`.
+    """Return the value of an expression on each row.
 
-    Raises ExpressionError when the columns' types do not fit it.
+    Args:
+        connection: From `new_connection`.
+        expression: The expression.
+        columns: The values of each column that it names.
+        cast: DuckDB type of the result.
+        count: Number of rows.
+
+    Raises:
+        ExpressionError: The types of the columns do not fit the expression.
     """
     named = {alias: columns[name] for alias, name in expression.columns.items()}
     rows = pa.table(named or {"nothing": pa.nulls(count)})
-    connection.register("delivered_rows", rows)
+    connection.register("raw_rows", rows)
     try:
-        answer = connection.execute(f"select cast({expression.sql} as {cast}) from delivered_rows").to_arrow_table()  # noqa: S608
+        answer = connection.execute(f"select cast({expression.sql} as {cast}) from raw_rows").to_arrow_table()  # noqa: S608
     except duckdb.Error as error:
         raise ExpressionError(f"{expression.text}: {_first_line(error, expression.columns)}") from error
     finally:
-        connection.unregister("delivered_rows")
+        connection.unregister("raw_rows")
     return answer.column(0).combine_chunks()
 
 

@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def sample_log() -> Path:
-    """The Parquet file of the shipped source `online_retail_ii`: invoice lines of two years, sorted by time."""
+    """Return the Parquet file of the shipped source `online_retail_ii`: invoice lines of two years, sorted by time."""
     return Path(str(resources.files("shift_assets") / "data" / "online_retail_ii.parquet"))

@@ -1,1 +1,1 @@
-"""Where cleaning runs: embedded DuckDB, or Spark Connect. Both give the same rows."""
+"""The engines of cleaning: embedded DuckDB, or Spark Connect. Both give the same rows."""

@@ -1,4 +1,4 @@
-"""DuckDB within bounds, for either engine."""
+"""Open DuckDB with a memory limit, for either engine."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import duckdb
 
 MEMORY_LIMIT = "1GB"
-"""DuckDB spills beyond it; with two parsers and a chunk's Arrow tables a run stays below 4 GiB."""
+"""Above it DuckDB spills to disk; with two parsers and a chunk's Arrow tables a run needs less than 4 GiB."""
 
 
 @contextmanager
 def bounded_connection(workspace: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection in UTC that takes at most MEMORY_LIMIT and spills into the folder `workspace`."""
+    """Open a connection in UTC that uses at most MEMORY_LIMIT and spills into the folder `workspace`."""
     with duckdb.connect(
         config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(workspace / "spill")}
     ) as connection:

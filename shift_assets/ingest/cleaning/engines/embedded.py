@@ -1,4 +1,4 @@
-"""Cleaning in this process and a few of its children: DuckDB for the set logic, no Java."""
+"""The embedded engine: parses in child processes and runs the set logic in DuckDB, without Java."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from shift_assets.ingest.rows.parsed_schema import PARSED
 from shift_assets.ingest.rows.parser import FileTally, parse_file
 
 POOL_FROM_BYTES = 8 * 1024 * 1024
-"""Delivered bytes below which parsing here is over before two children have imported what they need (1.5 s)."""
+"""File bytes below which parsing in this process is faster than starting two children (1.5 s of imports)."""
 REPEATING_COLUMNS = ["folder_day", "source_file", "day", "segment", "segment_known", "category", "behavior", "reason"]
-"""Columns worth a dictionary; the others rarely repeat within a batch."""
+"""Columns worth a dictionary encoding; the others rarely repeat within a batch."""
 PARSED_FILE = {
     "use_dictionary": REPEATING_COLUMNS,
     "compression": {name: "lz4" if name == "raw" else "none" for name in PARSED.names},
     "write_statistics": ["day", "segment"],
 }
-"""How parsed rows lie in staging: they are read back within minutes, so that only the bulk of raw bytes is packed."""
+"""Encoding of parsed rows in staging. They are read back within minutes: only the raw bytes are compressed."""
 
 
 class EmbeddedEngine:
-    """Parses files in child processes and asks DuckDB for the rest; see `Engine` for the methods."""
+    """Parses files in child processes and runs SQL in DuckDB; see `Engine` for the methods."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, stack: ExitStack) -> None:
         self._connection = connection
@@ -44,7 +44,7 @@ class EmbeddedEngine:
     @classmethod
     @contextmanager
     def start(cls, workspace: Path) -> Iterator[EmbeddedEngine]:
-        """An engine that spills into `workspace`."""
+        """Start an engine that spills into the folder `workspace`."""
         with ExitStack() as stack:
             connection = stack.enter_context(bounded_connection(workspace))
             yield cls(connection, stack)
@@ -85,7 +85,7 @@ class EmbeddedEngine:
 
 
 def parse_to_parquet(context: ParseContext, file: SourceFile, target: Path) -> FileTally:
-    """Write the PARSED rows of one delivered file to the Parquet file `target`."""
+    """Write the PARSED rows of one source file to the Parquet file `target`; return the reader's counts."""
     tally = FileTally()
     with pq.ParquetWriter(target, PARSED, **PARSED_FILE) as writer:
         for batch in parse_file(context, file, tally):
@@ -94,7 +94,7 @@ def parse_to_parquet(context: ParseContext, file: SourceFile, target: Path) -> F
 
 
 def exit_with_parent() -> None:
-    """A killed run leaves no parser behind: a child otherwise waits for work forever."""
+    """End this child when its parent ends: otherwise the child of a killed run waits for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         sentinel = parent.sentinel

@@ -1,4 +1,4 @@
-"""The local Spark Connect server: started once, small, on loopback, and shared by every run of this installation."""
+"""Configure, locate and stop the local Spark Connect server, which all runs of an installation share."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from shift_assets.errors import UserError
+
 DRIVER_MEMORY = "1g"
-"""Heap of the local server: rows pass through it in batches, so it does not grow with the data."""
+"""Heap of the local server. Rows pass through it in batches, so it does not grow with the data."""
 SERVER_CONFIGURATION = {
     "spark.driver.memory": DRIVER_MEMORY,
     "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",  # a small heap needs no collector with threads of its own
@@ -25,15 +27,17 @@ SERVER_CONFIGURATION = {
 
 
 def prepare_local_server() -> None:
-    """Set the environment in which PySpark starts, or finds again, this installation's own server.
+    """Set the environment variables with which PySpark starts, or finds, this installation's server.
 
-    PySpark serialises concurrent starts with a file lock. Raises PermissionError where somebody else owns the
-    server's folder.
+    PySpark serialises concurrent starts with a file lock.
+
+    Raises:
+        UserError: Another user owns the server's folder.
     """
     folder = server_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to somebody else; remove it, or set TMPDIR to a folder of yours")
+        raise UserError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of yours")
     folder.chmod(0o700)
     lines = (f"{key} {value.format(folder=folder)}\n" for key, value in SERVER_CONFIGURATION.items())
     (folder / "spark-defaults.conf").write_text("".join(lines), encoding="utf-8")
@@ -45,9 +49,9 @@ def prepare_local_server() -> None:
 
 
 def server_folder() -> Path:
-    """Where the server's address, token and log lie: one folder per user and Python environment.
+    """Return the folder of the server's address, token and log: one per user and Python environment.
 
-    Spark's start script cannot log into a path with a space, so such a temporary folder is passed over.
+    Spark's start script cannot log into a path with a space, so such a temporary folder is not used.
     """
     temporary = tempfile.gettempdir()
     base = Path("/tmp") if any(character.isspace() for character in temporary) else Path(temporary)  # noqa: S108
@@ -56,7 +60,7 @@ def server_folder() -> Path:
 
 
 def stop_local_server() -> bool:
-    """Stop this installation's server; False where none ran."""
+    """Stop this installation's server; return False if none was running."""
     if not (server_folder() / "server.json").exists():
         return False
     prepare_local_server()

@@ -1,7 +1,7 @@
-"""Cleaning on Spark, through Spark Connect: a shared local server, or a cluster by one setting.
+"""The Spark engine, through Spark Connect: a shared local server, or a cluster.
 
-On a cluster the package is installed on the workers, and landing and staging lie on a file system that the driver
-and the workers share. Spark writes only into fresh folders; publication is somebody else's.
+On a cluster the package must be installed on the workers, and landing and staging must be on a file system that the
+driver and the workers share. Spark only writes into new folders; the caller publishes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 TASK_BYTES = 4 * 1024 * 1024
-"""Delivered bytes of a task at least, where files are small: a task starts a Python worker of its own (0.5 s)."""
+"""Minimum file bytes per task, for small files: every task starts a Python worker (0.5 s)."""
 SESSION_CONFIGURATION = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
@@ -59,9 +59,10 @@ class SparkEngine:
     @classmethod
     @contextmanager
     def connect(cls, remote: str, workspace: Path) -> Iterator[SparkEngine]:
-        """A session of its own at `remote`; a local server stays up for the next run.
+        """Open a session at `remote`; a local server keeps running for the next run.
 
-        Raises EngineError where the server cannot be started or reached.
+        Raises:
+            EngineError: The server cannot be started or reached.
         """
         with spark_session(remote) as session:
             yield cls(session, workspace)
@@ -87,7 +88,7 @@ class SparkEngine:
         query = sqlglot.parse_one(sql, read="duckdb")
         ordered = query.args.get("order")
         order = [key.this.name for key in ordered.expressions] if ordered else []
-        query.set("order", None)  # Spark would run the query twice, once to find out how to cut its answer in ranges
+        query.set("order", None)  # Spark would run the query twice, once to find the ranges of its partitions
         parts = [str(part) for part in self._materialized_folder(query.sql("duckdb")).glob("*.parquet")]
         with bounded_connection(self._workspace) as connection:
             answer = connection.read_parquet(parts)
@@ -97,7 +98,7 @@ class SparkEngine:
         return self._session.sql(sqlglot.transpile(sql, read="duckdb", write="spark")[0])
 
     def _materialized_folder(self, sql: str) -> Path:
-        """A fresh folder with the answer to `sql`."""
+        """Write the result of `sql` into a new folder; return the folder."""
         self._written += 1
         folder = self._workspace / f"spark-{self._written:04d}"
         _write(self._query(sql), folder)
@@ -105,7 +106,7 @@ class SparkEngine:
 
 
 def pack_tasks(files: Sequence[SourceFile]) -> list[tuple[SourceFile, ...]]:
-    """`files` in tasks: a file of TASK_BYTES or more alone, smaller ones together up to that size."""
+    """Divide files into tasks: a file of TASK_BYTES or more alone, smaller ones together up to that size."""
     tasks: list[tuple[SourceFile, ...]] = []
     waiting: list[SourceFile] = []
     size = 0
@@ -121,10 +122,10 @@ def pack_tasks(files: Sequence[SourceFile]) -> list[tuple[SourceFile, ...]]:
 def _parser(
     context: ParseContext, tasks: Sequence[tuple[SourceFile, ...]], tally_folder: Path
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function that a Spark worker runs: numbers of tasks in, PARSED batches out, tallies into `tally_folder`.
+    """Return the function that a Spark worker runs: task numbers in, PARSED batches out, counts into `tally_folder`.
 
-    A task that Spark tries again writes the same tallies over its first ones.
-    The context, and the key in it, travel inside the pickled function: no plan, log or page prints it.
+    A task that Spark retries overwrites its own counts. The context with its key is part of the pickled function: no
+    plan, log or page shows it.
     """
 
     def parse(numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -148,9 +149,10 @@ def _file_url(path: Path) -> str:
 
 @contextmanager
 def spark_session(remote: str) -> Iterator[SparkSession]:
-    """A session of its own at `remote`; a local server stays up for the next.
+    """Open a session at `remote` for a `with` block; a local server keeps running afterwards.
 
-    Raises EngineError where the server cannot be started or reached.
+    Raises:
+        EngineError: The server cannot be started or reached.
     """
     session = _session(remote)
     try:
@@ -175,5 +177,7 @@ def _session(remote: str) -> SparkSession:
         if local:
             session.conf.set("spark.sql.shuffle.partitions", str(2 * (os.cpu_count() or 1)))
     except PySparkException as error:
-        raise EngineError(f"Spark at {remote!r} cannot be used: {error}; set engine: embedded to do without") from error
+        raise EngineError(
+            f"Spark at {remote!r} cannot be used: {error}; check spark_remote, or set engine: embedded"
+        ) from error
     return session
