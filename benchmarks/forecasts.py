@@ -16,8 +16,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shift_assets.evaluate.forecasts import forecast_report
 from shift_assets.forecast.interest_forecasts import forecast_errors, interest_forecasts, last_refit
-from shift_assets.outcomes.forecasts import forecast_quality, forecast_report
+from shift_assets.outcomes.forecasts import forecast_quality
 from shift_assets.settings.root import ForecastSettings, Settings
 from shift_assets.workspace.home import open_workspace
 from shift_assets.workspace.landed import load_series

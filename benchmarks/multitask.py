@@ -30,13 +30,14 @@ from shift_assets.models.data.labels import behavior_points, labels
 from shift_assets.models.data.prediction_points import Timeline
 from shift_assets.models.data.sequences import Sequences, Vocabulary, pack
 from shift_assets.models.data.validation import Validation
-from shift_assets.models.inference.head_inputs import PredictionPoints, logits_at
+from shift_assets.models.inference.head_inputs import logits_at
 from shift_assets.models.inference.predictions import CHURN_WITHIN_WEEKS, task_probabilities
-from shift_assets.models.inference.scoring import InterestModel, score
+from shift_assets.models.inference.scoring import score
 from shift_assets.models.metrics import auc, ndcg_at_k
 from shift_assets.models.network.blocks import Shape
 from shift_assets.models.network.encoder import CausalEncoder
 from shift_assets.models.network.heads import TASKS, Task, TrainedHeads
+from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.training.fit import fit
 from shift_assets.models.training.head_evaluation import evaluate_heads
 from shift_assets.models.training.head_losses import label_losses
@@ -208,14 +209,14 @@ def quality(
             made = shift_examples(
                 log.window, log.day - 1, tasks, seed, model.network.shape.maximum_length, held_out=True
             )
-            scores.append(logits_at(model, heads, made.prediction_points).shift.double().numpy())
+            scores.append(logits_at(model, heads, made.points).shift.double().numpy())
             shifted.append(made.shifted)
         return _named("shift: AUC", auc(np.concatenate(scores), np.concatenate(shifted)))
     timeline = Timeline(log.whole)
     prediction_points = timeline.last_prediction_points(log.day - 1)
     last_day = int(log.whole.days.max())
-    found = labels(timeline, prediction_points, last_day, tasks.horizon_days, POINTS)
-    logits = logits_at(model, heads, PredictionPoints(timeline, prediction_points))
+    found = labels(prediction_points, last_day, tasks.horizon_days, POINTS)
+    logits = logits_at(model, heads, prediction_points)
     said = task_probabilities(trained_heads, logits)
     if task == "category":
         return _named("category: cross-entropy", float(label_losses(logits, found)["category"]))

@@ -130,7 +130,7 @@ def forecasts(context: typer.Context, home: HomeOption = None, as_json: JsonOpti
 
     Example: `shift-assets evaluate forecasts --home my_shop --json`
     """
-    from shift_assets.outcomes.forecasts import forecast_report
+    from shift_assets.evaluate.forecasts import forecast_report
     from shift_assets.workspace import home as homes
     from shift_assets.workspace.landed import load_series
 

@@ -132,7 +132,7 @@ def reactions(
     if as_json:
         segments = {
             key: {
-                "borders": one.borders,
+                "borders": one.splice_days,
                 "pairs": one.pairs,
                 "events_to_recover": one.events_to_recover,
                 "rows": [json_row(row) for row in one.rows],
@@ -142,7 +142,7 @@ def reactions(
         print_json({"segments": segments, "skipped": skipped})
         return
     for key, one in found.items():
-        print_after_shift(f"{key}: {one.pairs:,} pairs of users, {len(one.borders)} start days", one.rows)
+        print_after_shift(f"{key}: {one.pairs:,} pairs of users, {len(one.splice_days)} start days", one.rows)
         for policy, events_needed in one.events_to_recover.items():
             events_text = "more than observed" if events_needed is None else f"{events_needed:.0f}"
             print_line(f"Median events until 90 % of the user's own recall, {policy}: {events_text}")

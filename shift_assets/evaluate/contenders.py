@@ -113,8 +113,8 @@ def evaluate_contenders(
         for contender in found:
             on_progress(f"{task_name}: {contender.name}")
             with measure_usage() as usage:
-                lists = top_k_items(contender.scorer_on(task), task, task.users)
-            evaluated = quality(lists, task, samples=samples, seed=seed)
+                slates = top_k_items(contender.scorer_on(task), task, task.users)
+            evaluated = quality(slates, task, samples=samples, seed=seed)
             rows.append(ContenderResult(contender.name, task_name, evaluated, contender.training, usage))
     return rows
 

@@ -15,7 +15,7 @@ from shift_assets.shift.alerts.onset import mix_split_gain
 
 SAME_ALERT_DAYS = 14
 """Calendar days after its last day over the line in which a user's alarm is still the same one."""
-LOOK_BACK_ACTIVE_DAYS = 40
+LOOKBACK_ACTIVE_DAYS = 40
 """Active days before an alarm in which a detector without an onset of its own is given one."""
 
 
@@ -84,7 +84,7 @@ def _onset_and_risen(
     onset = user_days.day[entries].copy()
     rising: list[list[str]] = []
     for row, entry in enumerate(entries.tolist()):
-        oldest = max(int(user_days.start[user[entry]]), entry + 1 - LOOK_BACK_ACTIVE_DAYS)
+        oldest = max(int(user_days.start[user[entry]]), entry + 1 - LOOKBACK_ACTIVE_DAYS)
         cells = slice(int(user_days.score_start[oldest]), int(user_days.score_start[entry + 1]))
         day = np.repeat(np.arange(entry + 1 - oldest), np.diff(user_days.score_start[oldest : entry + 2]))
         scores = np.zeros((entry + 1 - oldest, len(names)))

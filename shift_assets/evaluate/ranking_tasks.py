@@ -21,7 +21,7 @@ from shift_assets.recommend.candidates.popularity import popularity
 from shift_assets.recommend.exclusions import pairs_in_block
 from shift_assets.recommend.window import UserItems, Window, blocks_of, no_pairs
 
-LIST_LENGTH, NDCG_K = 20, 10
+SLATE_LENGTH, NDCG_K = 20, 10
 """Places of the lists that recall, coverage and novelty judge, and those that HR and NDCG do."""
 POPULARITY_POWER = 0.5
 """How strongly what users meet grows with popularity, for the debiased NDCG (Yang et al., RecSys 2018)."""
@@ -79,35 +79,35 @@ class RankingMetrics(NamedTuple):
     novelty_at_20: Estimate
 
 
-def top_k_items(scorer: Scorer, task: RankingTask, users: Int64Array, places: int = LIST_LENGTH) -> Int64Array:
-    """The best `places` allowed items [user, place] of every user, -1 where fewer score above 0.
+def top_k_items(scorer: Scorer, task: RankingTask, users: Int64Array, k: int = SLATE_LENGTH) -> Int64Array:
+    """The best `k` allowed items [user, place] of every user, -1 where fewer score above 0.
 
     Of equal scores the lower item index comes first.
     """
-    lists = np.full((len(users), places), -1, dtype=np.int64)
+    slates = np.full((len(users), k), -1, dtype=np.int64)
     done = 0
     for block in blocks_of(users, task.window.item_count):
         scores = scorer(block)[:, task.allowed]
         scores[pairs_in_block(task.hidden, block, task.allowed, task.window)] = 0
-        best, values = top_k_columns(scores, places)
-        lists[done : done + len(block), : best.shape[1]] = np.where(values > 0, task.allowed[best], -1)
+        best, values = top_k_columns(scores, k)
+        slates[done : done + len(block), : best.shape[1]] = np.where(values > 0, task.allowed[best], -1)
         done += len(block)
-    return lists
+    return slates
 
 
-def hits_at_k(lists: Int64Array, task: RankingTask, users: Int64Array) -> tuple[npt.NDArray[np.bool_], Int64Array]:
+def hits_at_k(slates: Int64Array, task: RankingTask, users: Int64Array) -> tuple[npt.NDArray[np.bool_], Int64Array]:
     """Which places [user, place] hold a label's item, and the number [user] of labels that a list could hold."""
     width = task.window.item_count
     keys = task.owners[task.reachable] * width + task.items[task.reachable]
-    hits = np.isin(users[:, None] * width + lists, keys) & (lists >= 0)
+    hits = np.isin(users[:, None] * width + slates, keys) & (slates >= 0)
     counts = np.bincount(task.owners[task.reachable], minlength=len(task.window.sequences.users))
     return hits, counts[users]
 
 
-def quality(lists: Int64Array, task: RankingTask, *, samples: int, seed: int) -> RankingMetrics:
-    """Judge the `lists` [user, place] of `task.users`."""
+def quality(slates: Int64Array, task: RankingTask, *, samples: int, seed: int) -> RankingMetrics:
+    """Judge the `slates` [user, place] of `task.users`."""
     users = task.users
-    hits, relevant = hits_at_k(lists, task, users)
+    hits, relevant = hits_at_k(slates, task, users)
     draws = resamples(len(users), samples, seed)
 
     def mean(values: Float64Array) -> Estimate:
@@ -115,22 +115,22 @@ def quality(lists: Int64Array, task: RankingTask, *, samples: int, seed: int) ->
         return found if found is not None else interval(float("nan"), np.array([np.nan]))
 
     information = -np.log2(np.maximum(task.users_per_item, 1) / max(len(np.unique(task.window.owners)), 1))
-    shown = lists >= 0
-    novelty = np.where(shown, np.maximum(information, 0)[lists], 0).sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
+    shown = slates >= 0
+    novelty = np.where(shown, np.maximum(information, 0)[slates], 0).sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
     return RankingMetrics(
         users=len(users),
         hr_at_10=mean(np.asarray(hits[:, :NDCG_K].any(axis=1), dtype=np.float64)),
         ndcg_at_10=mean(ndcg_at_k(hits[:, :NDCG_K], relevant)),
         recall_at_20=mean(recall_at_k(hits, relevant)),
         ndcg_at_20=mean(ndcg_at_k(hits, relevant)),
-        debiased_ndcg_at_10=_debiased_ndcg(lists[:, :NDCG_K], hits[:, :NDCG_K], task, draws),
-        coverage_at_20=len(np.unique(lists[shown])) / max(len(task.allowed), 1),
+        debiased_ndcg_at_10=_debiased_ndcg(slates[:, :NDCG_K], hits[:, :NDCG_K], task, draws),
+        coverage_at_20=len(np.unique(slates[shown])) / max(len(task.allowed), 1),
         novelty_at_20=mean(novelty),
     )
 
 
 def _debiased_ndcg(
-    lists: Int64Array, hits: npt.NDArray[np.bool_], task: RankingTask, draws: npt.NDArray[np.int64]
+    slates: Int64Array, hits: npt.NDArray[np.bool_], task: RankingTask, draws: npt.NDArray[np.int64]
 ) -> Estimate:
     """NDCG whose gains are 1 / popularity^0.5, over that of the ideal list of the same labels, all users together.
 
@@ -138,17 +138,17 @@ def _debiased_ndcg(
     (self-normalised inverse propensity: Yang et al., RecSys 2018).
     """
     weight = 1 / np.maximum(task.users_per_item, 1).astype(np.float64) ** POPULARITY_POWER
-    discounts = 1 / np.log2(np.arange(2, lists.shape[1] + 2))
-    gained = (np.where(hits, weight[lists], 0) * discounts).sum(axis=1)
+    discounts = 1 / np.log2(np.arange(2, slates.shape[1] + 2))
+    gained = (np.where(hits, weight[slates], 0) * discounts).sum(axis=1)
     owners, items = task.owners[task.reachable], task.items[task.reachable]
     order = np.lexsort((-weight[items], owners))
     owners, gains = owners[order], weight[items[order]]
     starts = np.searchsorted(owners, task.users)
-    place = np.arange(len(owners)) - starts[np.searchsorted(task.users, owners)]
-    inside = place < lists.shape[1]
+    position = np.arange(len(owners)) - starts[np.searchsorted(task.users, owners)]
+    inside = position < slates.shape[1]
     possible = np.bincount(
         np.searchsorted(task.users, owners[inside]),
-        gains[inside] * discounts[place[inside]],
+        gains[inside] * discounts[position[inside]],
         minlength=len(task.users),
     )
     found = ratio_estimate(gained, np.asarray(possible, dtype=np.float64), draws)

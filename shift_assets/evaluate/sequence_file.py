@@ -19,7 +19,7 @@ COLUMNS = ("user_id", "item_id", "pos")
 
 
 class SequenceFileError(UserError):
-    """A file of sequences cannot be read; the message names file, row and remedy."""
+    """A file of sequences or item attributes cannot be used; the message names file and row and says what to do."""
 
 
 def read_sequences(path: Path) -> tuple[Sequences, Vocabulary]:
@@ -79,8 +79,8 @@ def read_attributes(path: Path, vocabulary: Vocabulary) -> Attributes:
     Attributes are told apart by column and value. Items that the vocabulary does not hold are left out.
     """
     table = _read(path, ("item_id",))
-    place = pc.index_in(table["item_id"].cast(pa.string()), value_set=pa.array(vocabulary.items, pa.string()))
-    known = np.asarray(pc.fill_null(place, -1).to_numpy())
+    position = pc.index_in(table["item_id"].cast(pa.string()), value_set=pa.array(vocabulary.items, pa.string()))
+    known = np.asarray(pc.fill_null(position, -1).to_numpy())
     names: list[str] = []
     owners: list[Int64Array] = []
     codes: list[Int64Array] = []
@@ -92,9 +92,9 @@ def read_attributes(path: Path, vocabulary: Vocabulary) -> Attributes:
         if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
             rows = pc.list_parent_indices(values).to_numpy().astype(np.int64)
             values = pc.list_flatten(values)
-        kept = values.is_valid().to_numpy(zero_copy_only=False) & (known[rows] >= 0)
-        texts, code = np.unique(values.cast(pa.string()).to_numpy(zero_copy_only=False)[kept], return_inverse=True)
-        owners.append(known[rows[kept]])
+        selected = values.is_valid().to_numpy(zero_copy_only=False) & (known[rows] >= 0)
+        texts, code = np.unique(values.cast(pa.string()).to_numpy(zero_copy_only=False)[selected], return_inverse=True)
+        owners.append(known[rows[selected]])
         codes.append(code + len(names))
         names += [f"{column}={text}" for text in texts]
     if not owners:

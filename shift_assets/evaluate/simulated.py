@@ -120,12 +120,12 @@ class ShiftScore:
 def truth_of(labels: pa.Table, histories: Histories, first_day: date, last_day: date) -> Truth:
     """The truth in the simulator's `labels` about a log from `first_day` to `last_day`."""
     rows = [row for row in labels.to_pylist() if row["user_id"] is not None]
-    place = dict(zip(histories.users.to_pylist(), range(len(histories.users)), strict=True))
-    n = len(place)
+    position = dict(zip(histories.users.to_pylist(), range(len(histories.users)), strict=True))
+    n = len(position)
     kind, rising = ["none"] * n, [[] for _ in range(n)]  # type: list[str], list[list[str]]
     start, found_until = np.full(n, _NEVER), np.full(n, -1, dtype=np.int64)
     for row in rows:
-        user = place.get(row["user_id"])
+        user = position.get(row["user_id"])
         if user is not None:
             kind[user], rising[user] = row["kind"], row["to_categories"]
             start[user] = day_number(row["start_day"])

@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 from shift_assets.arrays import Float64Array
 from shift_assets.evaluate.splices import E_VALUE, DetectorScores
 from shift_assets.outcomes.estimates import Estimate, interval, resamples
-from shift_assets.shift.learned.splices import (
-    UNSPLICED,
-    Construction,
-)
+from shift_assets.shift.learned.splices import UNSPLICED, Construction
 
 THRESHOLDS = (10.0, 30.0, 100.0, 1000.0)
 """Values of the operator's patience A at which the share of flagged histories is told."""

@@ -70,7 +70,7 @@ SCORES = {
 
 
 class TooFewUsers(UserError):
-    """Nobody has enough active days on both sides of a cut; the message says how many are needed."""
+    """Too few users have enough active days on both sides of a splice point; the message says how many are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +240,9 @@ def _with_context_users(histories: Histories, splice_points: SplicePoints, seed:
     others = np.setdiff1d(np.arange(len(histories.users)), splice_points.user)
     random = np.random.default_rng([seed, 2])
     users = np.sort(np.concatenate([splice_points.user, random.permutation(others)[:CONTEXT_USERS]]))
-    place = np.searchsorted(users, splice_points.user)
+    row = np.searchsorted(users, splice_points.user)
     return histories.take_users(users), SplicePoints(
-        place, splice_points.day, splice_points.fold, splice_points.tier, splice_points.active_days
+        row, splice_points.day, splice_points.fold, splice_points.tier, splice_points.active_days
     )
 
 

@@ -29,7 +29,7 @@ from shift_assets.recommend.window import Window
 from shift_assets.settings.root import RecommendationSettings, Settings
 
 if TYPE_CHECKING:
-    from shift_assets.models.inference.scoring import InterestModel
+    from shift_assets.models.network.interest_model import InterestModel
 
 SHARE_OF_DAYS = 4
 """A short log gives validation and test a fourth of its days each."""
@@ -43,7 +43,7 @@ OnProgress = Callable[[str], None]
 
 
 class NothingToEvaluate(UserError):
-    """The log is too short for a split, or no user came back."""
+    """The log is too short for a split, or no user came back; the message says what is needed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TemporalSplit:
     def of(cls, days: pa.ChunkedArray, horizon_days: int) -> TemporalSplit:
         """The newest of the `days` [event]: `horizon_days` for test and validation each, fewer in a short log.
 
-        Raises NothingToJudge where there are too few days.
+        Raises NothingToEvaluate where there are too few days.
         """
         busy = busy_days(days)
         span = timedelta(days=min(horizon_days, len(busy) // SHARE_OF_DAYS))
@@ -76,18 +76,20 @@ def busy_days(days: pa.ChunkedArray) -> list[date]:
 
 
 def tasks_after(
-    events: pa.Table, border: date, end: date, settings: RecommendationSettings, seed: int
+    events: pa.Table, first_test_day: date, end: date, settings: RecommendationSettings, seed: int
 ) -> dict[str, RankingTask]:
-    """What users took on the days from `border` to before `end`, foretold from the days before.
+    """What users took on the days from `first_test_day` to before `end`, foretold from the days before.
 
     - `window`: the items of all those days, from the history at the end of the day before; repeats count.
     - `window_new`: the same, items of the user's history neither listed nor counted.
-    - `next_item`: every single event from all of its user's events before it, what was learnt frozen at `border`.
+    - `next_item`: each single event, from all events of its user before it; trained is only before `first_test_day`.
 
-    Raises NothingToJudge where no user of the look-back window came back.
+    Raises NothingToEvaluate where no user of the look-back window came back.
     """
-    window = Window.of(events, border - timedelta(days=1), settings)
-    later = events.filter((pc.field("day") >= border) & (pc.field("day") < end) & (pc.field("behavior") != "return"))
+    window = Window.of(events, first_test_day - timedelta(days=1), settings)
+    later = events.filter(
+        (pc.field("day") >= first_test_day) & (pc.field("day") < end) & (pc.field("behavior") != "return")
+    )
     users = pc.fill_null(pc.index_in(later["user_id"], value_set=pa.array(window.sequences.users, pa.string())), -1)
     owners = users.to_numpy().astype(np.int64)
     items = window.vocabulary.item_codes(later["item_id"]) - 1
@@ -95,7 +97,7 @@ def tasks_after(
     everything = np.arange(window.item_count)
     owners, items = _distinct_labels(owners[evaluated], items[evaluated], later["item_id"].filter(pa.array(evaluated)))
     if not (items >= 0).any():
-        raise NothingToEvaluate(f"no user active before {border} took a known item until {end}")
+        raise NothingToEvaluate(f"no user active before {first_test_day} took a known item until {end}")
     plain = RankingTask(window, everything, owners, items, window)
     tasks = {WINDOW: plain, WINDOW_NEW: replace(plain, hidden=(window.owners, window.items))}
     following = _next_items(events, window, end, settings.look_back_days, seed)
@@ -147,7 +149,7 @@ def report(known: RecommendationContext, settings: Settings, *, seed: int, on_pr
     `known` holds the segment's events, and items, vectors and signals where there are any. The test days teach
     nothing and choose nothing: the blend is fitted to the days before them, cut by cut, with the model of the cut.
 
-    Raises NothingToJudge where the log is too short or nobody came back.
+    Raises NothingToEvaluate where the log is too short or nobody came back.
     """
     events = known.events
     borders = TemporalSplit.of(events["day"], settings.outcomes.horizon_days)

@@ -27,17 +27,15 @@ def ndcg_at_k(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.int64]) -> F
     return np.asarray((hits @ discounts) / np.where(ideal > 0, ideal, 1), dtype=np.float64)
 
 
-def top_k_columns(
-    scores: npt.NDArray[np.floating], places: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
+def top_k_columns(scores: npt.NDArray[np.floating], k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
     """Columns [row, place] of the largest `scores[row, column]`, best first, and their scores; of equals the lower.
 
-    Rows have as many places as there are columns, but no more than `places`.
+    Rows have as many places as there are columns, but no more than `k`.
     """
-    places = min(places, scores.shape[1])
-    if not places:
+    k = min(k, scores.shape[1])
+    if not k:
         return np.zeros((len(scores), 0), dtype=np.int64), scores[:, :0]
-    best = np.argpartition(-scores, places - 1, axis=1)[:, :places]
+    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     values = np.take_along_axis(scores, best, axis=1)
     order = np.lexsort((best, -values), axis=1)
     return np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)

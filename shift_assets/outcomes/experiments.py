@@ -104,7 +104,7 @@ def experiment_report(
     else:
         _, first = np.unique(user, return_index=True)
         ratio = adaptive_ratio_p_value(policy[first], known["propensity"].to_numpy()[first])
-    looks = np.unique(days).tolist()
+    report_days = np.unique(days).tolist()
     rows = []
     for one, name in enumerate(policies):
         for other, baseline in enumerate(policies[:one]):
@@ -128,7 +128,7 @@ def experiment_report(
                         **(
                             {"note": "users did not come to the policies by their shares; no difference can be trusted"}
                             if ratio is not None and ratio < SAMPLE_RATIO_ALPHA
-                            else _comparison(sides, len(users), looks, settings.effect_scale)
+                            else _comparison(sides, len(users), report_days, settings.effect_scale)
                         ),
                     }
                 )
@@ -155,10 +155,10 @@ def _rewards_and_exposures(outcomes: pa.Table) -> dict[str, tuple[Float64Array, 
     }
 
 
-def _comparison(sides: list[_Side], n_users: int, looks: list[int], effect_scale: float) -> dict[str, object]:
+def _comparison(sides: list[_Side], n_users: int, report_days: list[int], effect_scale: float) -> dict[str, object]:
     """The measured columns of one pair and metric."""
     found: list[Difference] = []
-    for last in looks:
+    for last in report_days:
         rewards: list[Float64Array] = []
         exposures: list[Float64Array] = []
         for side in sides:
@@ -167,9 +167,9 @@ def _comparison(sides: list[_Side], n_users: int, looks: list[int], effect_scale
             earned = np.bincount(side.user[until], side.reward[until], minlength=n_users).astype(np.float64)
             rewards.append(earned[seen > 0])
             exposures.append(seen[seen > 0])
-        look = difference((rewards[0], rewards[1]), (exposures[0], exposures[1]))
-        if look is not None and min(len(seen) for seen in exposures) >= MINIMUM_USERS:
-            found.append(look)
+        day_difference = difference((rewards[0], rewards[1]), (exposures[0], exposures[1]))
+        if day_difference is not None and min(len(seen) for seen in exposures) >= MINIMUM_USERS:
+            found.append(day_difference)
     if not found:
         return {"note": f"fewer than {MINIMUM_USERS} users on a side; nothing is compared"}
     low, high = fixed_horizon_interval(found[-1])

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import date, timedelta
-from typing import Any
+from datetime import date
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from shift_assets.contracts.forecast import FORECAST_QUALITY
 from shift_assets.forecast.feature_selection import select_features
 from shift_assets.forecast.features import examples
 from shift_assets.forecast.interest_forecasts import last_refit
 from shift_assets.forecast.registry import BASELINES
-from shift_assets.forecast.validation import ForecastScore, compare, r2
-from shift_assets.forecast.weeks import DAYS, Weeks, weeks
+from shift_assets.forecast.validation import ForecastScore, compare
+from shift_assets.forecast.weeks import Weeks, weeks
 from shift_assets.settings.root import ForecastSettings
-
-REPORTED_REFITS = 6
-"""Refit days of a report, newest first; their judged weeks do not overlap."""
 
 
 def forecast_quality(series: pa.Table, day: date, segment: str, settings: ForecastSettings, seed: int) -> pa.Table:
@@ -31,7 +25,7 @@ def forecast_quality(series: pa.Table, day: date, segment: str, settings: Foreca
     """
     if last_refit(day, settings) != day:
         return FORECAST_QUALITY.empty()
-    sample = _sample(series, day, settings)
+    sample = sample_weeks(series, day, settings)
     found = compare(sample, settings, seed, [*BASELINES, settings.model])
     if not found:
         return FORECAST_QUALITY.empty()
@@ -60,32 +54,7 @@ def forecast_quality(series: pa.Table, day: date, segment: str, settings: Foreca
     return FORECAST_QUALITY.conform(pa.Table.from_pylist(rows, schema=FORECAST_QUALITY.schema))
 
 
-def forecast_report(series: pa.Table, settings: ForecastSettings, seed: int) -> list[dict[str, Any]]:
-    """Measures per segment and member over the newest refit days of a whole log; nothing where it is too short.
-
-    series: all `interest_series` of a log. Errors are means over all judged rows, R2 is that of all of them, coverage
-    and band are weighted by rows.
-    """
-    report = []
-    for segment in sorted(pc.unique(series["segment"]).to_pylist()):
-        own = series.filter(pc.equal(series["segment"], segment))
-        refits = [compare(_sample(own, day, settings), settings, seed) for day in _refit_days(own, settings)]
-        for of_member in zip(*(refit for refit in refits if refit), strict=True):
-            report.append({"segment": segment, "model": of_member[0].model, **_pooled(of_member)})
-    return report
-
-
-def _refit_days(series: pa.Table, settings: ForecastSettings) -> Iterator[date]:
-    bounds = pc.min_max(series["day"]).as_py()
-    day = last_refit(bounds["max"], settings)
-    for _ in range(REPORTED_REFITS):
-        if day - timedelta(days=DAYS * (settings.history_weeks + settings.training_weeks)) < bounds["min"]:
-            return
-        yield day
-        day -= timedelta(days=DAYS * settings.folds)
-
-
-def _sample(series: pa.Table, day: date, settings: ForecastSettings) -> Weeks:
+def sample_weeks(series: pa.Table, day: date, settings: ForecastSettings) -> Weeks:
     whole = weeks(series, day, settings.history_weeks + settings.training_weeks)
     return whole.take_rows(settings.quality_rows, settings.history_weeks)
 
@@ -93,20 +62,3 @@ def _sample(series: pa.Table, day: date, settings: ForecastSettings) -> Weeks:
 def _measures(quality: ForecastScore) -> dict[str, float | None]:
     names = ("n_rows", "mse", "mae", "r2", "coverage", "band")
     return {name: getattr(quality, name) for name in names}
-
-
-def _pooled(refits: tuple[ForecastScore, ...]) -> dict[str, float | None]:
-    n_rows = sum(refit.n_rows for refit in refits)
-
-    def mean(name: str) -> float:
-        return float(sum(getattr(refit, name) * refit.n_rows for refit in refits) / n_rows)
-
-    return {
-        "looks": len(refits),
-        "n_rows": n_rows,
-        "mse": mean("mse"),
-        "mae": mean("mae"),
-        "r2": r2(mean("mse"), mean("variance")),
-        "coverage": mean("coverage"),
-        "band": mean("band"),
-    }

@@ -75,16 +75,19 @@ def sequential_width(standard_error: float, effect_scale: float, alpha: float = 
     return float(standard_error * np.sqrt((1 + 1 / information) * (np.log1p(information) - 2 * np.log(alpha))))
 
 
-def sequential(looks: list[Difference], effect_scale: float) -> SequentialInterval:
-    """The interval after the last of the daily `looks`, and the smallest p-value of them all.
+def sequential(daily_differences: list[Difference], effect_scale: float) -> SequentialInterval:
+    """The interval after the last of the daily `daily_differences`, and the smallest p-value of them all.
 
     Raises ValueError without a look.
     """
-    if not looks:
+    if not daily_differences:
         raise ValueError("a sequential test needs at least one look")
-    last = looks[-1]
+    last = daily_differences[-1]
     width = sequential_width(last.standard_error, effect_scale)
-    p_value = min(1.0, *(float(np.exp(-log_likelihood_ratio(look, effect_scale))) for look in looks))
+    p_value = min(
+        1.0,
+        *(float(np.exp(-log_likelihood_ratio(day_difference, effect_scale))) for day_difference in daily_differences),
+    )
     return SequentialInterval(last.value - width, last.value + width, p_value)
 
 

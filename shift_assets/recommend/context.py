@@ -23,7 +23,7 @@ from shift_assets.settings.root import GeneratorName, Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from shift_assets.models.inference.scoring import InterestModel
+    from shift_assets.models.network.interest_model import InterestModel
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from shift_assets.recommend.window import Window
 from shift_assets.settings.root import Settings
 
 if TYPE_CHECKING:
-    from shift_assets.models.inference.scoring import InterestModel
+    from shift_assets.models.network.interest_model import InterestModel
 
 # Values of columns `part` and `chosen` as they are stored.
 BLEND, SHIFT_CLASSIFIER = "blend", "gate"

@@ -57,8 +57,8 @@ def break_rows(table: pa.Table) -> pa.Table:
         "event_ts": (2, pa.scalar(-1, pa.int64())),
     }
     for name, (which, value) in broken.items():
-        place = table.column_names.index(name)
-        table = table.set_column(place, name, pc.if_else(pc.equal(defect, which), value, table[name]))
+        column = table.column_names.index(name)
+        table = table.set_column(column, name, pc.if_else(pc.equal(defect, which), value, table[name]))
     return table
 
 

@@ -93,13 +93,13 @@ def json_lines(fragments: CatalogueFragments, users: BytesArray, traffic: Traffi
         (fragments.millisecond, millisecond),
         (fragments.price, traffic.item),
     ]
-    layout = np.dtype([(str(place), table.dtype) for place, (table, _) in enumerate(tables)])
+    layout = np.dtype([(str(position), table.dtype) for position, (table, _) in enumerate(tables)])
     parts = []
     for low in range(0, n, _ROWS_AT_ONCE):
         high = min(n, low + _ROWS_AT_ONCE)
         rows = np.empty(high - low, layout)
-        for place, (table, index) in enumerate(tables):
-            rows[str(place)] = table[index[low:high]]
+        for position, (table, index) in enumerate(tables):
+            rows[str(position)] = table[index[low:high]]
         parts.append(rows.tobytes().translate(None, b"\0"))
     return b"".join(parts)
 

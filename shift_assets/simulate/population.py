@@ -76,9 +76,9 @@ class Block:
         """Of every user's country the first place in `by_country` and the number of users, and the user's place."""
         sizes = np.bincount(self.country)
         first = (np.cumsum(sizes) - sizes)[self.country]
-        place = np.empty(len(self.country), np.int64)
-        place[self.by_country] = np.arange(len(place))
-        return first, sizes[self.country], place - first
+        position = np.empty(len(self.country), np.int64)
+        position[self.by_country] = np.arange(len(position))
+        return first, sizes[self.country], position - first
 
     def change(self, users: NDArray[np.int64], day: int) -> NDArray[np.float64]:
         """How far the planted change of `users` has come on a day, 0..1."""
@@ -209,8 +209,8 @@ def _plant(simulation: Simulation, random: np.random.Generator, n: int) -> NDArr
     """Kind [user]: shares kept to the user, the fraction left over decided by a draw."""
     shares = simulation.planted.model_dump()
     edges = np.cumsum([shares[kind] for kind in KINDS[1:]])
-    place = (random.permutation(n) + random.random()) / n
-    code = np.searchsorted(edges, place, side="right") + 1
+    position = (random.permutation(n) + random.random()) / n
+    code = np.searchsorted(edges, position, side="right") + 1
     return np.where(code < len(KINDS), code, 0).astype(np.int8)
 
 

@@ -81,7 +81,7 @@ class Responses:
         return clicked, clicked & (random.random(probabilities.shape) < PURCHASE_OF_CLICK)
 
 
-def examination_probability(places: int) -> NDArray[np.float64]:
+def examination_probability(ranks: int) -> NDArray[np.float64]:
     """Chance [place] that a user looks at a place."""
-    probability: NDArray[np.float64] = np.arange(1.0, places + 1) ** -POSITION_EXPONENT
+    probability: NDArray[np.float64] = np.arange(1.0, ranks + 1) ** -POSITION_EXPONENT
     return probability

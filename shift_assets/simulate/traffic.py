@@ -181,9 +181,9 @@ def true_interests(
         shares += np.float32(min(1.0, simulation.organic_drift * day)) * (other - shares)
     if simulation.wander:
         # A day's fresh profile is another compatriot's first one, so that a day needs no state of the day before.
-        first, size, place = (values[users] for values in block.compatriots)
+        first, size, rank = (values[users] for values in block.compatriots)
         for past in range(1, day + 1):
-            fresh = block.profile[block.by_country[first + (place + 17 * past) % size]]
+            fresh = block.profile[block.by_country[first + (rank + 17 * past) % size]]
             shares += np.float32(simulation.wander) * (fresh - shares)
     row = block.new_row[users]
     moved = np.flatnonzero(row >= 0)
@@ -225,8 +225,8 @@ def _categories(
     n = len(heads)
     copies = random.random(n) * (position + focus) < position
     copied = heads - 1 - (random.random(n) * position).astype(np.int64)
-    place = np.cumsum(np.bincount(heads, minlength=len(head))) - 1  # of a head among the heads, by event
-    source = np.where(copies, place[head[np.where(copies, copied, 0)]], np.arange(n)) if n else heads
+    rank = np.cumsum(np.bincount(heads, minlength=len(head))) - 1  # of a head among the heads, by event
+    source = np.where(copies, rank[head[np.where(copies, copied, 0)]], np.arange(n)) if n else heads
     while True:
         further = source[source]
         if np.array_equal(further, source):

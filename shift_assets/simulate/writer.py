@@ -50,7 +50,7 @@ _BLOCKS_IN_MEMORY = 16
 
 
 class SimulationError(UserError):
-    """The target folder cannot take the log; the message names it and the remedy."""
+    """The target folder cannot be written to; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def ring(folder: Path) -> Path:
     """Whoever took item i takes item i + 1 next; rows in no order, identifiers as numbers."""
     rows = [(user, 100 + (user + pos) % ITEMS, pos) for user in range(USERS) for pos in range(LENGTH)]
     order = np.random.default_rng(0).permutation(len(rows))
-    columns = zip(*(rows[place] for place in order), strict=True)
+    columns = zip(*(rows[position] for position in order), strict=True)
     path = folder / "sequences.parquet"
     pq.write_table(pa.table(dict(zip(("user_id", "item_id", "pos"), map(list, columns), strict=True))), path)
     return path
@@ -44,9 +44,9 @@ def test_what_is_left_out_is_the_end_of_every_sequence(tmp_path: Path) -> None:
     assert parts.learnable.sequences.lengths.tolist() == [LENGTH - 2] * USERS
     assert parts.validation.window.sequences.lengths.tolist() == [LENGTH - 2] * USERS
     assert parts.test.window.sequences.lengths.tolist() == [LENGTH - 1] * USERS
-    for place, user in enumerate(sequences.users):
-        assert names[parts.validation.items[place]] == str(100 + (int(user) + LENGTH - 2) % ITEMS)
-        assert names[parts.test.items[place]] == str(100 + (int(user) + LENGTH - 1) % ITEMS)
+    for position, user in enumerate(sequences.users):
+        assert names[parts.validation.items[position]] == str(100 + (int(user) + LENGTH - 2) % ITEMS)
+        assert names[parts.test.items[position]] == str(100 + (int(user) + LENGTH - 1) % ITEMS)
     hidden = set(zip(parts.test.hidden[0].tolist(), parts.test.hidden[1].tolist(), strict=True))
     assert len(hidden) == USERS * (LENGTH - 1)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from shift_assets.evaluate.ranking_tasks import LIST_LENGTH, NDCG_K, RankingTask, quality, top_k_items
+from shift_assets.evaluate.ranking_tasks import NDCG_K, SLATE_LENGTH, RankingTask, quality, top_k_items
 from shift_assets.recommend.window import Window
 from shift_assets.settings.root import RecommendationSettings
 from shift_assets_tests.event_logs import day, random_log
@@ -47,9 +47,9 @@ def test_ndcg_is_that_of_scikit_learn(seed: int) -> None:
 def test_hidden_pairs_are_neither_recommended_nor_counted(seed: int, hidden: int) -> None:
     """No list holds a hidden item; users whose labels are all out of reach are not judged."""
     task, scores = task_of(seed, hidden)
-    lists = top_k_items(lambda users: scores[users].copy(), task, task.users)
+    slates = top_k_items(lambda users: scores[users].copy(), task, task.users)
     hidden_pairs = set(zip(*(part.tolist() for part in task.hidden), strict=True))
-    for user, items in zip(task.users.tolist(), lists.tolist(), strict=True):
+    for user, items in zip(task.users.tolist(), slates.tolist(), strict=True):
         assert not {(user, item) for item in items} & hidden_pairs
     open_labels = [
         (int(u), int(i))
@@ -66,9 +66,9 @@ def test_perfect_recommendations_have_metrics_of_one() -> None:
     truth = np.zeros((len(WINDOW.sequences.users), WINDOW.item_count), dtype=np.float32)
     there = task.items >= 0
     truth[task.owners[there], task.items[there]] = 1 / np.sqrt(np.maximum(task.users_per_item[task.items[there]], 1))
-    lists = top_k_items(lambda users: truth[users].copy(), task, task.users)
-    found = quality(lists, task, samples=20, seed=1)
+    slates = top_k_items(lambda users: truth[users].copy(), task, task.users)
+    found = quality(slates, task, samples=20, seed=1)
     for estimate in (found.recall_at_20, found.ndcg_at_10, found.ndcg_at_20, found.debiased_ndcg_at_10):
         assert estimate.value == pytest.approx(1.0)
-    assert (lists >= 0).sum() == there.sum()
-    assert lists.shape[1] == LIST_LENGTH
+    assert (slates >= 0).sum() == there.sum()
+    assert slates.shape[1] == SLATE_LENGTH

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shift_assets.contracts.cleaning import BEHAVIORS
 from shift_assets.contracts.interest import INTEREST_SERIES
+from shift_assets.evaluate.forecasts import forecast_report
 from shift_assets.forecast.base import Parameters, Predictor
 from shift_assets.forecast.conformal import conformal_quantile
 from shift_assets.forecast.feature_selection import select_features
@@ -21,7 +22,7 @@ from shift_assets.forecast.interest_forecasts import forecast_errors, interest_f
 from shift_assets.forecast.registry import FORECASTERS
 from shift_assets.forecast.validation import compare
 from shift_assets.forecast.weeks import weeks
-from shift_assets.outcomes.forecasts import forecast_quality, forecast_report
+from shift_assets.outcomes.forecasts import forecast_quality
 from shift_assets.settings.root import ForecastSettings
 
 SETTINGS = ForecastSettings(history_weeks=6, training_weeks=6)

@@ -30,7 +30,7 @@ SCALE = 0.1
 ALPHA = 0.05
 
 
-def looks_of(random: np.random.Generator, effect: float, days: int, sticky: float) -> list[Difference]:
+def daily_differences_of(random: np.random.Generator, effect: float, days: int, sticky: float) -> list[Difference]:
     """Daily looks at 120 users a side who stay and click daily; `sticky` is the spread of their own rates."""
     sides = []
     for shift in (effect, 0.0):
@@ -39,9 +39,9 @@ def looks_of(random: np.random.Generator, effect: float, days: int, sticky: floa
     found = []
     for day in range(days):
         exposure = np.full(120, day + 1.0)
-        look = difference((sides[0][day], sides[1][day]), (exposure, exposure))
-        assert look is not None
-        found.append(look)
+        day_difference = difference((sides[0][day], sides[1][day]), (exposure, exposure))
+        assert day_difference is not None
+        found.append(day_difference)
     return found
 
 
@@ -51,9 +51,9 @@ def test_without_a_difference_only_the_fixed_horizon_test_is_inflated_by_daily_p
     random = np.random.default_rng(4)
     sequentially = plainly = 0
     for _ in range(300):
-        looks = looks_of(random, 0.0, 60, sticky)
-        sequentially += sequential(looks, SCALE).p_value <= ALPHA
-        plainly += any(not low <= 0 <= high for low, high in map(fixed_horizon_interval, looks))
+        daily_differences = daily_differences_of(random, 0.0, 60, sticky)
+        sequentially += sequential(daily_differences, SCALE).p_value <= ALPHA
+        plainly += any(not low <= 0 <= high for low, high in map(fixed_horizon_interval, daily_differences))
     assert sequentially / 300 <= ALPHA
     if not sticky:  # users who hardly differ: each day is nearly a new throw of the dice
         assert plainly / 300 > 3 * ALPHA
@@ -65,11 +65,14 @@ def test_a_difference_is_found_and_lies_inside_both_intervals() -> None:
     random = np.random.default_rng(5)
     found = covered = ever = 0
     for _ in range(60):
-        looks = looks_of(random, 0.08, 30, 0.05)
-        found += sequential(looks, SCALE).p_value <= ALPHA
-        low, high = fixed_horizon_interval(looks[-1])
+        daily_differences = daily_differences_of(random, 0.08, 30, 0.05)
+        found += sequential(daily_differences, SCALE).p_value <= ALPHA
+        low, high = fixed_horizon_interval(daily_differences[-1])
         covered += low <= 0.08 <= high
-        ever += all(abs(look.value - 0.08) <= sequential_width(look.standard_error, SCALE) for look in looks)
+        ever += all(
+            abs(day_difference.value - 0.08) <= sequential_width(day_difference.standard_error, SCALE)
+            for day_difference in daily_differences
+        )
     assert found >= 50
     assert covered >= 52
     assert ever >= 57
@@ -79,18 +82,18 @@ def test_a_difference_is_found_and_lies_inside_both_intervals() -> None:
 @given(st.floats(-0.5, 0.5), st.floats(0.001, 0.3), st.floats(0.005, 0.5))
 def test_interval_and_test_say_the_same(value: float, standard_error: float, scale: float) -> None:
     """0 lies outside the sequential interval exactly where the p-value of the look is below 5 %."""
-    look = Difference(value, standard_error)
+    day_difference = Difference(value, standard_error)
     outside = abs(value) > sequential_width(standard_error, scale)
-    assert outside == (np.exp(-log_likelihood_ratio(look, scale)) < ALPHA)
-    low, high = fixed_horizon_interval(look)
+    assert outside == (np.exp(-log_likelihood_ratio(day_difference, scale)) < ALPHA)
+    low, high = fixed_horizon_interval(day_difference)
     assert sequential_width(standard_error, scale) > (high - low) / 2
 
 
 def test_the_mixture_is_the_ratio_of_its_densities() -> None:
     """N(0, se² + scale²) over N(0, se²), at the difference seen."""
-    look = Difference(0.07, 0.02)
+    day_difference = Difference(0.07, 0.02)
     expected = norm.logpdf(0.07, scale=np.hypot(0.02, 0.05)) - norm.logpdf(0.07, scale=0.02)
-    assert log_likelihood_ratio(look, 0.05) == pytest.approx(expected)
+    assert log_likelihood_ratio(day_difference, 0.05) == pytest.approx(expected)
 
 
 def test_the_standard_error_counts_users_not_lists() -> None:

@@ -26,7 +26,7 @@ from shift_assets.simulate.responses import Responses
 from shift_assets.simulate.simulation import PlantedShares, Simulation
 from shift_assets.simulate.world import build_world
 
-USERS, PLACES, DAY = 1_500, 6, 55
+USERS, SLATE_LENGTH, DAY = 1_500, 6, 55
 SHARES = {"exploring": 0.3, "shift_adjusted": 0.3, "unadjusted": 0.4}
 TARGETS = ("shift_adjusted", "unadjusted")
 
@@ -85,7 +85,7 @@ def test_a_policy_without_support_has_no_estimate() -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.floats(0, 10), min_size=1, max_size=20), st.floats(0.1, 10))
+@given(st.slates(st.floats(0, 10), min_size=1, max_size=20), st.floats(0.1, 10))
 def test_the_effective_number_lies_between_one_and_all(weights: list[float], scale: float) -> None:
     """It does not depend on the scale of the weights; equal ones count in full, one alone as one."""
     own = np.array(weights)[:, None]
@@ -105,8 +105,8 @@ def test_a_mixture_weighs_each_arm_by_its_share() -> None:
 class World(NamedTuple):
     """One day of readers: per target its list, all arms' odds of any item come from these."""
 
-    chances: np.ndarray  # [user, item], of a click on the first place's terms
-    lists: dict[str, np.ndarray]  # [user, place]
+    click_probabilities: np.ndarray  # [user, item], of a click on the first place's terms
+    slates: dict[str, np.ndarray]  # [user, place]
     candidates: np.ndarray
     gains: np.ndarray
     values: np.ndarray
@@ -124,29 +124,30 @@ def world() -> World:
     readers = Responses(simulation, shop, build_block(simulation, shop, 0))
     now, before = readers.interests(DAY), readers.interests(5)
     everything = np.tile(np.arange(80), (USERS, 1))
-    examination = np.arange(1.0, PLACES + 1) ** -0.7
-    chances, former = (
+    examination = np.arange(1.0, SLATE_LENGTH + 1) ** -0.7
+    click_probabilities, former = (
         np.take_along_axis(mix, shop.item_category[everything].astype(np.int64), axis=1) * readers.appeal
         for mix in (now, before)
     )
-    mixed = 0.5 * chances + 0.5 * former
-    lists = {
-        "unadjusted": np.argsort(-former, axis=1)[:, :PLACES],
-        "shift_adjusted": np.argsort(-mixed, axis=1)[:, :PLACES],
+    mixed = 0.5 * click_probabilities + 0.5 * former
+    slates = {
+        "unadjusted": np.argsort(-former, axis=1)[:, :SLATE_LENGTH],
+        "shift_adjusted": np.argsort(-mixed, axis=1)[:, :SLATE_LENGTH],
     }
     gains = np.maximum(now - before, 0)
-    candidates = best_by_category(mixed, shop.item_category.astype(np.int64), lists["shift_adjusted"], gains > 0.02)
+    candidates = best_by_category(mixed, shop.item_category.astype(np.int64), slates["shift_adjusted"], gains > 0.02)
     truth = {
-        name: float((np.take_along_axis(chances, own, axis=1) * examination).mean()) for name, own in lists.items()
+        name: float((np.take_along_axis(click_probabilities, own, axis=1) * examination).mean())
+        for name, own in slates.items()
     }
-    return World(chances, lists, candidates, gains, np.full((4, 8), 0.5), examination, mixed, truth)
+    return World(click_probabilities, slates, candidates, gains, np.full((4, 8), 0.5), examination, mixed, truth)
 
 
 def log_of(world: World, repetition: int, users: np.ndarray) -> dict[str, LoggedFeedback]:
     """What one drawn day of the readers `users` says about each target."""
     random = np.random.default_rng(repetition)
-    assigned = assign([f"{user} {place}" for place, user in enumerate(users)], f"run {repetition}", SHARES)
-    own = {name: lists[users] for name, lists in world.lists.items()}
+    assigned = assign([f"{user} {position}" for position, user in enumerate(users)], f"run {repetition}", SHARES)
+    own = {name: slates[users] for name, slates in world.slates.items()}
     exploration = explore(
         own["shift_adjusted"], world.candidates[users], world.gains[users], world.values, random.random((len(users), 2))
     )
@@ -163,7 +164,7 @@ def log_of(world: World, repetition: int, users: np.ndarray) -> dict[str, Logged
     )
     behaviour = mixture(assigned.probabilities, shown_by)
     rows = users[:, None]
-    clicked = random.random(shown.shape) < world.chances[rows, shown] * world.examination
+    clicked = random.random(shown.shape) < world.click_probabilities[rows, shown] * world.examination
     return {
         name: LoggedFeedback(
             rewards=clicked.astype(float),

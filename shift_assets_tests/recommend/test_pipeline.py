@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.contracts.shift import SHIFT_ALERTS
-from shift_assets.models.inference.scoring import InterestModel
+from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.training.train import train
 from shift_assets.recommend.context import RecommendationContext
 from shift_assets.recommend.pipeline import recommend

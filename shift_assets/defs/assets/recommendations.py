@@ -26,7 +26,7 @@ from shift_assets.workspace.spark_sessions import spark_session_if_large
 from shift_assets.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from shift_assets.models.inference.scoring import InterestModel
+    from shift_assets.models.network.interest_model import InterestModel
 
 RECOMMENDATIONS_KEY = RECOMMENDATIONS.name
 CHUNK_DAYS = 7

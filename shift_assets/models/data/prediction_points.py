@@ -1,7 +1,7 @@
-"""Looks at users: the end of a day, what they had done by then, in numbers. No torch.
+"""Prediction points: the end of a day at which a user is predicted, and features of the user's history by then.
 
-A look is an event, the newest that the user had, and the day at whose end one looks, which may lie some silent days
-later: predictions are made every day, not only on days with a visit.
+A prediction point is a user's newest event and a day at or after it. The day may lie some days without events later,
+because predictions are made every day and not only on days with a visit. Needs no torch.
 """
 
 from __future__ import annotations
@@ -10,56 +10,41 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float32, Float64, Int64
 
-from shift_assets.arrays import BoolArray, Float32Array, Int64Array
+from shift_assets.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from shift_assets.contracts.cleaning import BEHAVIORS
 from shift_assets.models.data.sequences import PastItems, Sequences, flat_ranges, past_items
 
 PURCHASE = BEHAVIORS.index("purchase") + 1
 SILENT_DAYS = 27
-"""Looks lie at most so many days after the newest event: who was silent longer is not predicted."""
+"""Prediction points lie at most this many days after the newest event; users silent for longer are not predicted."""
 RECENT_VISITS = (1, 2, 4, 7)
-"""Newest active days whose categories are compared with those before."""
+"""Numbers of newest active days whose categories and items are compared with those of the days before them."""
 FEATURE_WINDOW_DAYS = 56
-"""Plain numbers reach so far back: early looks of a window know no more, late ones should not look like nobody else."""
+"""Features look back this far only, so that late points of a window get values that early points can have as well."""
 FEATURES = 8 + 2 * len(RECENT_VISITS)
 
 
 @dataclass(frozen=True)
-class PredictionTimes:
-    """Looks in order of event: the newest event [look], and the day [look], not before it, at whose end one looks."""
-
-    events: Int64Array
-    days: Int64Array
-
-    def __len__(self) -> int:
-        return len(self.events)
-
-    def take(self, which: Int64Array | BoolArray) -> PredictionTimes:
-        """Only these looks."""
-        return PredictionTimes(self.events[which], self.days[which])
-
-
-@dataclass(frozen=True)
 class Timeline:
-    """Sequences, and what looks at them need again and again."""
+    """Sequences with the indices by user, day and visit that prediction points need."""
 
     sequences: Sequences
 
     @cached_property
     def owners(self) -> Int64Array:
-        """The user [event]."""
+        """User [event]."""
         return np.repeat(np.arange(len(self.sequences.users)), self.sequences.lengths)
 
     @cached_property
     def visits(self) -> Int64Array:
-        """Which of all active days an event lies on [event]: one number more with every active day of a user."""
+        """Number [event] of the active day, counted over all users: one more with every active day of a user."""
         return np.asarray(np.cumsum(self._begins_visit) - 1, dtype=np.int64)
 
     @cached_property
     def visit_starts(self) -> Int64Array:
-        """The first event [active day]."""
+        """First event [active day]."""
         return np.flatnonzero(self._begins_visit)
 
     @cached_property
@@ -69,7 +54,8 @@ class Timeline:
         return begins
 
     @cached_property
-    def _purchases(self) -> Int64Array:
+    def purchases_before(self) -> Int64Array:
+        """Purchases among the first n events, [events + 1]."""
         return np.concatenate(([0], np.cumsum(self.sequences.behaviors == PURCHASE)))
 
     @cached_property
@@ -82,20 +68,21 @@ class Timeline:
         first, span = self._span
         return self.owners * span + self.sequences.days - first
 
-    def first_from(self, owners: Int64Array, days: Int64Array) -> Int64Array:
-        """The first event of user `owners[i]` on or after `days[i]`, or the place after its last one."""
+    def first_from(self, owners: Int64[Int64Array, " n"], days: Int64[Int64Array, " n"]) -> Int64[Int64Array, " n"]:
+        """First event of user `owners[i]` on or after `days[i]`; one past the user's last event where there is none."""
         first, span = self._span
         return np.searchsorted(self._keys, owners * span + np.clip(days - first, 0, span - 1))
 
-    def day_ends(self) -> PredictionTimes:
-        """A look at the end of every active day."""
+    def day_ends(self) -> PredictionPoints:
+        """A prediction point at the end of every active day."""
         events = np.append(self.visit_starts[1:], len(self.owners)) - 1 if len(self.owners) else self.visit_starts
-        return PredictionTimes(events, self.sequences.days[events])
+        return PredictionPoints(self, events, self.sequences.days[events])
 
-    def prediction_points(self, last_day: int, seed: int) -> PredictionTimes:
-        """Looks at the end of every active day, and at the end of one silent day after each that has silent ones.
+    def prediction_points(self, last_day: int, seed: int) -> PredictionPoints:
+        """A prediction point at the end of every active day, and at one day without events after it if there is any.
 
-        The silent day is drawn from those before the next visit, at most SILENT_DAYS after and not after `last_day`.
+        The day without events is drawn uniformly from those before the user's next visit, at most SILENT_DAYS after
+        the active day and not after `last_day`.
         """
         ends = self.day_ends()
         following = np.minimum(ends.events + 1, len(self.owners) - 1)
@@ -109,78 +96,117 @@ class Timeline:
         events = np.concatenate([ends.events, ends.events[mask]])
         days = np.concatenate([ends.days, (ends.days + drawn)[mask]])
         order = np.argsort(events, kind="stable")
-        return PredictionTimes(events[order], days[order])
+        return PredictionPoints(self, events[order], days[order])
 
-    def last_prediction_points(self, day: int) -> PredictionTimes:
-        """A look at the end of `day` at every user with an event on it or in the SILENT_DAYS before; none after it."""
+    def last_prediction_points(self, day: int) -> PredictionPoints:
+        """A prediction point at the end of `day` for every user with an event on it or in the SILENT_DAYS before it."""
         users = np.arange(len(self.sequences.users))
         newest = self.first_from(users, np.full(len(users), day + 1)) - 1
         some = newest >= self.sequences.offsets[:-1]
         newest = newest[some]
         newest = newest[self.sequences.days[newest] >= day - SILENT_DAYS]
-        return PredictionTimes(newest, np.full(len(newest), day))
+        return PredictionPoints(self, newest, np.full(len(newest), day))
 
-    def features(self, prediction_times: PredictionTimes, maximum_length: int) -> Float32Array:
-        """What is plain about a user by the time of a look, [look, FEATURES].
 
-        Logarithms of 1 + : silent days, active days, days since the first event, days between the last two visits,
-        events of the newest active day, events of the last 7 and 28 days, days since the newest purchase; none reaches
-        further back than REMEMBERED_DAYS. Then per
-        number of RECENT_VISITS the cosine between the categories of the newest active days and of those before, and
-        the same of items, within the newest `maximum_length` events of known codes; 0 where there are none before.
+@dataclass(frozen=True)
+class PredictionPoints:
+    """Prediction points of one timeline, in order of event.
+
+    Attributes:
+        timeline: The events of all users.
+        events: Newest event [point] that the prediction may use.
+        days: Day [point] at whose end the prediction is made; not before that of the event.
+    """
+
+    timeline: Timeline
+    events: Int64[Int64Array, " point"]
+    days: Int64[Int64Array, " point"]
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @cached_property
+    def owners(self) -> Int64Array:
+        """User [point]."""
+        return self.timeline.owners[self.events]
+
+    def take(self, which: Int64Array | BoolArray) -> PredictionPoints:
+        """Only these points."""
+        return PredictionPoints(self.timeline, self.events[which], self.days[which])
+
+    def features(self, maximum_length: int) -> Float32[Float32Array, "point feature"]:
+        """Features of the users' histories by the prediction points, [point, FEATURES].
+
+        First the logarithms log(1 + x) of: days since the newest event, active days, days since the first event, days
+        between the last two visits, events of the newest active day, events of the last 7 and 28 days, days since the
+        newest purchase; none looks back further than FEATURE_WINDOW_DAYS. Then, for each of RECENT_VISITS, the cosine
+        between the category counts of that many newest active days and of the days before them, and the same for
+        items, within the newest `maximum_length` events with known codes; 0 where there are no days before.
         """
-        sequences, events, days = self.sequences, prediction_times.events, prediction_times.days
-        owner = self.owners[events]
+        timeline, sequences, events, days, owner = (
+            self.timeline,
+            self.timeline.sequences,
+            self.events,
+            self.days,
+            self.owners,
+        )
         start = sequences.offsets[owner]
-        visit = self.visits[events]
-        visit_start = self.visit_starts[visit]
-        window_start = np.minimum(self.first_from(owner, days - FEATURE_WINDOW_DAYS + 1), events)
-        n_visits = visit - self.visits[window_start] + 1
+        visit = timeline.visits[events]
+        visit_start = timeline.visit_starts[visit]
+        window_start = np.minimum(timeline.first_from(owner, days - FEATURE_WINDOW_DAYS + 1), events)
+        n_visits = visit - timeline.visits[window_start] + 1
         before = sequences.days[np.maximum(visit_start - 1, start)]
-        bought = self._purchases[events + 1]
-        newest_purchase = np.searchsorted(self._purchases, bought, side="left") - 1
-        never_bought = bought == self._purchases[start]
+        bought = timeline.purchases_before[events + 1]
+        newest_purchase = np.searchsorted(timeline.purchases_before, bought, side="left") - 1
+        never_bought = bought == timeline.purchases_before[start]
         since_purchase = np.where(
             never_bought, FEATURE_WINDOW_DAYS, days - sequences.days[np.maximum(newest_purchase, 0)]
         )
-        plain = [
+        counts = [
             days - sequences.days[events],
             n_visits,
             np.minimum(days - sequences.days[start], FEATURE_WINDOW_DAYS),
             np.minimum(sequences.days[events] - before, FEATURE_WINDOW_DAYS),
             events + 1 - visit_start,
-            events + 1 - np.minimum(self.first_from(owner, days - 6), events + 1),
-            events + 1 - np.minimum(self.first_from(owner, days - 27), events + 1),
+            events + 1 - np.minimum(timeline.first_from(owner, days - 6), events + 1),
+            events + 1 - np.minimum(timeline.first_from(owner, days - 27), events + 1),
             np.minimum(since_purchase, FEATURE_WINDOW_DAYS),
         ]
-        distinct, place = np.unique(events, return_inverse=True)
+        distinct, row = np.unique(events, return_inverse=True)
         similarity = np.hstack(
-            [self._similarity(distinct, maximum_length, codes) for codes in (sequences.categories, sequences.items)]
+            [
+                _similarity(timeline, distinct, maximum_length, codes)
+                for codes in (sequences.categories, sequences.items)
+            ]
         )
-        return np.hstack([np.log1p(np.stack(plain, axis=1)), similarity[place]]).astype(np.float32)
+        return np.hstack([np.log1p(np.stack(counts, axis=1)), similarity[row]]).astype(np.float32)
 
-    def _similarity(self, events: Int64Array, maximum_length: int, codes: Int64Array) -> npt.NDArray[np.float64]:
-        """Cosine [event, RECENT_VISITS] of the counts of `codes` on the newest active days and before them."""
-        start = np.maximum(self.sequences.offsets[self.owners[events]], events + 1 - maximum_length)
-        point, event = flat_ranges(start, events + 1)
-        point, event = point[codes[event] > 0], event[codes[event] > 0]
-        age = self.visits[events][point] - self.visits[event]
-        pairs, cell = np.unique(point * (int(codes.max(initial=0)) + 1) + codes[event], return_inverse=True)
-        owner = pairs // (int(codes.max(initial=0)) + 1)
-        found = np.zeros((len(events), len(RECENT_VISITS)))
-        for column, visits in enumerate(RECENT_VISITS):
-            recent = np.bincount(cell, weights=age < visits, minlength=len(pairs))
-            before = np.bincount(cell, weights=age >= visits, minlength=len(pairs))
-            product, norm, norm_before = (
-                np.bincount(owner, weights=values, minlength=len(events))
-                for values in (recent * before, recent**2, before**2)
-            )
-            norms = np.sqrt(norm * norm_before)
-            found[:, column] = np.divide(product, norms, out=np.zeros_like(norms), where=norms > 0)
-        return found
+    def past_categories(self) -> PastItems:
+        """Categories of the users' events by each prediction point; `items` of the result are category codes."""
+        sequences = self.timeline.sequences
+        by_category = replace(sequences, items=sequences.categories)
+        return past_items(by_category, sequences.offsets[self.owners], self.events + 1)
 
-    def past_categories(self, prediction_times: PredictionTimes) -> PastItems:
-        """Which categories stand in the user's events by the time of each look; `items` are category codes."""
-        by_category = replace(self.sequences, items=self.sequences.categories)
-        starts = self.sequences.offsets[self.owners[prediction_times.events]]
-        return past_items(by_category, starts, prediction_times.events + 1)
+
+def _similarity(
+    timeline: Timeline, events: Int64[Int64Array, " n"], maximum_length: int, codes: Int64Array
+) -> Float64[Float64Array, "n visits"]:
+    """Cosine [event, RECENT_VISITS] of the counts of `codes` on the newest active days and on those before."""
+    start = np.maximum(timeline.sequences.offsets[timeline.owners[events]], events + 1 - maximum_length)
+    point, event = flat_ranges(start, events + 1)
+    known: Bool[BoolArray, " entry"] = codes[event] > 0
+    point, event = point[known], event[known]
+    age = timeline.visits[events][point] - timeline.visits[event]
+    pairs, cell = np.unique(point * (int(codes.max(initial=0)) + 1) + codes[event], return_inverse=True)
+    owner = pairs // (int(codes.max(initial=0)) + 1)
+    found = np.zeros((len(events), len(RECENT_VISITS)))
+    for column, visits in enumerate(RECENT_VISITS):
+        recent = np.bincount(cell, weights=age < visits, minlength=len(pairs))
+        before = np.bincount(cell, weights=age >= visits, minlength=len(pairs))
+        product, norm, norm_before = (
+            np.bincount(owner, weights=values, minlength=len(events))
+            for values in (recent * before, recent**2, before**2)
+        )
+        norms = np.sqrt(norm * norm_before)
+        found[:, column] = np.divide(product, norms, out=np.zeros_like(norms), where=norms > 0)
+    return found

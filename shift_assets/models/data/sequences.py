@@ -86,16 +86,16 @@ class Sequences:
 
     def of_users(self, users: Int64Array) -> Sequences:
         """The sequences of some users, whose places in `users` are given in order."""
-        kept = self.where(np.isin(np.repeat(np.arange(len(self.users)), self.lengths), users))
-        offsets = np.append(kept.offsets[:-1][users], kept.offsets[-1])
-        return replace(kept, users=tuple(self.users[u] for u in users), offsets=offsets)
+        selected = self.where(np.isin(np.repeat(np.arange(len(self.users)), self.lengths), users))
+        offsets = np.append(selected.offsets[:-1][users], selected.offsets[-1])
+        return replace(selected, users=tuple(self.users[u] for u in users), offsets=offsets)
 
     def since(self, first: Int64Array) -> Sequences:
         """The events of every user from day `first[user]` on, the first of them without a gap before it."""
-        kept = self.where(self.days >= np.repeat(first, self.lengths))
-        gaps = kept.gaps.copy()
-        gaps[kept.offsets[:-1][kept.lengths > 0]] = 0
-        return replace(kept, gaps=gaps)
+        selected = self.where(self.days >= np.repeat(first, self.lengths))
+        gaps = selected.gaps.copy()
+        gaps[selected.offsets[:-1][selected.lengths > 0]] = 0
+        return replace(selected, gaps=gaps)
 
     def prefixes(self, users: Int64Array, ends: Int64Array) -> Sequences:
         """Sequence i holds the events of user number `users[i]` before event number `ends[i]` of all events."""
@@ -203,13 +203,13 @@ class PastItems:
 def past_items(sequences: Sequences, starts: Int64Array, ends: Int64Array) -> PastItems:
     """Items of the histories `starts[i]` to `ends[i]`, as of the day of their last event; returns count nothing."""
     history, event = flat_ranges(starts, ends)
-    kept = sequences.behaviors[event] != RETURN
-    history, event = history[kept], event[kept]
+    selected = sequences.behaviors[event] != RETURN
+    history, event = history[selected], event[selected]
     ages = sequences.days[ends[history] - 1] - sequences.days[event]
     width = int(sequences.items.max(initial=0)) + 1
-    pairs, place = np.unique(history * width + sequences.items[event], return_inverse=True)
-    times = np.bincount(place, minlength=len(pairs))
-    recent = np.bincount(place, weights=np.exp2(-ages / RECENT_DAYS), minlength=len(pairs))
+    pairs, entry = np.unique(history * width + sequences.items[event], return_inverse=True)
+    times = np.bincount(entry, minlength=len(pairs))
+    recent = np.bincount(entry, weights=np.exp2(-ages / RECENT_DAYS), minlength=len(pairs))
     features = np.stack([np.ones(len(pairs)), np.log1p(times), np.log1p(recent)], axis=1).astype(np.float32)
     return PastItems(pairs // width, pairs % width, features)
 

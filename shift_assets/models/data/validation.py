@@ -8,11 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from shift_assets.arrays import Int64Array
-from shift_assets.models.data.sequences import (
-    RETURN,
-    Sequences,
-    Vocabulary,
-)
+from shift_assets.models.data.sequences import RETURN, Sequences, Vocabulary
 
 VALIDATION_USERS = 512
 

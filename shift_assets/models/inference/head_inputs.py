@@ -9,31 +9,20 @@ import torch
 from torch import Tensor
 
 from shift_assets.arrays import Int64Array
-from shift_assets.models.data.prediction_points import PredictionTimes, Timeline
+from shift_assets.models.data.prediction_points import PredictionPoints
 from shift_assets.models.data.sequences import Sequences, Vocabulary
-from shift_assets.models.inference.scoring import InterestModel, batch_of
+from shift_assets.models.inference.scoring import batch_of
 from shift_assets.models.network.encoder import CausalEncoder
-from shift_assets.models.network.heads import (
-    Heads,
-    PastCategories,
-    TaskLogits,
-    category_rows,
-)
+from shift_assets.models.network.heads import Heads, PastCategories, TaskLogits, category_rows
+from shift_assets.models.network.interest_model import InterestModel
 
 POINTS_PER_BLOCK = 512
 
 
-class PredictionPoints(NamedTuple):
-    """Looks at a log, ready to be foretold."""
-
-    timeline: Timeline
-    prediction_times: PredictionTimes
-
-
 class HeadInputs(NamedTuple):
-    """What the heads read of looks: vectors [look, dimension], numbers [look, FEATURES], categories taken before.
+    """What the heads read: encoder vectors [point, dimension], features [point, FEATURES], and past categories.
 
-    `category_rows` are those of the encoder, the same for all looks.
+    `category_rows` [category, dimension] are those of the encoder, the same for all points.
     """
 
     vectors: Tensor
@@ -43,24 +32,22 @@ class HeadInputs(NamedTuple):
 
     @classmethod
     def of(
-        cls, prediction_points: PredictionPoints, vectors: Tensor, network: CausalEncoder, vocabulary: Vocabulary
+        cls, points: PredictionPoints, vectors: Tensor, network: CausalEncoder, vocabulary: Vocabulary
     ) -> HeadInputs:
-        """Looks whose encoder vectors are `vectors`."""
-        before = prediction_points.timeline.past_categories(prediction_points.prediction_times)
+        """Inputs of the points whose encoder vectors are `vectors`."""
+        before = points.past_categories()
         known = before.items > 0
         times, recent = np.expm1(before.features[known][:, 1:]).T
         parts = (before.histories[known], before.items[known] - 1, times, recent)
         return cls(
             vectors,
-            torch.from_numpy(
-                prediction_points.timeline.features(prediction_points.prediction_times, network.shape.maximum_length)
-            ).to(vectors.device),
+            torch.from_numpy(points.features(network.shape.maximum_length)).to(vectors.device),
             PastCategories(*(torch.from_numpy(np.ascontiguousarray(part)).to(vectors.device) for part in parts)),
             category_rows(network, vocabulary),
         )
 
     def take(self, which: Tensor) -> HeadInputs:
-        """Only these looks, in this order."""
+        """Only these points, in this order."""
         lengths = torch.bincount(self.taken.prediction_points, minlength=len(self.vectors))
         starts = torch.cumsum(lengths, 0) - lengths
         point = torch.repeat_interleave(torch.arange(len(which), device=which.device), lengths[which])
@@ -71,7 +58,7 @@ class HeadInputs(NamedTuple):
 
 
 def point_vectors(network: CausalEncoder, sequences: Sequences, events: Int64Array) -> Tensor:
-    """Vectors [look, dimension] at events, each of the newest events up to it; nothing is learned."""
+    """Encoder vectors [point, dimension] at `events`, each from the newest events up to it; without gradients."""
     owners = np.searchsorted(sequences.offsets, events, side="right") - 1
     starts = np.maximum(sequences.offsets[owners], events + 1 - network.shape.maximum_length)
     lengths = events + 1 - starts
@@ -87,12 +74,10 @@ def point_vectors(network: CausalEncoder, sequences: Sequences, events: Int64Arr
     return vectors
 
 
-def logits_at(model: InterestModel, heads: Heads, prediction_points: PredictionPoints) -> TaskLogits:
-    """What trained heads say of looks, on the CPU."""
+def logits_at(model: InterestModel, heads: Heads, points: PredictionPoints) -> TaskLogits:
+    """Logits of trained heads at prediction points, on the CPU."""
     heads.eval()
     with torch.inference_mode():
-        vectors = point_vectors(
-            model.network, prediction_points.timeline.sequences, prediction_points.prediction_times.events
-        )
-        inputs = HeadInputs.of(prediction_points, vectors, model.network, model.vocabulary)
+        vectors = point_vectors(model.network, points.timeline.sequences, points.events)
+        inputs = HeadInputs.of(points, vectors, model.network, model.vocabulary)
         return TaskLogits(*(part.cpu() for part in heads(*inputs)))

@@ -1,4 +1,4 @@
-"""What a model foretells of every user who came lately, as a table."""
+"""The table `model_predictions`: what the heads predict of every recently active user."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from datetime import date, timedelta
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Float64
 
 from shift_assets.arrays import Float64Array
 from shift_assets.contracts.day import day_number
 from shift_assets.contracts.models import MODEL_PREDICTIONS
 from shift_assets.models.data.prediction_points import SILENT_DAYS, Timeline
 from shift_assets.models.data.sequences import pack
-from shift_assets.models.inference.head_inputs import PredictionPoints, logits_at
-from shift_assets.models.inference.scoring import InterestModel
+from shift_assets.models.inference.head_inputs import logits_at
 from shift_assets.models.network.heads import Task, TaskLogits, TrainedHeads
+from shift_assets.models.network.interest_model import InterestModel
 
 NAMED_CATEGORIES = 5
 CHURN_WITHIN_WEEKS = 4
@@ -25,23 +26,20 @@ CHURN_WITHIN_WEEKS = 4
 
 @dataclass(frozen=True)
 class TaskProbabilities:
-    """Calibrated probabilities; None for a task that the model could not learn.
+    """Calibrated probabilities; None for a task that the model could not be trained on."""
 
-    `shares[look, category]`, the others [look].
-    """
-
-    shares: Float64Array
-    purchase: Float64Array | None
-    churn: Float64Array | None
-    shift: Float64Array | None
+    shares: Float64[Float64Array, "point category"]
+    purchase: Float64[Float64Array, " point"] | None
+    churn: Float64[Float64Array, " point"] | None
+    shift: Float64[Float64Array, " point"] | None
 
 
 def task_probabilities(trained_heads: TrainedHeads, logits: TaskLogits) -> TaskProbabilities:
-    """Logits of the heads as probabilities."""
-    lines = trained_heads.calibrations
+    """Turn logits of the heads into calibrated probabilities."""
+    calibrations = trained_heads.calibrations
 
     def probability(task: Task, log_odds: Float64Array) -> Float64Array | None:
-        return lines[task].probability(log_odds) if task in lines else None
+        return calibrations[task].probability(log_odds) if task in calibrations else None
 
     category, purchase, churn, shift = (part.double().numpy() for part in logits)
     weights = np.exp(category - category.max(axis=1, keepdims=True)) if category.size else category
@@ -55,25 +53,29 @@ def task_probabilities(trained_heads: TrainedHeads, logits: TaskLogits) -> TaskP
 
 
 def predictions(events_window: pa.Table, day: date, segment: str, model: InterestModel, window_days: int) -> pa.Table:
-    """What `model` foretells at the end of `day` of the segment's users seen within SILENT_DAYS before.
+    """Predict, at the end of `day`, all users of a segment who were active within SILENT_DAYS before it.
 
-    `events_window` holds clean_events in any order; those after `day`, and those older than `window_days`, are
-    ignored. Rows keep the contract of `model_predictions`, in order of user; none where the model foretells only the
-    next item.
+    Args:
+        events_window: clean_events in any order; those after `day` or older than `window_days` are ignored.
+        day: The day at whose end the predictions are made.
+        segment: The segment's key, for the rows.
+        model: The model; without trained heads there are no rows.
+        window_days: Days of history that the model reads.
+
+    Returns:
+        Rows of `model_predictions`, sorted by user.
     """
     if model.trained_heads is None:
         return MODEL_PREDICTIONS.empty()
     days = events_window["day"]
     in_window = pc.and_(pc.less_equal(days, day), pc.greater(days, day - timedelta(days=window_days)))
     events = events_window.filter(in_window)
-    lately = events.filter(pc.greater_equal(events["day"], day - timedelta(days=SILENT_DAYS)))
-    events = events.filter(pc.is_in(events["user_id"], pc.unique(lately["user_id"])))
+    recent = events.filter(pc.greater_equal(events["day"], day - timedelta(days=SILENT_DAYS)))
+    events = events.filter(pc.is_in(events["user_id"], pc.unique(recent["user_id"])))
     timeline = Timeline(pack(events, model.vocabulary))
-    prediction_points = timeline.last_prediction_points(day_number(day))
-    found = task_probabilities(
-        model.trained_heads, logits_at(model, model.trained_heads.heads, PredictionPoints(timeline, prediction_points))
-    )
-    n_points = len(prediction_points)
+    points = timeline.last_prediction_points(day_number(day))
+    found = task_probabilities(model.trained_heads, logits_at(model, model.trained_heads.heads, points))
+    n_points = len(points)
 
     def column(values: Float64Array | None) -> pa.Array:
         return pa.nulls(n_points, pa.float64()) if values is None else pa.array(values)
@@ -82,9 +84,7 @@ def predictions(events_window: pa.Table, day: date, segment: str, model: Interes
         {
             "day": pa.repeat(pa.scalar(day, pa.date32()), n_points),
             "segment": pa.repeat(segment, n_points),
-            "user_id": pa.array(
-                [timeline.sequences.users[user] for user in timeline.owners[prediction_points.events]], pa.string()
-            ),
+            "user_id": pa.array([timeline.sequences.users[user] for user in points.owners], pa.string()),
             "horizon_days": pa.repeat(model.trained_heads.horizon_days, n_points),
             "purchase_propensity": column(found.purchase),
             "churn_probability": column(found.churn),
@@ -96,10 +96,10 @@ def predictions(events_window: pa.Table, day: date, segment: str, model: Interes
     return MODEL_PREDICTIONS.conform(table)
 
 
-def _top_categories(shares: Float64Array, names: tuple[str, ...]) -> pa.Array:
-    """The largest shares of every look, largest first, as lists of {category, share}."""
+def _top_categories(shares: Float64[Float64Array, "point category"], names: tuple[str, ...]) -> pa.Array:
+    """The largest shares of every point, largest first, as lists of {category, share}."""
     best = np.argsort(-shares, axis=1, kind="stable")[:, :NAMED_CATEGORIES]
-    count, places = best.shape
+    count, n_named = best.shape
     values = pa.StructArray.from_arrays(
         [
             pa.array(names, pa.string()).take(pa.array(best.ravel())),
@@ -107,4 +107,4 @@ def _top_categories(shares: Float64Array, names: tuple[str, ...]) -> pa.Array:
         ],
         names=["category", "share"],
     )
-    return pa.ListArray.from_arrays(pa.array(np.arange(count + 1) * places, pa.int32()), values)
+    return pa.ListArray.from_arrays(pa.array(np.arange(count + 1) * n_named, pa.int32()), values)

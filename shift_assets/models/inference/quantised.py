@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.models.data.sequences import Sequences
-from shift_assets.models.inference.scoring import InterestModel, boost_repeats, user_vectors
+from shift_assets.models.inference.scoring import boost_repeats, user_vectors
+from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.network.precision import has_bfloat16
 
 INT8_MAX = 127
@@ -34,9 +35,9 @@ class Int8Rows(nn.Module):
         self.register_buffer("codes", (rows / scales[:, None]).round().to(torch.int8))
         self.register_buffer("scales", scales)
 
-    def forward(self, places: Tensor) -> Tensor:
+    def forward(self, rows: Tensor) -> Tensor:
         """The rows of some codes, as float32."""
-        return self.codes[places].float() * self.scales[places][:, None]
+        return self.codes[rows].float() * self.scales[rows][:, None]
 
     def products(self, vectors: Tensor) -> Tensor:
         """Products [vector, code] of `vectors` with every row, as float32."""

@@ -9,22 +9,11 @@ import numpy as np
 import torch
 
 from shift_assets.arrays import Float32Array, Int64Array
-from shift_assets.models.data.sequences import REPEAT_FEATURES, Sequences, Vocabulary, flat_ranges, newest, past_items
+from shift_assets.models.data.sequences import REPEAT_FEATURES, Sequences, flat_ranges, newest, past_items
 from shift_assets.models.network.batch import Batch
-from shift_assets.models.network.encoder import CausalEncoder
-from shift_assets.models.network.heads import TrainedHeads
+from shift_assets.models.network.interest_model import InterestModel
 
 USERS_PER_BLOCK = 512
-
-
-@dataclass(frozen=True)
-class InterestModel:
-    """Weights and the vocabulary that they speak of: all that scoring needs; `trained_heads` is what else it tells."""
-
-    network: CausalEncoder
-    vocabulary: Vocabulary
-    version: str = "unsaved"
-    trained_heads: TrainedHeads | None = None
 
 
 def batch_of(sequences: Sequences, starts: Int64Array, lengths: Int64Array) -> tuple[Batch, Int64Array]:
@@ -119,10 +108,10 @@ def score(
     scorer = UserScorer.of(model, histories)
     names = model.vocabulary.items
     allowed = np.arange(len(names)) if allowed_items is None else np.flatnonzero([n in allowed_items for n in names])
-    places = min(top_n, len(allowed))
+    k = min(top_n, len(allowed))
     items = np.full((len(histories.users), top_n), -1, dtype=np.int64)
     scores = np.full((len(histories.users), top_n), -np.inf, dtype=np.float32)
-    if places == 0:
+    if k == 0:
         return items, scores
     for start in range(0, len(histories.users), USERS_PER_BLOCK):
         users = np.arange(start, min(start + USERS_PER_BLOCK, len(histories.users)))
@@ -133,10 +122,10 @@ def score(
             block[owner[known], histories.items[event[known]] - 1] = -np.inf
         if len(allowed) < len(names):
             block = block[:, allowed]
-        found, best = (part.numpy() for part in torch.from_numpy(block).topk(places))
+        found, best = (part.numpy() for part in torch.from_numpy(block).topk(k))
         # topk leaves the order of equal scores open.
         order = np.lexsort((best, -found), axis=1)
         best, found = np.take_along_axis(best, order, axis=1), np.take_along_axis(found, order, axis=1)
-        items[users, :places] = np.where(np.isneginf(found), -1, allowed[best])
-        scores[users, :places] = found
+        items[users, :k] = np.where(np.isneginf(found), -1, allowed[best])
+        scores[users, :k] = found
     return items, scores

@@ -99,12 +99,12 @@ def attention_runs(lengths: Int64Array) -> tuple[Run, ...]:
         total = cost[:end] + RUN_COST + padded * (1 + longest / QUADRATIC_LENGTH)
         came_from[end] = np.argmin(total)
         cost[end] = total[came_from[end]]
-    cuts = [groups]
-    while cuts[-1]:
-        cuts.append(int(came_from[cuts[-1]]))
-    chunk_cuts = before[cuts[::-1]]
+    bounds_from_end = [groups]
+    while bounds_from_end[-1]:
+        bounds_from_end.append(int(came_from[bounds_from_end[-1]]))
+    chunk_bounds = before[bounds_from_end[::-1]]
     bounds = np.concatenate(([0], np.cumsum(lengths)))
-    return tuple(_run(lengths[start:end], int(bounds[start])) for start, end in pairwise(chunk_cuts))
+    return tuple(_run(lengths[start:end], int(bounds[start])) for start, end in pairwise(chunk_bounds))
 
 
 def _run(lengths: Int64Array, first: int) -> Run:
@@ -112,10 +112,10 @@ def _run(lengths: Int64Array, first: int) -> Run:
     if tokens == rows * longest:
         return Run(first, first + tokens, rows, longest, None, None)
     starts = np.cumsum(lengths) - lengths
-    place = np.arange(longest)
+    position = np.arange(longest)
     # A padded place repeats its chunk's last token: it stands on the right, where the causal mask hides it.
-    padded_index = starts[:, None] + np.minimum(place, lengths[:, None] - 1)
-    unpadded_index = np.flatnonzero(place < lengths[:, None])
+    padded_index = starts[:, None] + np.minimum(position, lengths[:, None] - 1)
+    unpadded_index = np.flatnonzero(position < lengths[:, None])
     return Run(
         first, first + tokens, rows, longest, torch.from_numpy(padded_index.ravel()), torch.from_numpy(unpadded_index)
     )

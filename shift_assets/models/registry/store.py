@@ -20,12 +20,13 @@ import safetensors.torch
 from torch import Tensor
 
 from shift_assets.contracts.models import MODEL_REGISTRY
+from shift_assets.errors import PermanentError
 from shift_assets.models.data.sequences import Vocabulary
-from shift_assets.models.inference.scoring import InterestModel
 from shift_assets.models.network.blocks import Shape
 from shift_assets.models.network.calibration import Calibration
 from shift_assets.models.network.encoder import CausalEncoder
 from shift_assets.models.network.heads import Heads, TrainedHeads
+from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.registry.model_card import ModelCard
 from shift_assets.shift.learned.model_folder import publish_folder
 
@@ -46,8 +47,8 @@ _HEADS = "heads."
 """One header key: the format keeps no order among several, and the same model has to be the same bytes."""
 
 
-class ModelError(ValueError):
-    """A stored model cannot be used; the message names the folder and what to do."""
+class ModelError(PermanentError):
+    """A stored model cannot be used; the message names the file and what to do."""
 
 
 def save(model: InterestModel, card: ModelCard, models: Path, segment: str) -> pa.Table:
@@ -130,7 +131,10 @@ def load(folder: Path, digest: str | None = None) -> InterestModel:
         header_end = 8 + int.from_bytes(content[:8], "little")
         header = json.loads(json.loads(content[8:header_end])["__metadata__"][_HEADER])
     except (safetensors.SafetensorError, KeyError) as error:
-        raise ModelError(f"{path}: no weights file of this program ({error})") from error
+        raise ModelError(
+            f"{path}: not a weights file of this program ({error}); delete the folder and "
+            f"materialise {MODEL_NAME} again"
+        ) from error
     network = CausalEncoder(Shape(**header["shape"]))
     network.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith(_HEADS)})
     network.eval()

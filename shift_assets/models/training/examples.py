@@ -18,14 +18,7 @@ import torch
 from torch import Tensor
 
 from shift_assets.arrays import Float32Array, Int64Array
-from shift_assets.models.data.sequences import (
-    RETURN,
-    Chunks,
-    Sequences,
-    flat_ranges,
-    later_visit,
-    past_items,
-)
+from shift_assets.models.data.sequences import RETURN, Chunks, Sequences, flat_ranges, later_visit, past_items
 from shift_assets.models.inference.scoring import batch_of
 from shift_assets.models.network.batch import Batch
 from shift_assets.models.training.distributed import Ranks
@@ -70,12 +63,12 @@ class Points:
     def of(cls, sequences: Sequences, settings: ModelSettings) -> Points:
         """The points of `sequences` under the settings' objective; what foretells only returns is none."""
         start, owner_end = later_visit(sequences)
-        place = np.arange(len(start))
+        position = np.arange(len(start))
         if settings.objective == "next_event":
-            events = np.flatnonzero(place + 1 < owner_end)
+            events = np.flatnonzero(position + 1 < owner_end)
             starts, ends = events + 1, events + 2
         else:
-            events = np.flatnonzero((place + 1 == start) & (start < owner_end))
+            events = np.flatnonzero((position + 1 == start) & (start < owner_end))
             starts, ends = start[events], np.minimum(start[events] + settings.target_span, owner_end[events])
         wanted = np.concatenate(([0], np.cumsum(sequences.behaviors != RETURN)))
         useful = wanted[ends] > wanted[starts]
@@ -88,8 +81,8 @@ class Points:
         last = np.flatnonzero(np.diff(self.user_starts, append=-1))
         first, end = self.user_starts[last], self.events[last] + 1
         counts = -(-(end - first) // maximum_length)
-        owner, place = flat_ranges(np.zeros_like(counts), counts)
-        ends = end[owner] - place * maximum_length
+        owner, position = flat_ranges(np.zeros_like(counts), counts)
+        ends = end[owner] - position * maximum_length
         starts = np.maximum(ends - maximum_length, first[owner])
         held = np.searchsorted(self.events, ends) > np.searchsorted(self.events, starts)
         order = np.argsort(starts[held])
@@ -167,10 +160,10 @@ class Examples:
         candidates = correction = None
         drawn = np.zeros(0, np.int64)
         if self._negatives is None:
-            target_places, taken_places = target_items - 1, taken_items - 1
+            target_candidates, taken_candidates = target_items - 1, taken_items - 1
         else:
             own = np.unique(np.concatenate([target_items, taken_items]))
-            target_places, taken_places = np.searchsorted(own, target_items), np.searchsorted(own, taken_items)
+            target_candidates, taken_candidates = np.searchsorted(own, target_items), np.searchsorted(own, taken_items)
             drawn, corrections = self._negatives.draw(own, random)
             candidates = torch.from_numpy(np.concatenate([own, drawn]))
             correction = torch.from_numpy(np.concatenate([np.zeros(len(own), np.float32), corrections]))
@@ -183,8 +176,8 @@ class Examples:
             len(drawn),
             None
             if features is None
-            else LogitBoosts(torch.from_numpy(history), torch.from_numpy(taken_places), features),
-            Targets(torch.from_numpy(target_points), torch.from_numpy(target_places), torch.from_numpy(weights)),
+            else LogitBoosts(torch.from_numpy(history), torch.from_numpy(taken_candidates), features),
+            Targets(torch.from_numpy(target_points), torch.from_numpy(target_candidates), torch.from_numpy(weights)),
         )
 
     def _targets(self, chosen: Int64Array) -> tuple[Int64Array, Int64Array, Float32Array]:

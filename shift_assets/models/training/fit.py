@@ -1,14 +1,15 @@
-"""Training of the next-item model on the window before a day.
+"""Training of the interest model on the window before a day.
 
-A model of day D learns from the days before D less the last `validation_days`, on which it is judged as it is
-used: from the histories before them, which items come. So the weights served on D never saw the days that chose
-them, nor did yesterday's weights, from which they start.
+The model of day D is trained on the days before D except the last `validation_days`. On those it is evaluated the way
+it is used: from the histories before them, which items follow. So the weights served on D never saw the days that
+selected them, and neither did the weights of the day before, from which they continue.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,13 +25,14 @@ from torch import nn
 from shift_assets.models.data.item_attributes import ItemAttributes
 from shift_assets.models.data.sequences import Sequences, Vocabulary
 from shift_assets.models.data.validation import Validation
-from shift_assets.models.inference.scoring import InterestModel, score
+from shift_assets.models.inference.scoring import score
 from shift_assets.models.metrics import ndcg_at_k, recall_at_k
 from shift_assets.models.network.blocks import Shape
 from shift_assets.models.network.encoder import CausalEncoder
+from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.network.precision import has_bfloat16
 from shift_assets.models.network.threads import torch_threads
-from shift_assets.models.training.checkpoints import Progress, load_checkpoint, save_checkpoint
+from shift_assets.models.training.checkpoints import Checkpoint, Progress
 from shift_assets.models.training.distributed import Ranks
 from shift_assets.models.training.examples import Example, Examples, Points, prefetch
 from shift_assets.models.training.initial_weights import (
@@ -51,12 +53,16 @@ from shift_assets.models.training.losses import (
 from shift_assets.models.training.multitask import TaskPlan, TaskTraining
 from shift_assets.settings.root import ModelSettings
 
+logger = logging.getLogger(__name__)
+
 VALIDATION_K = 20
+WEIGHT_DECAY = 0.01
+GRADIENT_NORM = 1.0
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One look at the model in training; the loss is the mean since the look before, None at the first."""
+    """One evaluation step: validation metrics, and the mean loss since the evaluation step before, if any."""
 
     step: int
     loss: float | None
@@ -66,7 +72,16 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The weights that were best on the validation, on the CPU, how they came about, and what it took."""
+    """The weights that were best on the validation, and how they were reached.
+
+    Attributes:
+        model: The model, on the CPU.
+        curve: All evaluation steps.
+        best_step: Step of the weights.
+        warm: Whether the training continued another model's weights.
+        cpu_seconds: Processor time of the process.
+        tasks: The trained heads, where there are any.
+    """
 
     model: InterestModel
     curve: tuple[CurvePoint, ...]
@@ -77,7 +92,7 @@ class FitResult:
 
     @property
     def best(self) -> CurvePoint:
-        """The look at which the weights were best."""
+        """The evaluation step of the best weights."""
         return next(point for point in self.curve if point.step == self.best_step)
 
 
@@ -91,41 +106,44 @@ def fit(
     start: InterestModel | None = None,
     attributes: ItemAttributes | None = None,
     tasks: TaskPlan | None = None,
+    # For long trainings on a GPU, which may be pre-empted.
     checkpoint: Path | None = None,
     on_progress: Callable[[CurvePoint], None] | None = None,
 ) -> FitResult:
-    """A model trained on all of `learnable`, stopped early by `validation`, whose histories it may share.
+    """Train a model on `learnable`, with early stopping on `validation`.
 
-    `learnable` and `validation` are in the codes of `vocabulary`. `start`: a model to continue where its shape is
-    this one's; rows of known items and categories are kept, new items start at the mean of their category.
-    `attributes`: what is known of the items, so that one that nobody took has a vector too. `tasks`: what else is
-    learned beside the next item, which alone decides when to stop. `checkpoint`: a file where the state is kept at
-    every look, from which a training of the same arguments goes on after it was killed; deleted at the end.
-    `on_progress` is
-    called with every look at the validation. The process's random state, threads and determinism are left as they
-    were; the same arguments give the same weights, bit by bit, on one machine's CPU.
+    The process's random state, threads and determinism are restored afterwards. The same arguments give the same
+    weights, bit by bit, on one machine's CPU.
 
-    Raises ValueError where `learnable` holds no point to learn from, or where a checkpoint is asked for with `tasks`,
-    whose state it would not hold; CheckpointError where the checkpoint is of another training.
+    Args:
+        learnable: Events to train on, in codes of `vocabulary`; may overlap the validation histories.
+        vocabulary: Items and categories of the model.
+        validation: Histories and the items taken after them, in codes of `vocabulary`.
+        settings: Shape and training of the model.
+        seed: Seed of everything random.
+        start: A model to continue if it has the same shape: known items and categories keep their weights, new items
+            start at the mean of their category.
+        attributes: Attributes of the items, from which items that nobody took get a vector as well.
+        tasks: What is trained alongside the next item; early stopping depends on the next item alone.
+        checkpoint: File that holds the state after every evaluation step. A killed training with the same arguments
+            continues from it; it is removed at the end.
+        on_progress: Called at every evaluation step.
+
+    Raises:
+        ValueError: `learnable` holds no training point, or a checkpoint is asked for together with `tasks`, whose
+            state it would not hold.
+        CheckpointError: The checkpoint is damaged or belongs to another training.
     """
     began = process_time()
     points = Points.of(learnable, settings)
     if not len(points.events):
-        raise ValueError("nothing to learn from: no user has an event that another one follows")
+        raise ValueError("nothing to train on: no user has an event that another one follows")
     if checkpoint is not None and tasks is not None:
-        raise ValueError("a training of tasks keeps no checkpoint: leave out one of the two")
+        raise ValueError("a training with tasks writes no checkpoint: leave out one of the two")
     with _reproducible(seed, settings.threads):
-        shape = _shape(vocabulary, settings, attributes, repeats=settings.repeats and not validation.masked)
-        network = CausalEncoder(shape)
-        if attributes is not None:
-            network.set_item_attributes(attributes)
-        with torch.no_grad():
-            network.item_bias.copy_(log_popularity(learnable, len(vocabulary.items)))
-        warm = start is not None and transfer_weights(network, vocabulary, start)
-        if settings.item_start == "transitions" and not warm:
-            initialise_item_embeddings(network, learnable, seed)
-        if attributes is not None:
-            zero_unseen_items(network, learnable)
+        repeats = settings.repeats and not validation.masked
+        network = CausalEncoder(_shape(vocabulary, settings, attributes, repeats=repeats))
+        warm = _initialise(network, vocabulary, learnable, settings, seed=seed, start=start, attributes=attributes)
         device = _device(settings.device)
         ranks = Ranks.from_environment(device) if settings.distributed else Ranks()
         model = InterestModel(network.to(device), vocabulary)
@@ -133,91 +151,95 @@ def fit(
         if tasks is not None:
             earlier = start if warm else None
             task_training = TaskTraining(learnable, vocabulary, tasks, network=network, seed=seed, start=earlier)
-        loop = _TrainingLoop(model, points, validation, task_training, on_progress)
-        checkpoint_spec = (
-            None
-            if checkpoint is None
-            else (checkpoint, _fingerprint(learnable, validation, start, attributes, f"{settings} {seed}"))
-        )
-        loop.run(settings, seed, warm, checkpoint_spec, ranks)
+        resumable = None
         if checkpoint is not None:
-            checkpoint.unlink(missing_ok=True)
+            fingerprint = _fingerprint(learnable, validation, start, attributes, f"{settings} {seed}")
+            resumable = Checkpoint(checkpoint, fingerprint)
+        loop = _TrainingLoop(model, validation, task_training, settings, on_progress)
+        loop.run(points, seed=seed, warm=warm, checkpoint=resumable, ranks=ranks)
+        if resumable is not None:
+            resumable.remove()
         network.to("cpu").eval()
         if attributes is not None:
             zero_unseen_items(network, learnable)
-    taken = process_time() - began
-    return FitResult(
-        InterestModel(network, vocabulary), loop.curve, loop.progress.best_step, warm, taken, task_training
+    seconds = process_time() - began
+    best_step = loop.progress.best_step
+    logger.info(
+        "trained on %d points of %d users: best step %d, %.1f CPU seconds",
+        *(len(points.events), len(learnable.users), best_step, seconds),
     )
+    return FitResult(InterestModel(network, vocabulary), loop.curve, best_step, warm, seconds, task_training)
+
+
+def _initialise(
+    network: CausalEncoder,
+    vocabulary: Vocabulary,
+    learnable: Sequences,
+    settings: ModelSettings,
+    *,
+    seed: int,
+    start: InterestModel | None,
+    attributes: ItemAttributes | None,
+) -> bool:
+    """Set the weights that the training starts from; True where they are those of `start`."""
+    if attributes is not None:
+        network.set_item_attributes(attributes)
+    with torch.no_grad():
+        network.item_bias.copy_(log_popularity(learnable, len(vocabulary.items)))
+    warm = start is not None and transfer_weights(network, vocabulary, start)
+    if settings.item_start == "transitions" and not warm:
+        initialise_item_embeddings(network, learnable, seed)
+    if attributes is not None:
+        zero_unseen_items(network, learnable)
+    return warm
 
 
 class _TrainingLoop:
-    """Steps, looks at the validation, best weights restored."""
+    """Steps with evaluation steps between them, early stopping, and the best weights restored at the end."""
 
     def __init__(
         self,
         model: InterestModel,
-        points: Points,
         validation: Validation,
         tasks: TaskTraining | None,
+        settings: ModelSettings,
         on_progress: Callable[[CurvePoint], None] | None,
     ) -> None:
-        self.model, self.points, self.validation, self.tasks, self.on_progress = (
-            model,
-            points,
-            validation,
-            tasks,
-            on_progress,
-        )
-        self._modules = nn.ModuleList([model.network] + ([tasks.heads] if tasks else []))
+        self.model, self.validation, self.tasks, self.settings = model, validation, tasks, settings
+        self.on_progress = on_progress
         self.progress = Progress()
+        self._modules = nn.ModuleList([model.network] + ([tasks.heads] if tasks else []))
         self._best: dict[str, torch.Tensor] = {}
+        self._losses: list[torch.Tensor] = []
+        self._mixed_precision = _uses_bfloat16(settings, model.network.device)
 
-    def run(
-        self, settings: ModelSettings, seed: int, warm: bool, checkpoint_spec: tuple[Path, str] | None, ranks: Ranks
-    ) -> None:
-        """`checkpoint_spec`: the checkpoint's file, and what says that it is of this training."""
-        network = self.model.network
-        repeats = network.shape.repeats
-        examples = Examples(self.points, network.shape.items, settings, repeats=repeats, newest_first=warm, ranks=ranks)
-        steps, look_every = _training_length(settings, examples, warm)
-        rate = settings.warm_learning_rate if warm else settings.learning_rate
-        groups: list[dict[str, Any]] = [{"params": list(network.parameters()), "lr": rate}]
-        if self.tasks is not None:
-            heads_rate = self.tasks.settings.learning_rate * rate / settings.learning_rate
-            groups.append({"params": list(self.tasks.heads.parameters()), "lr": heads_rate})
-        optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
+    def run(self, points: Points, *, seed: int, warm: bool, checkpoint: Checkpoint | None, ranks: Ranks) -> None:
+        """Train until the last step or early stopping, from the checkpoint if it exists."""
+        network, settings = self.model.network, self.settings
+        examples = Examples(
+            points, network.shape.items, settings, repeats=network.shape.repeats, newest_first=warm, ranks=ranks
+        )
+        steps, eval_every = _training_length(settings, examples, warm)
+        optimiser = self._optimiser(settings.warm_learning_rate if warm else settings.learning_rate)
         rates = [group["lr"] for group in optimiser.param_groups]
-        mixed_precision = _uses_bfloat16(settings, network.device)
-        losses: list[torch.Tensor] = []
-        if checkpoint_spec is not None and checkpoint_spec[0].exists():
-            self.progress, self._best = load_checkpoint(*checkpoint_spec, self._modules, optimiser)
+        if checkpoint is not None and checkpoint.exists():
+            self.progress, self._best = checkpoint.load(self._modules, optimiser)
         elif warm:
-            self._evaluate(0, losses)
+            self._evaluate(0)
         done = self.progress.step
-        last = done if self.progress.evaluations_without_gain > settings.patience else steps
-        steps_left = islice(examples.steps(np.random.default_rng(seed)), done, last)
+        remaining = islice(examples.steps(np.random.default_rng(seed)), done, done if self._stopped else steps)
         if ranks.count > 1:
             torch.manual_seed(seed + ranks.rank)
-        for step, example in enumerate(prefetch(steps_left, network.device), start=done + 1):
-            self._modules.train()
+        for step, example in enumerate(prefetch(remaining, network.device), start=done + 1):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * min(1.0, 1.1 - (step - 1) / steps)
-            loss = step_loss(network, example, settings, mixed_precision=mixed_precision)
-            optimiser.zero_grad(set_to_none=True)
-            (loss + self.tasks.loss(network) if self.tasks and self.tasks.trains_encoder else loss).backward()
-            for group in groups:
-                ranks.average_gradients(group["params"], len(example.points))
-                torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
-            optimiser.step()
-            losses.append(loss.detach())
-            if step % look_every == 0 or step == steps:
-                self._evaluate(step, losses)
-                losses.clear()
-                if checkpoint_spec is not None and ranks.rank == 0:
-                    state = {"best": self._best, "optimiser": optimiser.state_dict()["state"]}
-                    save_checkpoint(*checkpoint_spec, self.progress, self._modules, state)
-            if self.progress.evaluations_without_gain > settings.patience:
+            self._step(example, optimiser, ranks)
+            if step % eval_every == 0 or step == steps:
+                self._evaluate(step)
+                self._losses.clear()
+                if checkpoint is not None and ranks.rank == 0:
+                    checkpoint.save(self.progress, self._modules, self._best, optimiser)
+            if self._stopped:
                 break
         self._modules.load_state_dict(self._best)
         if self.tasks is not None:
@@ -225,19 +247,44 @@ class _TrainingLoop:
 
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
-        """The looks so far."""
+        """The evaluation steps so far."""
         return tuple(CurvePoint(*point) for point in self.progress.curve)
 
-    def _evaluate(self, step: int, losses: list[torch.Tensor]) -> None:
-        """Judge the weights on the validation, and keep them if they are the best so far."""
+    @property
+    def _stopped(self) -> bool:
+        return self.progress.evaluations_without_gain > self.settings.patience
+
+    def _optimiser(self, rate: float) -> torch.optim.Optimizer:
+        """AdamW over the network, and the heads with their own learning rate."""
+        groups: list[dict[str, Any]] = [{"params": list(self.model.network.parameters()), "lr": rate}]
+        if self.tasks is not None:
+            heads_rate = self.tasks.settings.learning_rate * rate / self.settings.learning_rate
+            groups.append({"params": list(self.tasks.heads.parameters()), "lr": heads_rate})
+        return torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
+
+    def _step(self, example: Example, optimiser: torch.optim.Optimizer, ranks: Ranks) -> None:
+        """One update of all weights; gradients are clipped per group."""
+        network = self.model.network
+        self._modules.train()
+        loss = step_loss(network, example, self.settings, mixed_precision=self._mixed_precision)
+        optimiser.zero_grad(set_to_none=True)
+        (loss + self.tasks.loss(network) if self.tasks and self.tasks.trains_encoder else loss).backward()
+        for group in optimiser.param_groups:
+            ranks.average_gradients(group["params"], len(example.points))
+            torch.nn.utils.clip_grad_norm_(group["params"], GRADIENT_NORM)
+        optimiser.step()
+        self._losses.append(loss.detach())
+
+    def _evaluate(self, step: int) -> None:
+        """Evaluate the weights on the validation, and keep a copy of them if they are the best so far."""
         ndcg, recall = validation_metrics(self.model, self.validation)
-        loss = float(torch.stack(losses).mean()) if losses else None
+        loss = float(torch.stack(self._losses).mean()) if self._losses else None
         progress = self.progress
         progress.step = step
         progress.curve.append((step, loss, ndcg, recall))
         if self.on_progress is not None:
             self.on_progress(self.curve[-1])
-        # Without validation users there is nothing to stop by: the last weights stand.
+        # Without validation users nothing can stop the training: the last weights are the result.
         if ndcg is not None and ndcg <= progress.best_ndcg:
             progress.evaluations_without_gain += step > 0
             return
@@ -249,7 +296,7 @@ class _TrainingLoop:
 def step_loss(
     network: CausalEncoder, example: Example, settings: ModelSettings, *, mixed_precision: bool
 ) -> torch.Tensor:
-    """Mean loss of what the example's points foretell over its candidates, by the settings' loss."""
+    """Mean loss of the example's points over its candidates, by the settings' loss."""
     device = network.device
     loss = chosen_loss(settings, network.shape.items)
     with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision and device.type == "cuda"):
@@ -276,18 +323,18 @@ def step_loss(
 
 
 def _training_length(settings: ModelSettings, examples: Examples, warm: bool) -> tuple[int, int]:
-    """Steps of the training at most, and steps between looks at the validation."""
+    """Maximum number of steps, and steps between two evaluation steps."""
     if warm:
-        steps, look_every = settings.warm_steps, settings.look_every
+        steps, eval_every = settings.warm_steps, settings.look_every
     elif settings.objective == "next_event":
-        steps, look_every = settings.maximum_epochs * examples.steps_per_epoch, examples.steps_per_epoch
+        steps, eval_every = settings.maximum_epochs * examples.steps_per_epoch, examples.steps_per_epoch
     else:
-        steps, look_every = settings.maximum_steps, settings.look_every
-    return steps, max(1, min(look_every, steps))
+        steps, eval_every = settings.maximum_steps, settings.look_every
+    return steps, max(1, min(eval_every, steps))
 
 
 def validation_metrics(model: InterestModel, validation: Validation) -> tuple[float | None, float | None]:
-    """Mean NDCG and recall at VALIDATION_K over the validation users; None without users."""
+    """Mean NDCG and recall at VALIDATION_K over the validation users; None where there are none."""
     if not len(validation.owners):
         return None, None
     best, _ = score(model, validation.histories, VALIDATION_K, masked=validation.masked)
@@ -305,7 +352,7 @@ def _fingerprint(
     attributes: ItemAttributes | None,
     run_settings: str,
 ) -> str:
-    """What a checkpoint has to agree with: the same here and in `run_settings`, the same weights at the end."""
+    """Digest of everything that the final weights depend on; `run_settings` are settings and seed."""
     version = start.version if start is not None else None
     digest = hashlib.sha256(f"{run_settings} {version} {validation.masked}".encode())
     described = (attributes.offsets, attributes.codes, attributes.content) if attributes is not None else ()
@@ -330,6 +377,7 @@ def _shape(
         attributes=attributes.count if attributes is not None else 0,
         attribute_entries=len(attributes.codes) if attributes is not None else 0,
         content=attributes.content.shape[1] if attributes is not None else 0,
+        # For catalogues with many new items: item_dropout trains attributes to stand in for missing item vectors.
         item_dropout=settings.item_dropout,
         architecture=settings.architecture,
     )
@@ -342,19 +390,19 @@ def _device(wanted: str) -> torch.device:
 
 
 def _uses_bfloat16(settings: ModelSettings, device: torch.device) -> bool:
-    """Whether the large products are of bfloat16 numbers: where asked, or where the processor is made for it."""
+    """Whether large matrix products use bfloat16: by the settings, or where the hardware is faster with it."""
     return settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16(device))
 
 
 @contextmanager
 def _reproducible(seed: int, threads: int) -> Iterator[None]:
-    """Seeded, deterministic kernels and a fixed number of threads; all as before afterwards."""
+    """Seed torch, and use deterministic kernels and a fixed number of threads; restore all of it afterwards."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     fill_before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with torch.random.fork_rng(), torch_threads(threads):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # Nothing here reads memory before it is written, and filling it costs a tenth of a step.
+        # No kernel here reads uninitialised memory, and filling it costs a tenth of a step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         try:
             yield

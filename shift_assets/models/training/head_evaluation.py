@@ -8,79 +8,112 @@ import numpy as np
 from torch import Tensor
 
 from shift_assets.arrays import BoolArray, Float64Array
-from shift_assets.models.data.labels import labels
-from shift_assets.models.data.prediction_points import Timeline
+from shift_assets.models.data.labels import Labels, labels
+from shift_assets.models.data.prediction_points import PredictionPoints, Timeline
 from shift_assets.models.data.sequences import Sequences
-from shift_assets.models.inference.head_inputs import PredictionPoints, logits_at
-from shift_assets.models.inference.scoring import InterestModel
+from shift_assets.models.data.validation import VALIDATION_USERS
+from shift_assets.models.inference.head_inputs import logits_at
 from shift_assets.models.metrics import auc
 from shift_assets.models.network.calibration import Calibration
-from shift_assets.models.network.heads import (
-    Task,
-    TrainedHeads,
-)
+from shift_assets.models.network.heads import Priors, Task, TaskLogits, TrainedHeads
+from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.training.head_losses import label_losses
 from shift_assets.models.training.multitask import TaskTraining, shift_examples
-
-VALIDATION_USERS = 512
-
 
 CALIBRATED_WEEKS = 4
 
 
 class TaskQuality(NamedTuple):
-    """Calibrated heads, and how good they are on days that they did not learn from."""
+    """Calibrated heads, and their metrics on days that they were not trained on."""
 
     trained_heads: TrainedHeads
     metrics: dict[str, float]
 
 
+class HeldOutCases(NamedTuple):
+    """Logits and outcomes of the validation days, by task with any label variation in training.
+
+    `predicted` and `labels` are those of the users' last prediction points before the validation days.
+    """
+
+    predicted: TaskLogits
+    labels: Labels
+    by_task: dict[Task, tuple[Float64Array, BoolArray]]
+
+
 def evaluate_heads(
     model: InterestModel, tasks: TaskTraining, sequences: Sequences, start: int, last_day: int, *, seed: int
 ) -> TaskQuality:
-    """The heads of `tasks` judged and calibrated on the days `start` to `last_day`, which they did not learn from.
+    """Measure and calibrate the heads of `tasks` on the days `start` to `last_day`.
 
-    Users are looked at once, at the end of the day before; those held out from the splices judge the shift head.
-    Metrics, as far as they could be measured: mean cross-entropy of the category shares, and what it is without
-    looking at users; areas under the curve of a purchase, of no visit in the first week, and of a splice.
+    Every user has one prediction point, at the end of the day before `start`; the shift head is evaluated on spliced
+    histories of users held out from its training.
+
+    Args:
+        model: The encoder that the heads were trained with.
+        tasks: The finished training of the heads.
+        sequences: All events up to and including `last_day`.
+        start: First validation day, as a count from 1970-01-01.
+        last_day: Last validation day.
+        seed: Seed of the held-out splices.
+
+    Returns:
+        The calibrated heads, and as far as they could be measured: the mean cross-entropy of the category shares and
+        that of the prior (`category_cross_entropy_without_looking`), and the AUC of a purchase, of no visit in the
+        first week, and of a splice.
     """
-    settings, heads, priors = tasks.settings, tasks.heads, tasks.priors
+    held_out = _held_out_cases(model, tasks, sequences, start, last_day, seed=seed)
+    calibrations = {task: Calibration.of(*case) for task, case in held_out.by_task.items()}
+    trained = TrainedHeads(tasks.heads.to("cpu").eval(), calibrations, tasks.settings.horizon_days, tasks.churn_weeks)
+    return TaskQuality(trained, _metrics(held_out, tasks.priors))
+
+
+def _held_out_cases(
+    model: InterestModel, tasks: TaskTraining, sequences: Sequences, start: int, last_day: int, *, seed: int
+) -> HeldOutCases:
+    """Logits and outcomes of the validation days."""
     timeline = Timeline(sequences)
-    prediction_points = timeline.last_prediction_points(start - 1)
-    prediction_points = prediction_points.take(np.arange(min(len(prediction_points), VALIDATION_USERS)))
-    found = labels(timeline, prediction_points, last_day, settings.horizon_days, tasks.points)
-    predicted = logits_at(model, heads, PredictionPoints(timeline, prediction_points))
-    metrics: dict[str, float | None] = {}
-    if len(found.prediction_points):
-        metrics["category_cross_entropy"] = float(label_losses(predicted, found)["category"])
-        without = -(np.log(priors.category)[found.categories - 1] * found.shares).sum() / len(
-            np.unique(found.prediction_points)
-        )
-        metrics["category_cross_entropy_without_looking"] = float(without)
-    known, first_week = found.purchase_known, found.at_risk[:, 0]
-    churn = _numbers(predicted.churn)
-    metrics["churn_auc"] = auc(-churn[first_week, 0], ~found.returned[first_week, 0])
-    # A week of validation days says nothing of the weeks after it; looks four weeks before its end say it of all four.
-    earlier = timeline.last_prediction_points(last_day - 7 * CALIBRATED_WEEKS)
-    earlier = earlier.take(np.arange(min(len(earlier), VALIDATION_USERS)))
-    earlier_labels = labels(timeline, earlier, last_day, settings.horizon_days, tasks.points)
-    churn_earlier = _numbers(logits_at(model, heads, PredictionPoints(timeline, earlier)).churn)
-    held_out = shift_examples(sequences, last_day, settings, seed, model.network.shape.maximum_length, held_out=True)
+
+    def measured(day: int) -> tuple[TaskLogits, Labels]:
+        points = _first_users(timeline.last_prediction_points(day))
+        found = labels(points, last_day, tasks.settings.horizon_days, tasks.event_scores)
+        return logits_at(model, tasks.heads, points), found
+
+    predicted, found = measured(start - 1)
+    # One week of validation days holds no later week; points four weeks before its end hold all four.
+    earlier, earlier_found = measured(last_day - 7 * CALIBRATED_WEEKS)
+    shifts = shift_examples(
+        sequences, last_day, tasks.settings, seed, model.network.shape.maximum_length, held_out=True
+    )
+    known = found.purchase_known
     cases: dict[Task, tuple[Float64Array, BoolArray]] = {
         "purchase": (_numbers(predicted.purchase)[known], found.purchase[known]),
         "churn": (
-            np.concatenate([churn[found.at_risk], churn_earlier[earlier_labels.at_risk]]),
-            np.concatenate([found.returned[found.at_risk], earlier_labels.returned[earlier_labels.at_risk]]),
+            np.concatenate([_numbers(predicted.churn)[found.at_risk], _numbers(earlier.churn)[earlier_found.at_risk]]),
+            np.concatenate([found.returned[found.at_risk], earlier_found.returned[earlier_found.at_risk]]),
         ),
-        "shift": (_numbers(logits_at(model, heads, held_out.prediction_points).shift), held_out.shifted),
+        "shift": (_numbers(logits_at(model, tasks.heads, shifts.points).shift), shifts.shifted),
     }
-    learned = {task: case for task, case in cases.items() if priors.entropies[task]}
-    metrics |= {f"{task}_auc": auc(*case) for task, case in learned.items() if task != "churn"}
-    calibrations = {task: Calibration.of(*case) for task, case in learned.items()}
-    return TaskQuality(
-        TrainedHeads(heads.to("cpu").eval(), calibrations, settings.horizon_days, tasks.churn_weeks),
-        {name: value for name, value in metrics.items() if value is not None},
-    )
+    trained = {task: case for task, case in cases.items() if tasks.priors.entropies[task]}
+    return HeldOutCases(predicted, found, trained)
+
+
+def _metrics(held_out: HeldOutCases, priors: Priors) -> dict[str, float]:
+    predicted, found = held_out.predicted, held_out.labels
+    metrics: dict[str, float | None] = {}
+    if len(found.prediction_points):
+        metrics["category_cross_entropy"] = float(label_losses(predicted, found)["category"])
+        of_prior = -(np.log(priors.category)[found.categories - 1] * found.shares).sum()
+        metrics["category_cross_entropy_without_looking"] = float(of_prior / len(np.unique(found.prediction_points)))
+    first_week = found.at_risk[:, 0]
+    metrics["churn_auc"] = auc(-_numbers(predicted.churn)[first_week, 0], ~found.returned[first_week, 0])
+    metrics |= {f"{task}_auc": auc(*case) for task, case in held_out.by_task.items() if task != "churn"}
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _first_users(points: PredictionPoints) -> PredictionPoints:
+    """The points of the first VALIDATION_USERS users by pseudonym: a digest, so a random sample."""
+    return points.take(np.arange(min(len(points), VALIDATION_USERS)))
 
 
 def _numbers(logits: Tensor) -> Float64Array:

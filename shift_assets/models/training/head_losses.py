@@ -63,13 +63,13 @@ def weighted_loss(
     arXiv 1705.07115), within LOG_VARIANCE_BOUND.
     """
     total = torch.zeros(())
-    for place, task in enumerate(TASKS):
+    for column, task in enumerate(TASKS):
         entropy, weight = priors.entropies[task], weights.get(task, 0.0)
         if task not in losses or not entropy or not weight:
             continue
         loss = losses[task] / entropy
         if log_variances is not None:
-            variance = log_variances[place].clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
+            variance = log_variances[column].clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
             loss = torch.exp(-variance) * loss + variance / 2
         total = total.to(loss.device) + weight * loss
     return total

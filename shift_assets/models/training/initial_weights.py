@@ -8,9 +8,9 @@ import torch
 
 from shift_assets.models.data.sequences import Sequences, Vocabulary
 from shift_assets.models.data.transition_vectors import transition_vectors
-from shift_assets.models.inference.scoring import InterestModel
 from shift_assets.models.network.blocks import Shape
 from shift_assets.models.network.encoder import CausalEncoder
+from shift_assets.models.network.interest_model import InterestModel
 
 
 def transfer_weights(network: CausalEncoder, vocabulary: Vocabulary, previous: InterestModel) -> bool:

@@ -86,8 +86,8 @@ class Negatives:
         """Drawn codes that are not in `own`, in order, and their corrections."""
         drawn = random.integers(1, self.items + 1, self._uniform)
         if self._by_share:
-            place = np.searchsorted(self._cumulative, random.random(self._by_share), side="right")
-            drawn = np.append(drawn, np.minimum(place, self.items))
+            position = np.searchsorted(self._cumulative, random.random(self._by_share), side="right")
+            drawn = np.append(drawn, np.minimum(position, self.items))
         drawn = np.setdiff1d(drawn, own)
         return drawn, self._corrections[drawn]
 
@@ -169,9 +169,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         gradient, amount_gradient = torch.empty_like(vectors), torch.empty_like(amounts)
         table_gradient, bias_gradient = torch.zeros_like(table), torch.zeros_like(bias)
         loss = vectors.new_zeros(())
-        for place, (start, end) in enumerate(pairwise(edges)):
-            own_boosts = slice(boost_edges[place], boost_edges[place + 1])
-            own_targets = slice(target_edges[place], target_edges[place + 1])
+        for position, (start, end) in enumerate(pairwise(edges)):
+            own_boosts = slice(boost_edges[position], boost_edges[position + 1])
+            own_targets = slice(target_edges[position], target_edges[position + 1])
             boost_at = (boosts.points[own_boosts] - start, boosts.candidates[own_boosts])
             target_at = (targets.points[own_targets] - start, targets.candidates[own_targets])
             weights = targets.weights[own_targets]

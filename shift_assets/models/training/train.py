@@ -16,7 +16,7 @@ from shift_assets.contracts.day import day_number
 from shift_assets.models.data.labels import behavior_points
 from shift_assets.models.data.sequences import Vocabulary, pack
 from shift_assets.models.data.validation import Validation
-from shift_assets.models.inference.scoring import InterestModel
+from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.network.threads import torch_threads
 from shift_assets.models.registry.model_card import ModelCard
 from shift_assets.models.registry.store import load

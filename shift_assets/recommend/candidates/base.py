@@ -16,7 +16,7 @@ from shift_assets.settings.root import GeneratorName, RecommendationSettings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from shift_assets.models.inference.scoring import InterestModel
+    from shift_assets.models.network.interest_model import InterestModel
     from shift_assets.recommend.candidates.item_content import Content
     from shift_assets.recommend.candidates.user_signals import UserSignals
 

@@ -13,7 +13,7 @@ from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGen
 from shift_assets.recommend.window import Window
 
 if TYPE_CHECKING:
-    from shift_assets.models.inference.scoring import InterestModel
+    from shift_assets.models.network.interest_model import InterestModel
 
 
 def _fit(inputs: GeneratorInputs) -> FittedGenerator:

@@ -24,7 +24,7 @@ from jaxtyping import Float64, Int64
 
 from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.models.data.sequences import RETURN
-from shift_assets.recommend.shift_adaptation.spliced_histories import splice_histories
+from shift_assets.recommend.shift_adaptation.spliced_histories import splice_window
 from shift_assets.recommend.window import Window
 from shift_assets.settings.root import RecommendationSettings
 
@@ -124,18 +124,17 @@ def fit_shift_classifier(
     """
     days = min(TRAINING_DAYS, len(np.unique(window.sequences.days)) // 4)
     before = Window.of(events, window.day - timedelta(days=days), settings)
-    spliced = splice_histories(
-        events, before, days=days, minimum_days=MINIMUM_DAYS, maximum_pairs=TRAINING_PAIRS, seed=seed
-    )
-    if spliced is None or len(spliced.shifted) < 2 * MINIMUM_PAIRS:
+    found = splice_window(events, before, days=days, minimum_days=MINIMUM_DAYS, maximum_pairs=TRAINING_PAIRS, seed=seed)
+    if found is None or len(found[0].spliced) < 2 * MINIMUM_PAIRS:
         return None
+    spliced, window_of_spliced = found
     log = EventShares.of(before)
     mixture = _mixture(before, log)
-    users, ends = spliced.prediction_points(TRAINING_EVENTS)
-    features, _, known = _features(spliced.window.prefixes(users, ends), log, mixture)
+    users, ends = spliced.first_events(TRAINING_EVENTS)
+    features, _, known = _features(window_of_spliced.prefixes(users, ends), log, mixture)
     # A shift shows from the first event after the splice on.
     known &= ends > spliced.first_event[users]
-    labels, pairs = spliced.shifted[users][known], spliced.pair[users][known]
+    labels, pairs = spliced.spliced[users][known], spliced.pair[users][known]
     if len(np.unique(labels)) < 2:
         return None
     return _fit_regression(mixture, features[known], labels, pairs, seed)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shift_assets.contracts.day import day_number
-from shift_assets.models.data.event_splices import shift_labels, splices
 from shift_assets.models.data.labels import CHURN_WEEKS, Labels, behavior_points, labels
-from shift_assets.models.data.prediction_points import FEATURES, PURCHASE, SILENT_DAYS, PredictionTimes, Timeline
+from shift_assets.models.data.prediction_points import FEATURES, PURCHASE, SILENT_DAYS, PredictionPoints, Timeline
 from shift_assets.models.data.sequences import RETURN, Sequences, Vocabulary, later_visit, pack
+from shift_assets.models.data.spliced_histories import shift_labels, splice_at_random_days
 from shift_assets.settings.root import InterestSettings
 from shift_assets_tests.event_logs import FIRST_DAY, Row, clean_events, random_log
 
@@ -44,10 +44,10 @@ def test_what_came_after_the_last_day_changes_no_label(seed: int, last: int, hor
     prediction_points, later_points = (Timeline(s).prediction_points(last_day, 3) for s in (seen, seen))
     np.testing.assert_array_equal(prediction_points.days, later_points.days)
     kept = np.flatnonzero(whole.days <= last_day)
-    in_whole = PredictionTimes(kept[prediction_points.events], prediction_points.days)
+    in_whole = PredictionPoints(Timeline(whole), kept[prediction_points.events], prediction_points.days)
     assert_same(
-        labels(Timeline(seen), prediction_points, last_day, horizon, POINTS),
-        labels(Timeline(whole), in_whole, last_day, horizon, POINTS),
+        labels(prediction_points, last_day, horizon, POINTS),
+        labels(in_whole, last_day, horizon, POINTS),
     )
 
 
@@ -59,7 +59,7 @@ def test_labels_are_what_a_slow_reading_of_the_log_finds(seed: int, horizon: int
     s, last_day = timeline.sequences, START + 33
     prediction_points = timeline.prediction_points(last_day, seed)
     prediction_points = prediction_points.take(prediction_points.days <= last_day)
-    found = labels(timeline, prediction_points, last_day, horizon, POINTS)
+    found = labels(prediction_points, last_day, horizon, POINTS)
     for n, (event, day) in enumerate(zip(prediction_points.events, prediction_points.days, strict=True)):
         owner = np.searchsorted(s.offsets, event, side="right") - 1
         own = np.arange(s.offsets[owner], s.offsets[owner + 1])
@@ -87,10 +87,10 @@ def test_a_partly_observed_week_is_masked() -> None:
     timeline = of_rows((0, "a", "x-1", "view"), (2, "a", "x-1", "view"), (0, "b", "x-1", "view"))
     prediction_points = timeline.day_ends()
     prediction_points = prediction_points.take(prediction_points.days == START)
-    found = labels(timeline, prediction_points, START + 3, 7, POINTS)
+    found = labels(prediction_points, START + 3, 7, POINTS)
     assert not found.at_risk.any()
     assert not found.purchase_known.any()
-    a_week_on = labels(timeline, prediction_points, START + 7, 7, POINTS)
+    a_week_on = labels(prediction_points, START + 7, 7, POINTS)
     assert a_week_on.at_risk[:, 0].all()
     assert sorted(a_week_on.returned[:, 0].tolist()) == [False, True]
 
@@ -101,7 +101,7 @@ def test_a_return_cancels_the_points_of_its_purchase() -> None:
         (0, "a", "x-1", "view"), (1, "a", "y-1", "purchase"), (2, "a", "y-1", "return"), (3, "a", "x-2", "view")
     )
     prediction_points = timeline.day_ends()
-    found = labels(timeline, prediction_points, START + 3, 2, POINTS)
+    found = labels(prediction_points, START + 3, 2, POINTS)
     assert 0 not in found.prediction_points
     assert found.shares[found.prediction_points == 1].tolist() == [1.0]
     assert (timeline.sequences.behaviors == RETURN).sum() == 1
@@ -149,8 +149,8 @@ def test_features_of_a_prediction_point_use_no_later_event(seed: int, cut: int) 
     seen = whole.until(START + cut)
     prediction_points = Timeline(seen).day_ends()
     kept = np.flatnonzero(whole.days < START + cut)
-    one = Timeline(seen).features(prediction_points, 20)
-    other = Timeline(whole).features(PredictionTimes(kept[prediction_points.events], prediction_points.days), 20)
+    one = prediction_points.features(20)
+    other = PredictionPoints(Timeline(whole), kept[prediction_points.events], prediction_points.days).features(20)
     assert one.shape == (len(prediction_points), FEATURES)
     assert np.isfinite(one).all()
     np.testing.assert_array_equal(one, other)
@@ -161,8 +161,8 @@ def test_features_count_what_was_done() -> None:
     timeline = of_rows(
         (0, "a", "x-1", "purchase"), (0, "a", "x-2", "view"), (10, "a", "x-1", "view"), (14, "a", "y-1", "view")
     )
-    prediction_points = PredictionTimes(np.array([3, 3]), START + np.array([14, 20]))
-    found = timeline.features(prediction_points, 50)
+    prediction_points = PredictionPoints(timeline, np.array([3, 3]), START + np.array([14, 20]))
+    found = prediction_points.features(50)
     np.testing.assert_allclose(
         np.expm1(found[:, :8]), [[0, 3, 14, 4, 1, 2, 4, 14], [6, 3, 20, 4, 1, 1, 4, 20]], rtol=1e-5
     )
@@ -175,15 +175,15 @@ def test_features_count_what_was_done() -> None:
 def test_a_splice_is_one_user_before_the_splice_point_and_another_from_it_on(seed: int, active_days: int) -> None:
     """Each event of a spliced history stands in the log on its day, and both sides have their active days."""
     sequences = packed(random_log(seed, users=10, days=25, per_day=12))
-    made = splices(sequences, active_days, seed)
+    made = splice_at_random_days(sequences, active_days, seed)
     s = made.sequences
-    assert len(s.users) == len(made.cuts) == len(made.spliced) == len(s.lengths)
+    assert len(s.users) == len(made.splice_days) == len(made.spliced) == len(s.lengths)
     assert s.offsets[-1] == len(s.items) == len(s.days) == len(s.gaps)
     events = {
         name: list(zip(*(getattr(sequences, f)[a:b] for f in ("days", "items", "behaviors")), strict=True))
         for name, a, b in zip(sequences.users, sequences.offsets[:-1], sequences.offsets[1:], strict=True)
     }
-    for user, cut in enumerate(made.cuts):
+    for user, cut in enumerate(made.splice_days):
         a, b = s.offsets[user], s.offsets[user + 1]
         own = list(zip(s.days[a:b], s.items[a:b], s.behaviors[a:b], strict=True))
         whose = s.users[user].removesuffix(" spliced")
@@ -201,15 +201,15 @@ def test_a_splice_is_one_user_before_the_splice_point_and_another_from_it_on(see
 def test_a_splice_is_a_shift_for_its_first_days() -> None:
     """False before the cut, true for the first active days from it on, then not counted; whole histories are false."""
     sequences = packed(random_log(4, users=10, days=25, per_day=12))
-    made = splices(sequences, 3, 1)
+    made = splice_at_random_days(sequences, 3, 1)
     timeline = Timeline(made.sequences)
     prediction_points = timeline.prediction_points(START + 24, 1)
-    shifted, counts = shift_labels(timeline, made, prediction_points, 3)
+    shifted, counts = shift_labels(made, prediction_points, 3)
     owner = timeline.owners[prediction_points.events]
     assert made.spliced.any()
     assert not shifted[~made.spliced[owner]].any()
     assert counts[~made.spliced[owner]].all()
-    before = timeline.sequences.days[prediction_points.events] < made.cuts[owner]
+    before = timeline.sequences.days[prediction_points.events] < made.splice_days[owner]
     assert not shifted[before].any()
     assert counts[before].all()
     for user in np.flatnonzero(made.spliced):
@@ -222,10 +222,14 @@ def test_a_splice_is_a_shift_for_its_first_days() -> None:
 def test_splices_are_drawn_from_their_seed() -> None:
     """The same seed joins the same users, another seed others, and never more than asked for."""
     sequences = packed(random_log(4, users=14, days=25, per_day=12))
-    one, again, other = splices(sequences, 2, 1), splices(sequences, 2, 1), splices(sequences, 2, 2)
+    one, again, other = (
+        splice_at_random_days(sequences, 2, 1),
+        splice_at_random_days(sequences, 2, 1),
+        splice_at_random_days(sequences, 2, 2),
+    )
     np.testing.assert_array_equal(one.sequences.items, again.sequences.items)
     assert len(one.sequences.items) != len(other.sequences.items)
-    assert splices(sequences, 2, 1, maximum_users=3).spliced.sum() <= 3
+    assert splice_at_random_days(sequences, 2, 1, maximum_users=3).spliced.sum() <= 3
 
 
 @pytest.mark.parametrize("rows", [(), ((0, "a", "x-1", "view"),)], ids=["nothing", "one event"])
@@ -233,22 +237,22 @@ def test_too_little_gives_no_labels(rows: tuple[Row, ...]) -> None:
     """An empty log and a single event have no splices, and labels that are all masked."""
     timeline = of_rows(*rows)
     prediction_points = timeline.prediction_points(START + 3, 1)
-    found = labels(timeline, prediction_points, START + 3, 7, POINTS)
+    found = labels(prediction_points, START + 3, 7, POINTS)
     assert not len(found.prediction_points)
     assert not found.purchase_known.any()
     assert len(timeline.last_prediction_points(START + 3)) == len(timeline.sequences.users)
-    made = splices(timeline.sequences, 1, 1)
+    made = splice_at_random_days(timeline.sequences, 1, 1)
     assert len(made.sequences.users) == 0
-    assert len(shift_labels(Timeline(made.sequences), made, Timeline(made.sequences).day_ends(), 2)[0]) == 0
+    assert len(shift_labels(made, Timeline(made.sequences).day_ends(), 2)[0]) == 0
 
 
 def test_the_gap_at_a_splice_point_is_in_whole_days() -> None:
     """What follows a cut comes so many days after the last event before it, whatever its own gap was."""
-    made = splices(packed(random_log(4, users=10, days=25, per_day=12)), 2, 1)
+    made = splice_at_random_days(packed(random_log(4, users=10, days=25, per_day=12)), 2, 1)
     s = made.sequences
     for user in np.flatnonzero(made.spliced):
         own = slice(s.offsets[user], s.offsets[user + 1])
-        joint = s.offsets[user] + int((s.days[own] < made.cuts[user]).sum())
+        joint = s.offsets[user] + int((s.days[own] < made.splice_days[user]).sum())
         silence = s.days[joint] - s.days[joint - 1]
         assert s.gaps[joint] == 1 + int(np.log2(1 + 86_400 * silence))
     assert made.spliced.any()

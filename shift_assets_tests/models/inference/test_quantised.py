@@ -9,9 +9,10 @@ import torch
 from shift_assets.models.data.item_attributes import ItemAttributes
 from shift_assets.models.data.sequences import Sequences, Vocabulary
 from shift_assets.models.inference.quantised import Int8Rows, QuantisedModel, QuantisedScorer, weight_bytes
-from shift_assets.models.inference.scoring import InterestModel, UserScorer
+from shift_assets.models.inference.scoring import UserScorer
 from shift_assets.models.network.blocks import Shape
 from shift_assets.models.network.encoder import CausalEncoder
+from shift_assets.models.network.interest_model import InterestModel
 
 ITEMS = 300
 
@@ -23,7 +24,7 @@ def model() -> InterestModel:
     network = CausalEncoder(Shape(ITEMS, 1, 32, 1, 2, 0.0, 10, attributes=7, attribute_entries=ITEMS))
     network.set_item_attributes(attributes)
     torch.nn.init.normal_(network.attribute.weight)
-    names = tuple(f"{place:03d}" for place in range(ITEMS))
+    names = tuple(f"{position:03d}" for position in range(ITEMS))
     return InterestModel(network, Vocabulary(names, ("all",), np.ones(ITEMS + 1, dtype=np.int64)))
 
 

@@ -45,7 +45,7 @@ def weights(fitted: FitResult) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kill_at", [1, 4])
 def test_a_killed_training_resumes_to_the_same_bytes(tmp_path: Path, kill_at: int) -> None:
-    """The same weights, curve and choice, whenever it was killed; the checkpoint is gone in the end."""
+    """The same weights, curve and choice, whenever it was killed; the checkpoint is removed at the end."""
     file = tmp_path / "training.safetensors"
     with pytest.raises(Killed):
         train_briefly(file, kill_at=kill_at)
@@ -61,8 +61,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "training.safetensors"
     with pytest.raises(Killed):
         train_briefly(file, kill_at=2)
-    with pytest.raises(CheckpointError, match="delete it to train anew"):
+    with pytest.raises(CheckpointError, match="delete it to train from scratch"):
         train_briefly(file, seed=2)
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="delete it to train anew"):
+    with pytest.raises(CheckpointError, match="delete it to train from scratch"):
         train_briefly(file)

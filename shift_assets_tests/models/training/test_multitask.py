@@ -19,13 +19,13 @@ from shift_assets.models.data.labels import CHURN_WEEKS, behavior_points, labels
 from shift_assets.models.data.prediction_points import SILENT_DAYS, Timeline
 from shift_assets.models.data.sequences import Vocabulary, pack
 from shift_assets.models.data.validation import Validation
-from shift_assets.models.inference.head_inputs import HeadInputs, PredictionPoints, logits_at, point_vectors
+from shift_assets.models.inference.head_inputs import HeadInputs, logits_at, point_vectors
 from shift_assets.models.inference.predictions import NAMED_CATEGORIES, predictions
-from shift_assets.models.inference.scoring import InterestModel
 from shift_assets.models.metrics import auc
 from shift_assets.models.network.calibration import Calibration
 from shift_assets.models.network.encoder import CausalEncoder
 from shift_assets.models.network.heads import TASKS, Heads, Priors, Task, TaskLogits
+from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.network.threads import torch_threads
 from shift_assets.models.registry.store import load, save
 from shift_assets.models.training import head_evaluation
@@ -75,14 +75,12 @@ def test_heads_start_from_the_priors() -> None:
     timeline = Timeline(pack(events, vocabulary))
     last_day = int(timeline.sequences.days.max())
     prediction_points = timeline.prediction_points(last_day, 1)
-    found = labels(timeline, prediction_points, last_day, 7, POINTS)
+    found = labels(prediction_points, last_day, 7, POINTS)
     network = fitted_network(events)
     tasks = TaskTraining(
         timeline.sequences, vocabulary, TaskPlan(TASK_SETTINGS, POINTS, last_day), network=network, seed=1
     )
-    losses = label_losses(
-        logits_at(InterestModel(network, vocabulary), tasks.heads, PredictionPoints(timeline, prediction_points)), found
-    )
+    losses = label_losses(logits_at(InterestModel(network, vocabulary), tasks.heads, prediction_points), found)
     for task, loss in losses.items():
         assert float(loss) == pytest.approx(tasks.priors.entropies[task], rel=0.01), task
     assert set(losses) == {"category", "purchase", "churn"}
@@ -253,7 +251,7 @@ def test_uncertainty_weighs_within_its_bound() -> None:
 def test_a_task_that_never_varies_weighs_nothing() -> None:
     """Where nobody buys, or everybody, there is no entropy to divide by, and the sum is that of the others."""
     timeline = Timeline(pack(random_log(1), Vocabulary.of(random_log(1))))
-    never = labels(timeline, timeline.day_ends(), int(timeline.sequences.days.max()) - 30, 7, POINTS)
+    never = labels(timeline.day_ends(), int(timeline.sequences.days.max()) - 30, 7, POINTS)
     priors = Priors.of(never, len(Vocabulary.of(random_log(1)).categories), spliced=False)
     assert priors.entropies["purchase"] == priors.entropies["shift"] == 0
     losses: dict[Task, torch.Tensor] = {"purchase": torch.tensor(1.0)}
@@ -287,12 +285,10 @@ def test_a_prediction_point_reads_the_newest_events_up_to_it() -> None:
     timeline = Timeline(pack(events, Vocabulary.of(events)))
     prediction_points = timeline.day_ends()
     vectors = point_vectors(network, timeline.sequences, prediction_points.events)
-    for place in (0, len(prediction_points) // 2, len(prediction_points) - 1):
-        alone = point_vectors(network, timeline.sequences, prediction_points.events[place : place + 1])
-        torch.testing.assert_close(vectors[place], alone[0])
-    logits = logits_at(
-        InterestModel(network, Vocabulary.of(events)), Heads(16, 5), PredictionPoints(timeline, prediction_points)
-    )
+    for position in (0, len(prediction_points) // 2, len(prediction_points) - 1):
+        alone = point_vectors(network, timeline.sequences, prediction_points.events[position : position + 1])
+        torch.testing.assert_close(vectors[position], alone[0])
+    logits = logits_at(InterestModel(network, Vocabulary.of(events)), Heads(16, 5), prediction_points)
     assert logits.churn.shape == (len(prediction_points), CHURN_WEEKS)
     assert torch.isfinite(logits.category).all()
 
@@ -348,7 +344,7 @@ def test_a_subset_of_prediction_points_gives_the_same_logits() -> None:
     timeline = Timeline(pack(events, vocabulary))
     prediction_points = timeline.day_ends()
     seen = HeadInputs.of(
-        PredictionPoints(timeline, prediction_points),
+        prediction_points,
         point_vectors(network, timeline.sequences, prediction_points.events),
         network,
         vocabulary,

@@ -14,7 +14,8 @@ from shift_assets.contracts.day import day_number
 from shift_assets.models.data.item_attributes import ItemAttributes
 from shift_assets.models.data.sequences import Vocabulary, pack
 from shift_assets.models.data.validation import Validation
-from shift_assets.models.inference.scoring import InterestModel, score
+from shift_assets.models.inference.scoring import score
+from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.registry.store import load, save
 from shift_assets.models.training.fit import fit
 from shift_assets.models.training.train import TrainedModel, train

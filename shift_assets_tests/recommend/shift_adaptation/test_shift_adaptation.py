@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from shift_assets.contracts.day import day_number
+from shift_assets.models.data.spliced_histories import SplicedHistories
 from shift_assets.recommend.candidates.base import GeneratorInputs
 from shift_assets.recommend.candidates.repeat_consumption import REPEAT_CONSUMPTION
 from shift_assets.recommend.ranking.ranker import BlendedRanker
@@ -20,7 +21,7 @@ from shift_assets.recommend.shift_adaptation.shift_classifier import (
     ShiftClassifier,
     fit_shift_classifier,
 )
-from shift_assets.recommend.shift_adaptation.spliced_histories import SplicedHistories, splice_histories
+from shift_assets.recommend.shift_adaptation.spliced_histories import splice_window
 from shift_assets.recommend.window import Window
 from shift_assets.settings.root import ReactionSettings, RecommendationSettings
 from shift_assets_tests.event_logs import clean_events, day, random_log
@@ -33,8 +34,8 @@ def window_until(events: pa.Table, number: int) -> Window:
     return Window.of(events, day(number), CHOSEN)
 
 
-def spliced_at(events: pa.Table, border: int, seed: int = 0) -> SplicedHistories:
-    spliced = splice_histories(
+def spliced_at(events: pa.Table, border: int, seed: int = 0) -> tuple[SplicedHistories, Window]:
+    spliced = splice_window(
         events, window_until(events, border - 1), days=7, minimum_days=3, maximum_pairs=50, seed=seed
     )
     assert spliced is not None
@@ -46,7 +47,7 @@ def spliced_at(events: pa.Table, border: int, seed: int = 0) -> SplicedHistories
 def test_spliced_histories_hold_one_users_past_and_anothers_future(seed: int, border: int) -> None:
     """Before the splice a history has the user's own events; after it, its own or those of one other user."""
     events = random_log(seed, users=10, days=20, per_day=25)
-    spliced = spliced_at(events, border, seed)
+    spliced, window = spliced_at(events, border, seed)
     whole = window_until(events, border + 6)
     items = dict(enumerate(whole.vocabulary.items))
     own = {
@@ -58,21 +59,21 @@ def test_spliced_histories_hold_one_users_past_and_anothers_future(seed: int, bo
             whole.sequences.users, whole.sequences.offsets[:-1], whole.sequences.offsets[1:], strict=True
         )
     }
-    known = set(spliced.window.vocabulary.items)
+    known = set(window.vocabulary.items)
     start = day_number(day(border))
-    names = [*spliced.window.vocabulary.items, None]
+    names = [*window.vocabulary.items, None]
     futures: list[tuple[bool, list[tuple[int, str | None]]]] = []
-    for number, user in enumerate(spliced.window.sequences.users):
-        first, last = spliced.window.sequences.offsets[number : number + 2]
+    for number, user in enumerate(window.sequences.users):
+        first, last = window.sequences.offsets[number : number + 2]
         history = [
             (int(d), names[int(i)])
-            for d, i in zip(spliced.window.sequences.days[first:last], spliced.window.items[first:last], strict=True)
+            for d, i in zip(window.sequences.days[first:last], window.items[first:last], strict=True)
         ]
         past = [event for event in history if event[0] < start]
         assert past == [event for event in own[user] if event[0] < start]
         assert spliced.first_event[number] == first + len(past)
-        futures.append((bool(spliced.shifted[number]), history[len(past) :]))
-        if not spliced.shifted[number]:
+        futures.append((bool(spliced.spliced[number]), history[len(past) :]))
+        if not spliced.spliced[number]:
             expected = [(d, i if i in known else None) for d, i in own[user] if d >= start]
             assert history[len(past) :] == expected
     stable = sorted(str(future) for shifted, future in futures if not shifted)
@@ -85,13 +86,13 @@ def test_the_shift_classifier_separates_another_interest_from_the_users_own() ->
     window = window_until(events, LAST - 7)
     shift_classifier = fit_shift_classifier(events, window, CHOSEN, seed=1)
     assert shift_classifier is not None
-    spliced = spliced_at(events, LAST - 6)
-    users, ends = spliced.prediction_points(TRAINING_EVENTS)
-    odds, since = shift_classifier.log_odds(spliced.window.prefixes(users, ends), EventShares.of(window))
+    spliced, spliced_window = spliced_at(events, LAST - 6)
+    users, ends = spliced.first_events(TRAINING_EVENTS)
+    odds, since = shift_classifier.log_odds(spliced_window.prefixes(users, ends), EventShares.of(window))
     later = ends - spliced.first_event[users] >= 4
-    assert roc_auc_score(spliced.shifted[users[later]], odds[later]) > 0.9
-    found = later & (odds > 0) & spliced.shifted[users]
-    late = np.abs(since[found] - day_number(spliced.border)) <= 2
+    assert roc_auc_score(spliced.spliced[users[later]], odds[later]) > 0.9
+    found = later & (odds > 0) & spliced.spliced[users]
+    late = np.abs(since[found] - spliced.splice_days[users[found]]) <= 2
     assert late.mean() > 0.6
     assert ShiftClassifier.from_json(shift_classifier.to_json()) == shift_classifier
 

@@ -1,0 +1,70 @@
+"""Evaluation of interest forecasts: every model and the baselines on the newest weeks of a log, out of sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shift_assets.forecast.interest_forecasts import last_refit
+from shift_assets.forecast.validation import ForecastScore, compare, r2
+from shift_assets.forecast.weeks import DAYS
+from shift_assets.outcomes.forecasts import sample_weeks
+from shift_assets.settings.root import ForecastSettings
+
+REPORTED_REFITS = 6
+"""Refit days of a report, newest first; the weeks they are evaluated on do not overlap."""
+
+
+def forecast_report(series: pa.Table, settings: ForecastSettings, seed: int) -> list[dict[str, Any]]:
+    """Evaluate every model and the baselines per segment, over the newest refit days of a log.
+
+    Args:
+        series: `interest_series` of all days and segments of a log.
+        settings: The forecast's settings.
+        seed: Seed of the models.
+
+    Returns:
+        One dictionary per segment and model, with `looks` refit days and `n_rows` forecasts; errors are means over
+        all forecasts, R2 is that of all of them, coverage and band are weighted by forecasts. Empty where the log is
+        too short.
+    """
+    report = []
+    for segment in sorted(pc.unique(series["segment"]).to_pylist()):
+        own = series.filter(pc.equal(series["segment"], segment))
+        refits = [compare(sample_weeks(own, day, settings), settings, seed) for day in _refit_days(own, settings)]
+        for of_model in zip(*(refit for refit in refits if refit), strict=True):
+            report.append({"segment": segment, "model": of_model[0].model, **_pooled(of_model)})
+    return report
+
+
+def _refit_days(series: pa.Table, settings: ForecastSettings) -> Iterator[date]:
+    """Newest refit days with enough weeks before them, newest first."""
+    bounds = pc.min_max(series["day"]).as_py()
+    day = last_refit(bounds["max"], settings)
+    for _ in range(REPORTED_REFITS):
+        if day - timedelta(days=DAYS * (settings.history_weeks + settings.training_weeks)) < bounds["min"]:
+            return
+        yield day
+        day -= timedelta(days=DAYS * settings.folds)
+
+
+def _pooled(refits: tuple[ForecastScore, ...]) -> dict[str, float | None]:
+    """The scores of one model on several refit days as if they were one."""
+    n_rows = sum(refit.n_rows for refit in refits)
+
+    def mean(name: str) -> float:
+        return float(sum(getattr(refit, name) * refit.n_rows for refit in refits) / n_rows)
+
+    return {
+        "looks": len(refits),
+        "n_rows": n_rows,
+        "mse": mean("mse"),
+        "mae": mean("mae"),
+        "r2": r2(mean("mse"), mean("variance")),
+        "coverage": mean("coverage"),
+        "band": mean("band"),
+    }
