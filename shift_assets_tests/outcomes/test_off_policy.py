@@ -85,7 +85,7 @@ def test_a_policy_without_support_has_no_estimate() -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.slates(st.floats(0, 10), min_size=1, max_size=20), st.floats(0.1, 10))
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=20), st.floats(0.1, 10))
 def test_the_effective_number_lies_between_one_and_all(weights: list[float], scale: float) -> None:
     """It does not depend on the scale of the weights; equal ones count in full, one alone as one."""
     own = np.array(weights)[:, None]
