@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from report import recorded
 from shift_assets.arrays import Float64Array
 from shift_assets.evaluate.change_point_metrics import covering, f_measure
 from shift_assets.shift.segment.change_points import change_points, online_changes
@@ -177,4 +178,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("09_change_points"):
+        main()

@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.special import expit
 
+from report import recorded
 from shift_assets.arrays import BoolArray, Float64Array, Int64Array, offsets, ragged_index
 from shift_assets.churn.bg_nbd import (
     HORIZON_DAYS,
@@ -274,4 +275,5 @@ def as_date(day: int) -> date:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("11_churn"):
+        main()

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from report import recorded
 from shift_assets.ingest.categories.category_model import CategoryModel
 from shift_assets.ingest.cleaning.clean import clean
 from shift_assets.ingest.cleaning.engines.local_spark import server_folder, stop_local_server
@@ -196,4 +197,5 @@ def proportional_bytes(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("01_cleaning"):
+        main()

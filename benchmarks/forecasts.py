@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from report import recorded
 from shift_assets.evaluate.forecasts import forecast_report
 from shift_assets.forecast.interest_forecasts import forecast_errors, interest_forecasts, last_refit
 from shift_assets.outcomes.forecasts import forecast_quality
@@ -68,4 +69,5 @@ def cost(series: pa.Table, segment: str, settings: Settings) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("10_forecasts"):
+        main()

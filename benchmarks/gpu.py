@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from report import recorded
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -177,4 +180,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with nullcontext() if "--toy" in sys.argv else recorded("21_gpu"):
+        main()

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from report import recorded
 from shift_assets.ingest.readers.source_files import SourceFile
 from shift_assets.ingest.rows.parse_context import ParseContext
 from shift_assets.ingest.rows.parser import parse_file
@@ -82,4 +83,5 @@ def _seconds(context: ParseContext, delivered: SourceFile) -> float:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 400_000)
+    with recorded("05_strict_parser"):
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 400_000)

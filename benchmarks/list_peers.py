@@ -16,12 +16,15 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from training_speed import BATCH, BLOCKS, HEADS, ROOT, _environment
+
+from report import recorded
 
 WIDTH, LENGTH, PLACES = 64, 100, 20
 
@@ -204,4 +207,5 @@ def _quiet(_: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with nullcontext() if "--worker" in sys.argv else recorded("20_peers"):
+        main()

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from report import recorded
 from shift_assets.arrays import BoolArray, Float64Array
 from shift_assets.contracts.day import day_number
 from shift_assets.models.data.labels import behavior_points, labels
@@ -241,4 +242,5 @@ def _named(name: str, value: float | None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("17_multitask"):
+        main()

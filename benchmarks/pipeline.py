@@ -19,6 +19,7 @@ import time
 from datetime import date, timedelta
 from pathlib import Path
 
+from report import recorded
 from shift_assets.simulate.simulation import Simulation
 from shift_assets.simulate.writer import simulate
 from shift_assets.workspace.home import create
@@ -77,4 +78,5 @@ def _seconds(command: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("02_pipeline"):
+        main()

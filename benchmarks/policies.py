@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from report import recorded
 from shift_assets.contracts.day import day_number
 from shift_assets.contracts.outcomes import RECOMMENDATION_OUTCOMES
 from shift_assets.contracts.shift import NO_SHIFT, SEGMENT_SHIFTS, SHIFT_ALERTS
@@ -556,4 +557,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("15_policies"):
+        main()

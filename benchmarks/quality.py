@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import duckdb
 
+from report import recorded
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.partition import Partition
 from shift_assets.quality.facts import CleaningFacts
@@ -54,4 +55,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("06_quality"):
+        main()

@@ -1,7 +1,7 @@
-"""Benchmark results: measured tables as JSON in `results/`, and `RESULTS.md` rendered from them.
+"""Benchmark results: what benchmarks print, as JSON in `results/`, and `RESULTS.md` rendered from it.
 
-A file of `results/` is one section: blocks of text and tables, in order. A benchmark replaces its own tables with
-`save`, which also prints them; the text around them is edited by hand in the JSON. Then:
+A file of `results/` is one section: blocks of text and tables with what was found, edited by hand, and under `latest`
+what the last run of the section's benchmark printed, with its command, code and machine. Then:
 
     python benchmarks/report.py          # renders RESULTS.md
     python benchmarks/report.py --check  # fails where RESULTS.md is not what the results render to
@@ -9,12 +9,15 @@ A file of `results/` is one section: blocks of text and tables, in order. A benc
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,30 +32,37 @@ Rendered from `benchmarks/results/*.json` by `python benchmarks/report.py`; the 
 Measured on a shared machine with 2 cores and 24 GiB, Python 3.11, no GPU. Other work ran alongside most of these runs,
 so seconds are pessimistic: read ratios within one run, and processor time. Where a target was missed, it says so.
 """
-Cell = str | int | float | None
+_RULE = re.compile(r"^\|[\s:|-]+\|$")
 
 
-def save(section: str, table: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print a measured table and store it, with what it was measured on, as `table` of `results/<section>.json`.
+class _Echo(io.StringIO):
+    """Keeps what is printed, and prints it."""
 
-    A table that the section does not show yet is added at its end; a section that does not exist yet is made.
+    def write(self, text: str) -> int:
+        sys.__stdout__.write(text)  # type: ignore[union-attr]
+        sys.__stdout__.flush()  # type: ignore[union-attr]
+        return super().write(text)
+
+
+@contextmanager
+def recorded(section: str) -> Iterator[None]:
+    """Store what is printed inside, text and Markdown tables, as the latest run of `results/<section>.json`.
+
+    Nothing is stored where the run fails. A section that does not exist yet is made.
     """
-    content = {"columns": list(columns), "rows": [list(row) for row in rows], "measured": measured()}
-    sys.stdout.write(rendered_table(content) + "\n")
+    before = measured()
+    with redirect_stdout(_Echo()) as printed:
+        yield
     path = RESULTS / f"{section}.json"
-    loaded: dict[str, Any] = (
-        json.loads(path.read_text(encoding="utf-8"))
-        if path.exists()
-        else {"title": section, "blocks": [], "tables": {}}
-    )
-    loaded["tables"][table] = content
-    if not any(block.get("table") == table for block in loaded["blocks"]):
-        loaded["blocks"].append({"table": table})
-    path.write_text(json.dumps(loaded, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    content: dict[str, Any] = {"title": section, "blocks": []}
+    if path.exists():
+        content = json.loads(path.read_text(encoding="utf-8"))
+    content["latest"] = {"measured": before, "blocks": blocks_of(printed.getvalue())}
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def measured() -> dict[str, Cell]:
-    """When, with which code and command, and on what a table was measured."""
+def measured() -> dict[str, str | int | float | None]:
+    """When, with which code and command, and on what a benchmark is run."""
     git = ["git", "-C", str(TARGET.parent), "rev-parse", "--short", "HEAD"]
     found = subprocess.run(git, capture_output=True, text=True, check=False)
     return {
@@ -65,24 +75,31 @@ def measured() -> dict[str, Cell]:
     }
 
 
-def rendered_table(table: dict[str, Any]) -> str:
-    """The table in Markdown; columns of numbers are aligned to the right."""
-    columns, rows = table["columns"], table["rows"]
-    rule = table.get("align") or [_rule([row[at] for row in rows]) for at in range(len(columns))]
-    head, *body = (f"| {' | '.join(cells)} |" for cells in [columns, *([_text(cell) for cell in row] for row in rows)])
-    return "\n".join([head, f"|{'|'.join(rule)}|", *body])
+def blocks_of(markdown: str) -> list[dict[str, Any]]:
+    """Texts (`text`: lines) and tables (`columns`, `align`, `rows` of cells) of a Markdown text, in order."""
+    blocks: list[dict[str, Any]] = []
+    text: list[str] = []
+    lines = markdown.split("\n")
+    while lines:
+        line = lines.pop(0)
+        if not (line.startswith("|") and lines and _RULE.match(lines[0])):
+            text.append(line)
+            continue
+        columns, align, rows = _cells(line), _cells(lines.pop(0)), []
+        while lines and lines[0].startswith("|"):
+            rows.append(_cells(lines.pop(0)))
+        blocks += [*_text_block(text), {"columns": columns, "align": align, "rows": rows}]
+        text = []
+    return [*blocks, *_text_block(text)]
 
 
-def _rule(cells: Sequence[Cell]) -> str:
-    return "---:" if cells and all(isinstance(cell, int | float) for cell in cells) else "---"
+def _text_block(lines: list[str]) -> list[dict[str, Any]]:
+    stripped = "\n".join(lines).strip("\n")
+    return [{"text": stripped.split("\n")}] if stripped.strip() else []
 
 
-def _text(cell: Cell) -> str:
-    if cell is None:
-        return "–"
-    if isinstance(cell, float):
-        return f"{cell:,.0f}" if abs(cell) >= 1_000 else f"{cell:.4g}"
-    return f"{cell:,}" if isinstance(cell, int) else cell
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
 
 
 def rendered() -> str:
@@ -90,11 +107,22 @@ def rendered() -> str:
     parts = [HEAD]
     for path in sorted(RESULTS.glob("*.json")):
         section = json.loads(path.read_text(encoding="utf-8"))
-        parts.append(f"## {section['title']}\n")
-        for block in section["blocks"]:
-            text = rendered_table(section["tables"][block["table"]]) if "table" in block else "\n".join(block["text"])
-            parts.append(text + "\n")
+        parts += [f"## {section['title']}\n", *(_rendered(block) for block in section["blocks"])]
+        if latest := section.get("latest"):
+            on = latest["measured"]
+            parts.append(
+                f"### Latest run\n\n`{on['command']}`, {on['on']}, commit {on['commit']}, {on['cores']} cores, "
+                f"load {on['load']} at its start.\n"
+            )
+            parts += [_rendered(block) for block in latest["blocks"]]
     return "\n".join(parts)
+
+
+def _rendered(block: dict[str, Any]) -> str:
+    if "text" in block:
+        return "\n".join(block["text"]) + "\n"
+    head, *body = (f"| {' | '.join(cells)} |" for cells in [block["columns"], *block["rows"]])
+    return "\n".join([head, f"|{'|'.join(block['align'])}|", *body]) + "\n"
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import shift_peers as peers
 
+import shift_peers as peers
+from report import recorded
 from shift_assets.arrays import CategoryCodes, offsets
 from shift_assets.contracts.cleaning import BEHAVIORS
 from shift_assets.evaluate.opened_alerts import opening_entries
@@ -123,3 +124,8 @@ def main() -> None:
 
 def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    with recorded("14_evidence_speed"):
+        main()

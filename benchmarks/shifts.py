@@ -28,8 +28,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import shift_peers as peers
 
+import shift_peers as peers
+from report import recorded
 from shift_assets.arrays import Float64Array, Int64Array, ragged_index
 from shift_assets.evaluate.opened_alerts import alerts_from_scores, alerts_from_table
 from shift_assets.evaluate.simulated import FOUND_WITHIN, Rate, ShiftScore, Truth, pool, score_alerts, truth_of
@@ -343,4 +344,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("13_simulated_alerts"):
+        main()

@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from report import recorded
 from shift_assets.simulate.simulation import Simulation
 from shift_assets.simulate.writer import simulate
 
@@ -37,4 +38,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("04_simulator"):
+        main()

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from report import recorded
 from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.models.metrics import ndcg_at_k, recall_at_k, top_k_columns
 from shift_assets.recommend.candidates.base import GeneratorInputs
@@ -221,4 +222,5 @@ def peaks(inputs: GeneratorInputs) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("07_recommendations"):
+        main()

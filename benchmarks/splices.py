@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
+from report import recorded
 from shift_assets.evaluate.splice_metrics import DetectorMetrics, detector_metrics
 from shift_assets.evaluate.splices import LEARNED, run_protocol
 from shift_assets.interest.histories import Histories, histories
@@ -102,4 +103,5 @@ def judged(found: Histories, arguments: argparse.Namespace) -> list[DetectorMetr
 
 
 if __name__ == "__main__":
-    main()
+    with recorded("12_spliced_users"):
+        main()

@@ -17,11 +17,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from time import process_time
 from typing import Any
 
 import numpy as np
+
+from report import recorded
 
 ROOT = Path(__file__).parent.parent
 TORCH = "torch==2.13.0"
@@ -223,4 +226,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with nullcontext() if "--worker" in sys.argv else recorded("16_training_speed"):
+        main()
