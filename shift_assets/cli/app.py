@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
+from typer import rich_utils
 
 from shift_assets.cli import evaluate, evaluate_recommendations, logs, quarantine, render
 from shift_assets.cli.data import erase, export
@@ -23,6 +24,8 @@ from shift_assets.cli.setup import init, land, simulate
 from shift_assets.cli.ui import ui
 from shift_assets.errors import ShiftError, UserError
 
+_HELP_WIDTH = 120
+"""Columns of `--help` off a terminal, where the width is not known: examples stay whole."""
 _log = logging.getLogger(__name__)
 
 
@@ -77,9 +80,11 @@ def root(
 def main() -> NoReturn:
     """Run the command line and exit with 0, with 1 where the work failed, or with 2 where the call was wrong."""
     logs.start()
+    if not sys.stdout.isatty():
+        rich_utils.MAX_WIDTH = _HELP_WIDTH
     try:
         # Not standalone: typer would print its errors in boxes that fold.
-        code = typer.main.get_command(app)(standalone_mode=False)
+        code = typer.main.get_command(app)(prog_name="shift-assets", standalone_mode=False)
     except typer.TyperException as error:
         _print_refused_call(error)
         sys.exit(error.exit_code)
@@ -101,7 +106,7 @@ def main() -> NoReturn:
 def _print_refused_call(error: typer.TyperException) -> None:
     """Print what typer refused, and the help that goes with it; nothing where it has printed the help itself."""
     if message := error.format_message():
-        render.print_error("error", message)
+        render.print_error("error", message.replace(": Value error, ", ": "))
         context = getattr(error, "ctx", None)
         if context is not None:
             render.print_note(f"See: {context.command_path} --help")

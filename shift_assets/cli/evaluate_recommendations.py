@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import typer
 
 from shift_assets.cli.options import HomeOption, JsonOption, home_of, require_segments
@@ -25,6 +23,8 @@ from shift_assets.cli.render import (
 from shift_assets.errors import UserError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from shift_assets.evaluate import after_shift, temporal_split
     from shift_assets.workspace.workspace import Workspace
 
@@ -161,6 +161,8 @@ def _each_segment(
     Raises:
         UserError: A named segment does not exist, nothing is landed, or no segment could be evaluated.
     """
+    import pyarrow.compute as pc
+
     from shift_assets.evaluate.temporal_split import NothingToEvaluate
     from shift_assets.workspace import home as homes
     from shift_assets.workspace.landed import load_events
@@ -179,5 +181,5 @@ def _each_segment(
             except NothingToEvaluate as reason:
                 skipped[key] = str(reason)
     if not found:
-        raise UserError("; ".join(f"segment {key}: {why}" for key, why in skipped.items()))
+        raise UserError("\n".join(f"segment {key}: {why}" for key, why in skipped.items()))
     return found, skipped

@@ -146,14 +146,15 @@ def print_simulation(summary: Summary) -> None:
     days = (summary.last_day - summary.first_day).days + 1
     print_line(
         f"{counts.events:,} events of {sum(summary.users_by_kind.values()):,} users on {days} days, "
-        f"{summary.first_day} … {summary.last_day}, as {counts.rows:,} rows in {counts.files:,} files "
-        f"({counts.bytes / 1024**2:,.1f} MiB)"
+        f"{summary.first_day} … {summary.last_day}, as {counts.rows:,} rows in {counts.files:,} files"
     )
     if counts.malformed or counts.duplicates or counts.late:
         print_line(
             f"of the rows: {counts.malformed:,} malformed, {counts.duplicates:,} duplicate, {counts.late:,} late"
         )
-    print_line("users: " + ", ".join(f"{kind} {count:,}" for kind, count in summary.users_by_kind.items()))
+    print_line(
+        "users by kind of shift: " + ", ".join(f"{kind} {count:,}" for kind, count in summary.users_by_kind.items())
+    )
     if summary.promotion_days:
         print_line("promotion days: " + ", ".join(day.isoformat() for day in summary.promotion_days))
     print_line(f"landing: {summary.landing}")
@@ -205,7 +206,7 @@ def _run_report_rows(summary: RunReport, horizon_days: int) -> Iterator[tuple[st
             measured = f"measured: {summary.placebo_false_share:.1%} of users under the permutation null"
         yield (
             "  false alerts",
-            f"bound: at most one in {summary.patience_active_days:g} active days of a user; {measured}",
+            f"bound: at most one per user in {summary.patience_active_days:g} active days; {measured}",
         )
     if summary.alarms_confirmed_share is not None:
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from datetime import date, timedelta
@@ -20,13 +21,14 @@ from shift_assets.cli.options import (
     require_order,
     require_segments,
 )
-from shift_assets.cli.render import print_error, print_json, print_line, print_note, print_run_report, progress
+from shift_assets.cli.render import PRINTED, print_error, print_json, print_line, print_note, print_run_report, progress
 from shift_assets.cli.setup import today_in
 from shift_assets.errors import UserError
 
 if TYPE_CHECKING:
     from shift_assets.workspace.workspace import Workspace
 
+_log = logging.getLogger(__name__)
 DEMO_DAYS, DEMO_HISTORY_DAYS = 28, 336
 DEMO_LAST_DAY = date(2011, 12, 9)
 """The last day of the shipped log."""
@@ -90,8 +92,11 @@ def _run(folder: Path, first: date, last: date, segment: str | None, as_json: bo
         report = run_range(build_definitions(workspace), workspace, first, last, segments, on_progress=on_progress)
     if not report.success:
         for message in report.errors:
+            _log.error(message, extra=PRINTED)
             print_error("failed", message)
         print_note(f"inspect the run: shift-assets ui --home {shlex.quote(str(folder))}")
+        if (log_file := logs.log_file()) is not None:
+            print_note(f"tracebacks: {log_file}")
         raise typer.Exit(1)
     summary = build_run_report(workspace, first, last, segments)
     if as_json:

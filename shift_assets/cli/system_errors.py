@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shift_assets.errors import PermanentError, ShiftError, UserError
+from filelock import Timeout
 
+from shift_assets.errors import PermanentError, ShiftError, TransientError, UserError
+
+_BUSY = {errno.EBUSY}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _WRONG_PATH = {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _SQLITE = {
+    sqlite3.SQLITE_BUSY: errno.EBUSY,
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
     sqlite3.SQLITE_CANTOPEN: errno.EACCES,
@@ -29,12 +33,18 @@ def explain_system_errors(home: Path | None) -> Iterator[None]:
 
     Raises:
         UserError: The path may not be read or written, or is no path of that kind.
+        TransientError: Another process holds a lock.
         PermanentError: The disk is full.
     """
     try:
         yield
+    except Timeout as error:
+        raise TransientError(
+            f"{error.lock_file}: another process holds this lock; call again when it has ended"
+        ) from error
     except OSError as error:
-        if (explained := _explained(error.errno, error.filename2 or error.filename or home, str(error))) is None:
+        path = error.filename2 or error.filename or home
+        if (explained := _explained(error.errno, path, error.strerror or str(error))) is None:
             raise
         raise explained from error
     except sqlite3.OperationalError as error:
@@ -47,6 +57,8 @@ def explain_system_errors(home: Path | None) -> Iterator[None]:
 
 def _explained(number: int | None, path: object, text: str) -> ShiftError | None:
     place = path if path is not None else "a path"
+    if number in _BUSY:
+        return TransientError(f"{place}: another process is using it ({text}); call again when it has ended")
     if number in _FULL:
         return PermanentError(f"{place}: the disk is full ({text}); free some space there and call again")
     if number in _DENIED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from shift_assets.defs.instance import open_instance
 from shift_assets.defs.partitions import first_day, parse_key, range_tags
 from shift_assets.workspace.workspace import Workspace
 
+_log = logging.getLogger(__name__)
 OnProgress = Callable[[str], None]
 QUIET_RUN_CONFIG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 BASE_MODEL_DAYS = 7
@@ -205,5 +207,7 @@ def _execute(
             error = data.user_failure_data.description if data.user_failure_data else None
             cause = data.error.cause if data.error and data.error.cause else data.error
             report.errors.append(f"{event.step_key}: {error or (cause.message.strip() if cause else 'failed')}")
+            if data.error:
+                _log.info("%s failed\n%s", event.step_key, data.error.to_string())
     if not result.success and report.success:
         report.errors.append(f"{job} failed; `shift-assets ui` shows the run")

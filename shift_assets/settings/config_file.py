@@ -62,6 +62,11 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], LineNumbers]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(
+            f"{path}:{line}: character #x{error.character:04x} is not allowed in YAML; remove it"
+        ) from error
     except ConfigError as error:
         raise ConfigError(f"{path}:{error}") from error
     if content is None:

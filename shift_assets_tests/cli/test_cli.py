@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import re
+import shlex
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import typer
 
 from shift_assets.cli.app import app
+from shift_assets.cli.logs import LOG_FILE
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.partition import Partition
 from shift_assets.settings.root import load_settings
@@ -34,6 +39,7 @@ COMMANDS = [
     "erase",
     "doctor",
 ]
+COMMANDS += ["evaluate recommendations", "evaluate sequences", "evaluate reactions"]
 COMMANDS += ["quarantine ls", "quarantine replay"]
 
 
@@ -52,9 +58,7 @@ def export_file(folder: Path, days: int = 3) -> Path:
 
 def test_every_command_is_listed_here() -> None:
     """A new command gets its laws."""
-    group = typer.main.get_command(app)
-    names = set(group.commands)  # type: ignore[attr-defined]
-    assert names == {command.split()[0] for command in COMMANDS}
+    assert set(commands()) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -63,6 +67,100 @@ def test_help_shows_an_example(call: Call, command: str) -> None:
     result = call(*command.split(), "--help")
     assert result.code == 0
     assert "Example: shift-assets " + command in " ".join(result.out.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_a_verbosity(call: Call, command: str) -> None:
+    """`--verbose`, `--quiet` and `--debug`."""
+    assert {"--verbose", "--quiet", "--debug"} <= set(call(*command.split(), "--help").out.split())
+
+
+def commands() -> dict[str, Any]:
+    """Every command of the tree by its words; a group counts where it can be called by itself."""
+    found, groups = {}, {"": typer.main.get_command(app)}
+    while groups:
+        path, group = groups.popitem()
+        for name, command in group.commands.items():  # type: ignore[attr-defined]
+            words = f"{path} {name}".strip()
+            if hasattr(command, "commands"):
+                groups[words] = command
+            if getattr(command, "invoke_without_command", True):
+                found[words] = command
+    return found
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_an_example_is_a_valid_call_on_one_line(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """What the help shows can be copied off a terminal, and its options and words are right."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "events.csv.gz").touch()
+    monkeypatch.setenv("COLUMNS", "80")
+    command = commands()[words]
+    example = re.search(r"Example: `(shift-assets .*)`", command.help)
+    assert example
+    assert f"Example: {example[1]}" in call(*words.split(), "--help").out
+    arguments = shlex.split(example[1])[1 + len(words.split()) :]
+    assert command.make_context(words, arguments)
+
+
+def test_the_version_is_that_of_the_package(call: Call) -> None:
+    assert call("--version").out == f"shift-assets {importlib.metadata.version('shift-assets')}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("shift-assets quar", {"quarantine"}),
+        ("shift-assets land --table ", {"events", "items", "users"}),
+        ("shift-assets quarantine ls --reason bad_", {"bad_timestamp", "bad_value"}),
+    ],
+)
+def test_shells_complete_commands_and_words(
+    call: Call, monkeypatch: pytest.MonkeyPatch, line: str, words: set[str]
+) -> None:
+    """As bash asks for it: the names of commands, and the words that an option takes."""
+    monkeypatch.setenv("_SHIFT_ASSETS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+    assert set(call().out.split()) == words
+
+
+def test_nothing_folds_off_a_terminal(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that a program or a search reads is one line, however long, also where COLUMNS says 80."""
+    monkeypatch.setenv("COLUMNS", "80")
+    home = new_workspace(tmp_path / ("long_" * 30)).settings.home
+    assert f"home: {home}, source small_shop" in call("doctor", "--home", home).out.splitlines()[0]
+    refused = call("quarantine", "ls", "--home", home, "--reason", "hunger").err.splitlines()
+    assert "'malformed', 'missing_user'" in refused[0]
+    assert "'unreadable_file'" in refused[0]
+    short = call("run", "--home", home, "--from", "2026-3-1", "--to", "2026-03-01").err
+    assert "'2026-3-1' does not match YYYY-MM-DD" in short
+
+
+def test_simulate_prints_what_it_wrote_and_init_finds_it(call: Call, tmp_path: Path) -> None:
+    """A summary in sentences, no repr; its last line is a call, and so is the last line of that call."""
+    made = call("simulate", tmp_path / "shop", "--users", 20, "--items", 40, "--days", 3)
+    assert made.code == 0, made.err
+    assert "Summary(" not in made.out
+    assert re.match(r"[\d,]+ events of 20 users on 3 days, 2026-01-01 … 2026-01-03, as [\d,]+ rows in", made.out)
+    following = made.out.splitlines()[-1].removeprefix("next: shift-assets ")
+    started = call(*shlex.split(following))
+    assert started.code == 0, started.err
+    assert "3 days are landed, 2026-01-01 … 2026-01-03" in started.out
+    assert started.out.splitlines()[-1].startswith("shift-assets run --from 2026-01-01 --to 2026-01-03")
+
+
+def test_quiet_shows_results_only_and_the_log_has_the_rest(call: Call, tmp_path: Path) -> None:
+    """Progress is printed on standard error unless --quiet; the log of the home has it in any case."""
+    home = new_workspace(tmp_path / "home").settings.home
+    file = export_file(tmp_path)
+    loud, quiet = call("land", file, "--home", home), call("land", file, "--home", home, "--quiet")
+    assert "landed 6 rows in 3 day folders" in loud.err
+    assert quiet.err == ""
+    assert loud.out == quiet.out
+    assert (home / LOG_FILE).read_text().count("landed 6 rows in 3 day folders") == 2
 
 
 def test_a_users_mistake_is_one_message_and_exit_code_2(call: Call, tmp_path: Path) -> None:

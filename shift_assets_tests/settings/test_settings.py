@@ -39,6 +39,7 @@ MISTAKES = {
         r"minimum_active_days 12 is more than the 8 active days",
     ),
     "no YAML": ("lateness_days: '[\n", r"settings\.yaml:2: not valid YAML"),
+    "no text": ("seed: 1\n# \x01\n", r"settings\.yaml:2: character #x0001 is not allowed in YAML; remove it"),
     "no mapping": ("- a\n", r"settings\.yaml:1: expected `key: value` lines"),
 }
 
