@@ -45,7 +45,7 @@ from shift_assets.outcomes.sequential_test import Difference, difference, fixed_
 from shift_assets.recommend.ranking.score_scaling import scale_to_best
 from shift_assets.recommend.shift_adaptation.rising_boost import boost_rising
 from shift_assets.settings.root import EvidenceSettings, ExperimentSettings
-from shift_assets.shift.detector.evidence import EValue
+from shift_assets.shift.detector.base import EValue
 from shift_assets.simulate.interest_series import simulated_series
 from shift_assets.simulate.population import KINDS as PLANTED
 from shift_assets.simulate.population import build_block, user_ids

@@ -50,8 +50,8 @@ from shift_assets.shift.baselines.g_test import GTest
 from shift_assets.shift.baselines.raw_bocpd import RawBocpd
 from shift_assets.shift.baselines.split_gain import SplitGain
 from shift_assets.shift.baselines.window_distances import JensenShannonDistance, ShareGap
-from shift_assets.shift.detector.base import Detector
-from shift_assets.shift.detector.evidence import EValue, Posterior, trace
+from shift_assets.shift.detector.base import Detector, EValue, Posterior
+from shift_assets.shift.detector.evidence import trace
 from shift_assets.shift.detector.signals import shift_signals
 from shift_assets.shift.detector.state import advance_range
 from shift_assets.simulate.interest_series import simulated_series

@@ -16,8 +16,7 @@ from shift_assets.evaluate.splices import E_VALUE, LEARNED, POSTERIOR, DetectorS
 from shift_assets.interest.histories import histories
 from shift_assets.outcomes.estimates import Estimate
 from shift_assets.settings.root import SelfCheckSettings, Settings
-from shift_assets.shift.detector.base import Detector
-from shift_assets.shift.detector.evidence import EValue, Posterior
+from shift_assets.shift.detector.base import Detector, EValue, Posterior
 from shift_assets.shift.learned.shift_model import ShiftModel, fit
 from shift_assets.shift.learned.splices import PARTIAL, UNSPLICED, Construction
 

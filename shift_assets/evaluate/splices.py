@@ -23,8 +23,7 @@ from shift_assets.errors import UserError
 from shift_assets.interest.histories import Histories, Step, histories
 from shift_assets.settings.root import EvidenceSettings
 from shift_assets.shift.baselines.registry import BASELINES
-from shift_assets.shift.detector.base import Detector
-from shift_assets.shift.detector.evidence import EValue, Posterior
+from shift_assets.shift.detector.base import Detector, EValue, Posterior
 from shift_assets.shift.learned.shift_model import SPLICE_POINTS, ShiftModel, fit
 from shift_assets.shift.learned.splices import (
     CONSTRUCTIONS,

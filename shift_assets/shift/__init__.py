@@ -1,1 +1,1 @@
-"""Whether, when and from what to what a user's interest shifted."""
+"""Interest shifts of users and segments: detection, alerts, learned models and baselines."""

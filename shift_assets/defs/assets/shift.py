@@ -197,7 +197,8 @@ def _alert_clusters(workspace: Workspace, partitions: list[Partition]) -> pa.Tab
 
 
 def _interest_moves(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
-    from shift_assets.shift.segment.interest_moves import SparkMiner, interest_moves
+    from shift_assets.interest.itemsets import SparkMiner
+    from shift_assets.shift.segment.interest_moves import interest_moves
 
     alerts, settings = _recent_alerts(workspace, partitions), workspace.settings
     users = pc.count_distinct(alerts["user_id"]).as_py()

@@ -16,10 +16,10 @@ import numpy as np
 from scipy import sparse
 
 from shift_assets.arrays import Float32Array, Int64Array
+from shift_assets.interest.itemsets import Itemsets, Miner, SparkMiner, mine_itemsets
 from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs, Scorer
 from shift_assets.recommend.window import Window
 from shift_assets.settings.root import RecommendationSettings
-from shift_assets.shift.segment.interest_moves import Itemsets, Miner, SparkMiner, mine_itemsets
 
 PAUSE_BUCKET = 12
 """Gap bucket from which on a pause ends a basket: 2,047 seconds and more."""

@@ -1,1 +1,1 @@
-"""The life of an alert, from opening to closing, and the sentence that explains it."""
+"""Alerts on users' interest shifts: when they open and close, their kind, and their explanation."""

@@ -1,24 +1,29 @@
-"""When a shift began: the split of the recent days that explains them best."""
+"""Onset of a shift: the split of the recent days with the largest likelihood."""
 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float64
 
 from shift_assets.arrays import Float64Array, Int64Array
 from shift_assets.interest.user_days import UserDays
 
 MINIMUM_DAYS = 2
-"""Active days on either side of an onset: one odd day is no new interest."""
+"""Minimum number of active days on either side of an onset: one odd day is not a new interest."""
 
 
-def mix_split_gain(scores: Float64Array) -> Float64Array:
-    """Log-likelihood gain, in nats, of splitting the days before day i into two category mixes, [day].
+def mix_split_gain(scores: Float64[Float64Array, "day category"]) -> Float64[Float64Array, " day"]:
+    """Log-likelihood gain, in nats, of a change of the category mix at day i, [day].
 
-    scores[day, category], oldest first. Every day counts as one observation of its own shares, because the events
-    of a day are clustered: a day with fifty events says little more about taste than a day with five. The gain at
-    i compares the maximum-likelihood mixes of days < i and days >= i with the one mix of all days (the
-    log-likelihood ratio of a multinomial change point). Splits that leave fewer than `MINIMUM_DAYS` on a side
-    are -inf.
+    The gain compares the maximum-likelihood mixes of days < i and days >= i with the one mix of all days (the
+    log-likelihood ratio of a multinomial change point). Every day counts as one observation of its own shares, because
+    the events of a day are clustered: a day with fifty events says little more about taste than a day with five.
+
+    Args:
+        scores: scores by day, oldest first.
+
+    Returns:
+        The gain; -inf where a side has fewer than `MINIMUM_DAYS` days.
     """
     total = scores.sum(axis=1, keepdims=True)
     shares = np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
@@ -28,10 +33,10 @@ def mix_split_gain(scores: Float64Array) -> Float64Array:
     return _inner(gain)
 
 
-def activity_split_gain(counts: Float64Array) -> Float64Array:
-    """Log-likelihood gain, in nats, of splitting the days before day i into two Poisson rates, [day].
+def activity_split_gain(counts: Float64[Float64Array, " day"]) -> Float64[Float64Array, " day"]:
+    """Log-likelihood gain, in nats, of a change of the Poisson rate at day i, [day]; -inf as in `mix_split_gain`.
 
-    counts[day], events of each day, oldest first. Splits that leave fewer than `MINIMUM_DAYS` on a side are -inf.
+    counts: events of each day, oldest first.
     """
     n_days = len(counts)
     before = np.arange(n_days)
@@ -42,7 +47,7 @@ def activity_split_gain(counts: Float64Array) -> Float64Array:
 
 
 def onset_entry(user_days: UserDays, user: int, n_categories: int, *, by_activity: bool) -> int:
-    """Entry of the ring that is the first day of the user's new interest (or of the new level of activity)."""
+    """Return the entry of `user` with which the new interest, or the new level of activity, begins."""
     first, last = int(user_days.start[user]), int(user_days.start[user + 1])
     if by_activity:
         gain = activity_split_gain(user_days.counts[first:last].sum(axis=1).astype(np.float64))
@@ -64,12 +69,13 @@ def _log_likelihood(mass: Float64Array) -> Float64Array:
 
 
 def _rate_term(events: Float64Array | float, days: Int64Array | int) -> Float64Array:
-    """Maximum Poisson log-likelihood of `events` in `days`, but for terms that no split changes."""
+    """Maximum Poisson log-likelihood of `events` in `days`, without the terms that are the same for every split."""
     events, days = np.asarray(events, dtype=np.float64), np.asarray(days, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where((events > 0) & (days > 0), events * np.log(events / days), 0.0)
 
 
 def _inner(gain: Float64Array) -> Float64Array:
+    """`gain`, -inf where a side of the split has fewer than `MINIMUM_DAYS` days."""
     index = np.arange(len(gain))
     return np.where((index >= MINIMUM_DAYS) & (index <= len(gain) - MINIMUM_DAYS), gain, -np.inf)

@@ -1,27 +1,24 @@
-"""The alarm columns of the users active today, while they change: continued, closed, opened, explained."""
+"""The alert columns of the users active today: continued, closed and opened by the rules of `lifecycle`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
 
-from shift_assets.arrays import BoolArray, Float64Array, Int64Array, integers, ragged_index
+from shift_assets.arrays import BoolArray, Int64Array, integers
 from shift_assets.contracts.day import day_number
-from shift_assets.interest.user_days import UserDays, Weights
+from shift_assets.interest.user_days import UserDays
 from shift_assets.settings.root import AlertSettings, Settings
+from shift_assets.shift.alerts.kinds import AlertContext, is_return, kind_of_change
 from shift_assets.shift.alerts.lifecycle import (
     MIX_KINDS,
     EvidenceObservation,
     Excess,
     Transition,
     alert_id,
-    archive_of,
     evidence_transition,
-    is_return,
-    kind_of_change,
     threshold_transition,
 )
 from shift_assets.shift.alerts.onset import onset_entry
@@ -30,31 +27,8 @@ NO_DAY = -(2**31)
 ALERT_DAYS = ("alert_opened_day", "alert_onset_day", "alert_exceeded_day")
 
 
-@dataclass(frozen=True, slots=True)
-class AlertContext:
-    """What an alarm is explained by."""
-
-    user_days: UserDays
-    shares: Float64Array  # [score]
-    profiles: list[Weights]  # long-term, former
-    n_categories: int
-    decay: float
-
-    def since(self, users: Int64Array, entry: Int64Array) -> BoolArray:
-        """Whether an entry is `entry[i]` of `users[i]` or later of the same user, [entry]."""
-        is_after = np.zeros(len(self.user_days.day), dtype=bool)
-        is_after[ragged_index(entry, self.user_days.start[users + 1] - entry)] = True
-        return is_after
-
-    def is_return(self, users: Int64Array, is_after: BoolArray, return_share: float) -> BoolArray:
-        archive = archive_of(
-            self.user_days, self.shares, self.profiles, users, n_categories=self.n_categories, decay=self.decay
-        )
-        return is_return(self.user_days, self.shares, archive, users, is_after, return_share=return_share)
-
-
 class OpenAlerts:
-    """The alarm columns of the users active today, while they change."""
+    """The alert columns of the users active today, while they change; every column is [user]."""
 
     def __init__(self, before: pa.Table, day: date) -> None:
         self.day = day
@@ -69,9 +43,9 @@ class OpenAlerts:
         self.to_open = self.by_mix = self.settled = np.zeros(len(was_closed), dtype=bool)
 
     def scored_since_onset(self, user_days: UserDays) -> Int64Array:
-        """Scored days from the open alarm's onset on, [user]; 0 without an open alarm.
+        """Scored days from the open alert's onset on, [user]; 0 without an open alert.
 
-        Where the ring no longer reaches back to the onset they are too many to count.
+        Where the recent days no longer reach back to the onset the number is unknown, and as large as can be.
         """
         since = user_days.is_scored & (user_days.day >= np.repeat(self.onset, user_days.n_days))
         counted = np.bincount(user_days.user[since], minlength=user_days.n_users)
@@ -79,7 +53,7 @@ class OpenAlerts:
         return np.where(self.is_open, counted, 0)
 
     def apply_evidence(self, observation: EvidenceObservation, settings: Settings) -> None:
-        """Mark what is continued, closed, or to be opened, by the evidence."""
+        """Mark the alerts that are continued, closed or to be opened by the evidence."""
         days_since_renewal = day_number(self.day) - self.exceeded
         step = evidence_transition(
             observation, self.is_open, days_since_renewal, settings.evidence.starts, settings.alerts
@@ -88,7 +62,7 @@ class OpenAlerts:
         self.settled = step.settled
 
     def apply_thresholds(self, before: Excess, now: Excess, settings: AlertSettings) -> None:
-        """Mark what is continued, closed, or to be opened, by the lines on the indicators."""
+        """Mark the alerts that are continued, closed or to be opened by the thresholds on the indicators."""
         step = threshold_transition(before, now, self.kind, day_number(self.day) - self.exceeded, settings)
         became_mix = step.continued & step.by_mix & np.array([kind not in MIX_KINDS for kind in self.kind], dtype=bool)
         self._mark(step)
@@ -107,22 +81,22 @@ class OpenAlerts:
     def open_by_evidence(
         self, user_ids: list[str], context: AlertContext, onset: Int64Array, settings: AlertSettings
     ) -> None:
-        """Name the alarms that open, with the likeliest start as onset, and say what sort each is."""
+        """Give the alerts that open their id and kind, and as onset the likeliest start, `onset` [user] as an entry."""
         users = np.flatnonzero(self.to_open)
         if len(users) == 0:
             return
-        self._name(users, user_ids)
+        self._assign_ids(users, user_ids)
         entry = onset[users]
         self.onset[users] = context.user_days.day[entry]
         is_after = context.since(users, entry)
-        kinds = kind_of_change(context.user_days, users, is_after, context.n_categories)
-        returns = context.is_return(users, is_after, settings.return_share)
+        kinds = kind_of_change(context, users, is_after)
+        returns = is_return(context, users, is_after, settings.return_share)
         for user, kind, is_back in zip(users, kinds, returns, strict=True):
             self.kind[user] = "return" if is_back else kind
 
     def open_by_thresholds(self, user_ids: list[str], context: AlertContext, return_share: float) -> None:
-        """Name the alarms that open, find their onset, and tell a return from a switch."""
-        self._name(np.flatnonzero(self.to_open), user_ids)
+        """Give the alerts that open id, onset and kind; one whose mix crosses later gets a new onset and kind."""
+        self._assign_ids(np.flatnonzero(self.to_open), user_ids)
         changed = np.flatnonzero(self.to_open | self.by_mix)
         entry = np.array(
             [
@@ -135,16 +109,17 @@ class OpenAlerts:
         mixed = self.by_mix[changed]
         users = changed[mixed]
         if len(users):
-            returns = context.is_return(users, context.since(users, entry[mixed]), return_share)
+            returns = is_return(context, users, context.since(users, entry[mixed]), return_share)
             for user, is_back in zip(users, returns, strict=True):
                 self.kind[user] = "return" if is_back else "switch"
 
-    def _name(self, users: Int64Array, user_ids: list[str]) -> None:
+    def _assign_ids(self, users: Int64Array, user_ids: list[str]) -> None:
         for user in users:
             self.id[user] = alert_id(user_ids[user], self.day)
             self.opened[user] = day_number(self.day)
 
     def columns(self) -> dict[str, pa.Array]:
+        """Return the alert columns of `interest_state`."""
         days = {
             name: pa.array(value.astype(np.int32), mask=value == NO_DAY).cast(pa.date32())
             for name, value in zip(ALERT_DAYS, (self.opened, self.onset, self.exceeded), strict=True)
@@ -157,5 +132,6 @@ class OpenAlerts:
         }
 
 
-def _without(values: list[str | None], gone: np.ndarray) -> list[str | None]:
+def _without(values: list[str | None], gone: BoolArray) -> list[str | None]:
+    """`values` with None where `gone`."""
     return [None if is_gone else value for value, is_gone in zip(values, gone, strict=True)]

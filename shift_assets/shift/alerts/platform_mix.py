@@ -1,4 +1,4 @@
-"""What everybody else did meanwhile: the part of a user's move that the whole segment made."""
+"""Moves of the whole segment, and the part of a user's move that they explain."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from shift_assets.interest.user_days import UserDays
 
 
 class PlatformMix:
-    """Category mixes of a segment by calendar day, from the rings of all its users.
+    """Category mixes of a segment by calendar day, from the recent days of all its users.
 
-    A user's day counts as one, split by its score shares, so that no heavy buyer speaks for the segment.
+    A user's day counts as one, split by its score shares, so that heavy buyers do not dominate the segment.
     """
 
     def __init__(self, user_days: UserDays, n_categories: int) -> None:
@@ -29,12 +29,12 @@ class PlatformMix:
     def others_move(self, user: int, onset_day: int) -> Float64Array | None:
         """Change of the other users' mix, [category], between the same days as the user's own.
 
-        Before: from the user's first ring day to the day before `onset_day`; after: from there to the last ring
+        Before: from the user's first recent day to the day before `onset_day`; after: from there to the last recent
         day (days since 1970-01-01). None where nobody else was active on either side.
         """
         user_days = self._user_days
         first, last = int(user_days.start[user]), int(user_days.start[user + 1])
-        onset_day = max(onset_day, int(user_days.day[first]))  # the ring may no longer reach back to the onset
+        onset_day = max(onset_day, int(user_days.day[first]))  # the recent days may not reach back to the onset
         onset_entry = first + int(np.searchsorted(user_days.day[first:last], onset_day))
         before = self._others(first, onset_entry, int(user_days.day[first]), onset_day)
         after = self._others(onset_entry, last, onset_day, int(user_days.day[last - 1]) + 1)
@@ -53,10 +53,13 @@ class PlatformMix:
 
 
 def explained_share(move: Float64Array, others_move: Float64Array) -> float:
-    """Part (0..1) of a user's total variation that a move of everybody by `others_move` would make too.
+    """Part (0..1) of a user's change that a move of everybody by `others_move` explains.
 
-    move, others_move: change of share, [category]. Per category the lesser of both changes where they go the same
-    way, summed, over the sum of the user's own.
+    Per category the smaller of both changes where they have the same sign, summed, over the sum of the user's own
+    changes. move, others_move: change of share, [category].
+
+    >>> round(explained_share(np.array([0.4, -0.4]), np.array([0.1, -0.2])), 3)
+    0.375
     """
     size = np.abs(move).sum()
     if size == 0:

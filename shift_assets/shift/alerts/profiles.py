@@ -1,12 +1,12 @@
-"""Long-term profiles: a day older, a day richer, and split where a new interest has become normal."""
+"""Long-term profiles: decayed and added to by day, and split where a new interest has become normal."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from shift_assets.arrays import Float64Array, Int64Array, offsets, sum_by
+from shift_assets.arrays import BoolArray, Float64Array, Int64Array, offsets, sum_by
 from shift_assets.interest.user_days import UserDays, Weights
-from shift_assets.shift.alerts.open_alerts import AlertContext, OpenAlerts
+from shift_assets.shift.alerts.kinds import AlertContext
 
 MINIMUM_WEIGHT = 0.01
 """A weight of the long-term profile below this part of a day is dropped."""
@@ -15,7 +15,7 @@ MINIMUM_WEIGHT = 0.01
 def decay_and_add(
     profile: Weights, user_days: UserDays, scored: Int64Array, decay: float, n_categories: int
 ) -> Weights:
-    """Profiles one scored day older, with the newest day's own shares added, for the users `scored`; sorted."""
+    """Decay the profiles of the users `scored` by a scored day, and add the newest day's own shares; sorted."""
     newest = user_days.take_entries(user_days.start[scored + 1] - 1, np.arange(len(scored) + 1))
     key = np.concatenate(
         [profile.user * n_categories + profile.category, scored[newest.score_entry] * n_categories + newest.category]
@@ -27,7 +27,7 @@ def decay_and_add(
 
 
 def _weights(key: Int64Array, weight: Float64Array, n_users: int, n_categories: int) -> Weights:
-    """The sum of `weight` per key (user * n_categories + category), without what is `MINIMUM_WEIGHT`."""
+    """Sum of `weight` per key (user * n_categories + category), without sums below `MINIMUM_WEIGHT`."""
     cells, cell = np.unique(key, return_inverse=True)
     total = sum_by(cell, weight, len(cells))
     keep = total >= MINIMUM_WEIGHT
@@ -35,28 +35,40 @@ def _weights(key: Int64Array, weight: Float64Array, n_users: int, n_categories: 
     return Weights(offsets(np.bincount(cells // n_categories, minlength=n_users)), cells % n_categories, total)
 
 
-def settle(
-    profile: Weights, former: Weights, context: AlertContext, open_alerts: OpenAlerts
-) -> tuple[Weights, Weights]:
-    """Profiles split at the onset where the new interest has become normal: what came since, and what was before."""
-    if not open_alerts.settled.any():
+def settle(context: AlertContext, settled: BoolArray, onset_day: Int64Array) -> tuple[Weights, Weights]:
+    """Split the profiles of users whose new interest has become normal at its onset.
+
+    Args:
+        context: recent days and profiles.
+        settled: whether the new interest has become normal, [user].
+        onset_day: day on which it began, days since 1970-01-01, [user].
+
+    Returns:
+        The long-term profile, for settled users of the days since the onset only, and the former profile, to which
+        the rest was added.
+    """
+    profile, former, user_days = context.profile, context.former, context.user_days
+    if not settled.any():
         return profile, former
-    user_days, n = context.user_days, max(context.n_categories, 1)
+    n = max(context.n_categories, 1)
     entry = user_days.score_entry
     user = user_days.user[entry]
-    since = open_alerts.settled[user] & (user_days.day[entry] >= open_alerts.onset[user])
+    since = settled[user] & (user_days.day[entry] >= onset_day[user])
     key = (user * n + user_days.category)[since]
     weight = (context.shares * context.decay ** user_days.age[entry])[since]
-    keep, gone = ~open_alerts.settled[profile.user], open_alerts.settled[profile.user]
+    leaves, stays = settled[profile.user], ~settled[profile.user]
     old_key = profile.user * n + profile.category
-    former_keep = ~open_alerts.settled[former.user]
+    former_stays = ~settled[former.user]
     return (
         _weights(
-            np.concatenate([old_key[keep], key]), np.concatenate([profile.weight[keep], weight]), user_days.n_users, n
+            np.concatenate([old_key[stays], key]),
+            np.concatenate([profile.weight[stays], weight]),
+            user_days.n_users,
+            n,
         ),
         _weights(
-            np.concatenate([(former.user * n + former.category)[former_keep], old_key[gone], key]),
-            np.concatenate([former.weight[former_keep], profile.weight[gone], -weight]),
+            np.concatenate([(former.user * n + former.category)[former_stays], old_key[leaves], key]),
+            np.concatenate([former.weight[former_stays], profile.weight[leaves], -weight]),
             user_days.n_users,
             n,
         ),

@@ -1,1 +1,1 @@
-"""Simple detectors for comparison; `registry` names them."""
+"""Baseline detectors for comparison; `registry` names them."""

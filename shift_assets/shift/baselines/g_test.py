@@ -1,4 +1,4 @@
-"""The likelihood-ratio test of two windows' event counts, with a design effect for the clustering of events."""
+"""Likelihood-ratio test of two windows' event counts, with a design effect for the clustering of events."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from shift_assets.shift.baselines.sliding_windows import MINIMUM, RECENT, REFERE
 class GTest:
     """G statistic of the recent against the reference window, over the design effect, as a standard normal deviate.
 
-    Events of a day are no independent draws: the variance of a day's shares is a multiple of the multinomial one.
+    Events of a day are not independent draws: the variance of a day's shares is a multiple of the multinomial one.
     That multiple, the design effect, is estimated from all users' days up to the scored one, each against its user's
-    reference window, and divides G. The deviate is Wilson and Hilferty's of chi-squared with (categories met - 1)
-    degrees of freedom: comparable between users, and it does not underflow as a p-value would.
+    reference window, and divides G. The deviate is Wilson and Hilferty's of chi-squared with (number of categories - 1)
+    degrees of freedom; it is comparable between users and does not underflow as a p-value would.
 
     Source: Rao and Scott, "The analysis of categorical data from complex sample surveys", JASA 76 (1981); Wilson and
     Hilferty, "The distribution of chi-square", PNAS 17 (1931).
@@ -31,6 +31,7 @@ class GTest:
     name: str = "g_test"
 
     def score(self, histories: Histories) -> Float64Array:
+        """Return the deviate, [entry]; nan with fewer than `minimum_active_days` active days."""
         user_days, n_categories = histories.user_days, len(histories.codes)
         counts = event_counts(user_days)
         statistic, freedom, observed, expected = np.zeros((4, len(user_days.day)))
@@ -56,7 +57,7 @@ def _g_statistic(reference: Float64Array, recent: Float64Array) -> Float64Array:
 
 
 def _variances(today: Float64Array, reference: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Squared distance of today's shares to the reference's, times today's events, and what a multinomial expects."""
+    """Squared distance of today's shares to the reference's times today's events, and its multinomial expectation."""
     events, before = today.sum(axis=1), reference.sum(axis=1)
     known = (events > 0) & (before > 0)
     shares = reference / np.where(known, before, 1.0)[:, None]
@@ -68,7 +69,7 @@ def _variances(today: Float64Array, reference: Float64Array) -> tuple[Float64Arr
 
 
 def _design_effect(day: Int64Array, observed: Float64Array, expected: Float64Array) -> Float64Array:
-    """Ratio of the sums over all entries of this day and before, at least 1, [entry]."""
+    """Ratio of the sums over all entries up to this day, at least 1, [entry]."""
     days, index = np.unique(day, return_inverse=True)
     so_far = [np.cumsum(sum_by(index, value, len(days))) for value in (observed, expected)]
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Bayesian online change-point detection on raw event counts: what the product's evidence would be without its care."""
+"""Bayesian online change-point detection on raw event counts, without a unit weight per day."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class RawBocpd:
     """Log odds that the regime of today began within the last `recent` active days.
 
     Each regime draws all of its events from one mix with a symmetric Dirichlet prior of total `concentration`; a new
-    one begins before an active day with probability `hazard`. Run lengths above `longest` share one place, held by
-    the likelier of two that meet there. Every event counts as an independent draw, so a busy focused day looks like
-    a change: kept as the peer that shows why a day has to count once.
+    one begins before an active day with probability `hazard`. Run lengths above `longest` are merged into the likelier
+    of the two. Every event counts as an independent draw, so a busy focused day looks like a change: the comparison
+    shows why the product's evidence counts a day once.
 
     Source: Adams and MacKay, "Bayesian online changepoint detection", arXiv 0710.3742 (2007).
     """
@@ -33,6 +33,7 @@ class RawBocpd:
     name: str = "raw_bocpd"
 
     def score(self, histories: Histories) -> Float64Array:
+        """Return the log odds, [entry]; nan with fewer than `minimum_active_days` active days."""
         user_days = histories.user_days
         out = np.full(len(user_days.day), np.nan)
         _log_odds(
@@ -61,7 +62,7 @@ def _log_odds(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     for user in range(len(start) - 1):
         n_runs = 0
         for entry in range(start[user], start[user + 1]):
-            # 1. every run is one day older; the oldest two meet where there is no more room
+            # 1. every run is one day older; the oldest two merge where there is no more room
             if n_runs == longest:
                 old, next_old = longest - 1, longest - 2
                 if log_weight[next_old] > log_weight[old]:
@@ -74,13 +75,13 @@ def _log_odds(  # type: ignore[no-untyped-def]  # noqa: PLR0917
             for run in range(last, 0, -1):
                 seen[run], events[run] = seen[run - 1], events[run - 1]
                 log_weight[run] = log_weight[run - 1]
-            # 2. or a new one begins today, of which nothing was seen
+            # 2. or a new one begins today, without events so far
             seen[0], events[0] = 0.0, 0.0
             log_weight[0] = 0.0
             if n_runs > 1:
                 log_weight[0] = math.log(hazard)
                 log_weight[1:n_runs] += math.log1p(-hazard)
-            # 3. how well each foretold today, and what it learns
+            # 3. how well each predicted today, and its update
             for run in range(n_runs):
                 today = 0.0
                 for cell in range(score_start[entry], score_start[entry + 1]):

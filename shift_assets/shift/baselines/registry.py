@@ -1,4 +1,4 @@
-"""The classic detectors by name."""
+"""The baseline detectors by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums over windows of each user's active days, one window per entry: what the window detectors share."""
+"""Sums over windows of each user's active days, one window per entry, for the window detectors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from shift_assets.interest.windows import window_lengths
 from shift_assets.settings.root import StateSettings
 
 RECENT, REFERENCE = 7, 28
-"""Active days of the windows that the classic rule compares."""
+"""Active days of the recent and the reference window."""
 MINIMUM = 12
 """Active days up to the scored one below which a detector is silent."""
 _CELLS_AT_ONCE = 4_000_000
-"""Cells of a dense block, 32 MB: what a detector holds of them does not grow with the log."""
+"""Cells of a dense block, 32 MB: memory does not grow with the log."""
 
 
 class WindowSettings(Protocol):
-    """What the detectors of two windows have in common."""
+    """Settings that detectors of two windows have in common."""
 
     recent_active_days: int
     reference_active_days: int
@@ -38,14 +38,14 @@ class Windows(NamedTuple):
 
 
 def event_counts(user_days: UserDays) -> Float64Array:
-    """Events of a day and category, [score]: the day's events, split by its score shares."""
+    """Events of a day and category, [score]: the day's events split by its score shares."""
     return np.asarray(user_days.share * user_days.counts.sum(axis=1)[user_days.score_entry])
 
 
 def windows(user_days: UserDays, mass: Float64Array, n_categories: int, settings: WindowSettings) -> Iterator[Windows]:
-    """`mass` [score] summed over both windows of every entry that has `minimum_active_days` up to its day.
+    """Yield `mass` [score] summed over both windows of every entry with `minimum_active_days` up to it, in blocks.
 
-    In blocks of entries; the windows are those of `window_lengths` at the end of the entry's day.
+    The windows are those of `window_lengths` at the end of the entry's day.
     """
     active_days = 1 + np.arange(len(user_days.day)) - np.repeat(user_days.start[:-1], user_days.n_days)
     entries = np.flatnonzero(active_days >= settings.minimum_active_days)
@@ -68,7 +68,7 @@ def windows(user_days: UserDays, mass: Float64Array, n_categories: int, settings
 def window_sums(
     user_days: UserDays, mass: Float64Array, begin: Int64Array, end: Int64Array, n_categories: int
 ) -> Float64Array:
-    """Sum of `mass` [score] over the entries `begin[row] <= e < end[row]`, [row, category]."""
+    """Sum `mass` [score] over the entries `begin[row] <= e < end[row]`, [row, category]."""
     out = np.zeros((len(begin), n_categories))
     _add_windows(user_days.score_start, user_days.category, mass, begin, end, out)
     return out

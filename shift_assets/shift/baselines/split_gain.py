@@ -1,4 +1,4 @@
-"""The best split of the last active days into two means: the statistic of least-squares change-point searches."""
+"""Best split of the last active days into two means: the statistic of least-squares change-point searches."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class SplitGain:
     name: str = "split_gain"
 
     def score(self, histories: Histories) -> Float64Array:
+        """Return the largest gain, [entry]; nan with fewer than `minimum_active_days` active days."""
         user_days = histories.user_days
         out = np.full(len(user_days.day), np.nan)
         _split_gains(
@@ -57,7 +58,7 @@ def _split_gains(start, score_start, category, share, n_categories, days, minimu
             for cell in range(score_start[oldest], score_start[newest + 1]):
                 total[category[cell]] += share[cell]
             total_square = (total * total).sum()
-            # Days move one by one, newest first, to the late side: the products that the means need follow.
+            # Days move one by one, newest first, to the late side, and the products that the means need with them.
             late[:] = 0.0
             late_square = late_total = best = 0.0
             for first in range(newest, oldest + _MINIMUM_SIDE - 1, -1):

@@ -1,4 +1,4 @@
-"""The classic indicators as detectors: how far the recent window of active days lies from the one before it."""
+"""The classic indicators as detectors: distance of the recent window of active days to the reference window."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class JensenShannonDistance:
     name: str = "js_distance"
 
     def score(self, histories: Histories) -> Float64Array:
+        """Return the distance, [entry]; nan with fewer than `minimum_active_days` active days."""
         user_days = histories.user_days
         out = np.full(len(user_days.day), np.nan)
         for entries, reference, recent in windows(user_days, user_days.score, len(histories.codes), self):
@@ -43,11 +44,12 @@ class ShareGap:
     name: str = "share_gap"
 
     def score(self, histories: Histories) -> Float64Array:
+        """Return the distance, [entry]; nan with fewer than `minimum_active_days` active days."""
         user_days = histories.user_days
         out = np.full(len(user_days.day), np.nan)
         for entries, reference, recent in windows(user_days, user_days.score, len(histories.codes), self):
             row, category = np.nonzero((reference > 0) | (recent > 0))
-            with np.errstate(invalid="ignore"):  # a window without any score has no shares: nan, silent
+            with np.errstate(invalid="ignore"):  # a window without any score has no shares
                 share_recent, share_reference = (
                     side[row, category] / side.sum(axis=1)[row] for side in (recent, reference)
                 )

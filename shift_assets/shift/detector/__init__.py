@@ -1,1 +1,1 @@
-"""The default detector: evidence per active day, the state it recurses on, its calibration."""
+"""The default detector: evidence per active day, the state that carries it, and its calibration."""

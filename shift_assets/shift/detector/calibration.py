@@ -1,9 +1,9 @@
-"""p-values of the alarm statistic: how often these very users would show as much if nothing had changed.
+"""p- and q-values of the alert statistic: how often the same users would reach it if nothing had changed.
 
-The null log is made of real days: histories of users active today, each cut into pairs of consecutive days and the
-pairs put into random order. It keeps what makes days noisy (their clustering, their sizes, the odd gift, promotion
-days, how steady people are) and destroys what an alarm is about, that the new days come last. A log simulated from
-fitted profiles keeps only what the fit knows, and promised too much: see benchmarks/RESULTS.md.
+The null is a permutation null: histories of users active today, each split into pairs of consecutive days and the pairs
+put into random order. It keeps what makes days noisy (their clustering, their sizes, occasional gifts, promotion days,
+how steady people are) and destroys what an alert is about: that the new days come last. A log simulated from fitted
+profiles keeps only what the fit knows, and gave p-values that were too small: see benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 
 from shift_assets.arrays import Float64Array, offsets
 from shift_assets.interest.user_days import UserDays
@@ -18,25 +19,25 @@ from shift_assets.settings.root import CalibrationSettings, EvidenceSettings
 from shift_assets.shift.detector.evidence import trace_user_days
 
 BLOCK_DAYS = 2
-"""Scored days kept together: an errand for somebody else often takes two days, and has to be as odd in the null."""
+"""Scored days permuted as one block: shopping for somebody else often takes two days, in the null too."""
 TAIL_SHARE = 0.02
-"""Part of the null sample behind the tail beyond it, exponential in log M: an e-value's tail is a power at most."""
+"""Part of the null sample that fits the tail beyond it, exponential in log M: an e-value has at most a power tail."""
 MINIMUM_COUNT = 5
-"""Samples as large or larger that suffice to count instead."""
+"""Samples at least as large as a statistic from which they are counted instead."""
 FAMILY_DAYS = 28
-"""Calendar days whose discoveries are one list."""
+"""Calendar days whose tests are one family."""
 
 
 @dataclass(frozen=True, slots=True)
 class PermutationNull:
-    """log M of users whose days were put into random order."""
+    """The permutation null: log M of users whose days were put into random order."""
 
-    log_e: Float64Array  # [sample], ascending
+    log_e: Float64[Float64Array, " sample"]  # ascending
     onset_share: float = 1.0
-    """Of the days in the upper `TAIL_SHARE`, the part whose day before was not: a false alarm opens once, and lasts."""
+    """Of the days in the upper `TAIL_SHARE`, the part whose day before was not: a false alert opens once and lasts."""
 
     def p_values(self, log_e: Float64Array) -> Float64Array:
-        """P(log M at least so large | nothing changed), the shape of `log_e`; nan stays nan, and without a sample."""
+        """P(log M at least `log_e` | nothing changed); nan where `log_e` is nan, or without a sample."""
         n = len(self.log_e)
         if n == 0:
             return np.full(np.shape(log_e), np.nan)
@@ -53,10 +54,17 @@ class PermutationNull:
 def permutation_null(
     user_days: UserDays, n_categories: int, settings: CalibrationSettings, evidence: EvidenceSettings, seed: list[int]
 ) -> PermutationNull:
-    """The null of the users of `user_days`, all of one segment and active today, whose last entry is today.
+    """Return the permutation null of users active today.
 
-    `settings.users` of them are drawn with replacement; log M of the last `settings.days_kept` places of each
-    shuffled history is the sample. seed: numbers that make this null's random order its own.
+    `settings.users` of them are drawn with replacement; the sample is log M of the last `settings.days_kept` positions
+    of each permuted history.
+
+    Args:
+        user_days: users of one segment with a score today, their last entry.
+        n_categories: number of categories.
+        settings: size of the sample.
+        evidence: windows and priors of the statistic.
+        seed: numbers that make this null's random order its own.
     """
     if user_days.n_users == 0:
         return PermutationNull(np.zeros(0))
@@ -84,14 +92,23 @@ def permutation_null(
 
 
 def q_values(
-    p: Float64Array, tests_before: int = 0, discoveries_before: int = 0, onset_share: float = 1.0
-) -> Float64Array:
-    """False-discovery-adjusted p-values, the shape of `p` (1-d); nan stays nan and is not in the family.
+    p: Float64[Float64Array, " user"], tests_before: int = 0, discoveries_before: int = 0, onset_share: float = 1.0
+) -> Float64[Float64Array, " user"]:
+    """Return false-discovery-adjusted p-values; nan where `p` is nan, which is not in the family.
 
-    The list whose share of false alarms is bounded is that of the last weeks, not of one day: with few users a day
-    without a single shift is common, and whatever is found on it is false. So the family is today's tests together
-    with `tests_before` of the days before, of which `discoveries_before` were discoveries; without these two it is the
-    adjustment of Benjamini and Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995).
+    The false discovery rate is bounded over the last weeks, not per day: with few users a day without a single shift
+    is common, and everything found on it is false. So the family is today's tests together with those of the days
+    before; without these it is the adjustment of Benjamini and Hochberg, "Controlling the false discovery rate", JRSS
+    B 57 (1995).
+
+    Args:
+        p: p-values of today's tests.
+        tests_before: number of tests on the days before.
+        discoveries_before: number of discoveries among them.
+        onset_share: part of the null's large statistics that begin a run of them.
+
+    >>> q_values(np.array([0.01, np.nan, 0.5])).tolist()
+    [0.02, nan, 0.5]
     """
     out = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))

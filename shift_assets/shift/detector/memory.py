@@ -1,4 +1,4 @@
-"""What the evidence remembers of users, out of the columns of `interest_state` and back into them."""
+"""The memory of the evidence, read from the columns of `interest_state` and written back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Float64, Int64
 
-from shift_assets.arrays import CategoryCodes, Float32Array, Float64Array, Int64Array, offsets, on_grid, sum_by
+from shift_assets.arrays import (
+    CategoryCodes,
+    Float32Array,
+    Float64Array,
+    Int64Array,
+    list_lengths,
+    list_values,
+    offsets,
+    on_grid,
+    sum_by,
+)
 from shift_assets.contracts.shift import INTEREST_STATE
 from shift_assets.interest.user_days import UserDays, Weights, read_weights
 from shift_assets.settings.root import EvidenceSettings
-from shift_assets.shift.detector.evidence import Memory
+from shift_assets.shift.detector.recursion import Memory
 
 EVIDENCE_STEP = 2.0**-6
 """Grid on which log e-values are stored, nats."""
@@ -20,12 +31,22 @@ EVIDENCE_STEP = 2.0**-6
 _LIST_TYPE = INTEREST_STATE.column("log_evidence").type
 
 
-def watched_categories(mass: Float64Array, least_share: float) -> tuple[Int64Array, int]:
-    """Number under which each category is watched, [category], and how many numbers there are.
+def watched_categories(
+    mass: Float64[Float64Array, " category"], least_share: float
+) -> tuple[Int64[Int64Array, " category"], int]:
+    """Return the number under which each category is watched, and how many numbers there are.
 
-    A category is watched on its own while the segment's profiles give it `least_share`; all smaller ones are watched
-    together, because days that touch a leaf category once a year can say nothing about it. mass: sum of the
-    profiles of all users, [category]; where there is none yet, every category is watched.
+    A category is watched on its own while the segment's profiles give it a share of at least `least_share`; all
+    smaller ones are watched together, because days with an event in a leaf category once a year carry no evidence
+    about it.
+
+    Args:
+        mass: sum of the profiles of all users; where it is zero, every category is watched on its own.
+        least_share: setting of the same name.
+
+    >>> number, n_watched = watched_categories(np.array([50.0, 0.05, 49.0, 0.05]), 0.002)
+    >>> number.tolist(), n_watched
+    ([0, 2, 1, 2], 3)
     """
     total = mass.sum()
     large = mass >= least_share * total if total > 0 else np.ones(len(mass), dtype=bool)
@@ -34,36 +55,40 @@ def watched_categories(mass: Float64Array, least_share: float) -> tuple[Int64Arr
 
 
 def profile_mass(profile: pa.ChunkedArray, codes: CategoryCodes) -> Float64Array:
-    """Sum of all users' profiles, [category]; added up in the order of rows."""
+    """Sum of all users' profiles, [category], added in the order of rows."""
     weights = read_weights(profile, codes)
-    return np.bincount(weights.category, weights.weight, minlength=len(codes)).astype(np.float64)
+    return sum_by(weights.category, weights.weight, len(codes))
 
 
 def own_shares(user_days: UserDays) -> Float64Array:
-    """Share of the day without the platform's part where the ring keeps it, else as it was, [score]."""
+    """Share of the day, [score], without the platform's part where it is still stored."""
     return np.where(user_days.own_share > 0, user_days.own_share, user_days.share)
 
 
 def restore_memory(
     before: pa.Table, user_days: UserDays, profile: Weights, watch: tuple[Int64Array, int], settings: EvidenceSettings
 ) -> Memory:
-    """The memory of users on the morning of a day.
+    """Return the memory of users before a day.
 
-    before: their rows of `interest_state` of the day before. rings: their recent days, today's last, with
-    `own_share`; profile: their long-term profiles. watch: what `watched_categories` says.
+    Args:
+        before: their rows of `interest_state` of the day before, [user].
+        user_days: their recent days with `own_share`; the last entry of each user is the day itself.
+        profile: their long-term profiles.
+        watch: result of `watched_categories`.
+        settings: number of possible starts.
     """
     number, n_watched = watch
     starts, n_users = settings.starts, user_days.n_users
     days = np.array(pc.fill_null(before["scored_days"], 0).to_numpy(), dtype=np.int64)
     dense = sum_by(profile.user * n_watched + number[profile.category], profile.weight, n_users * n_watched)
     scored = user_days.is_scored
-    scored[user_days.start[1:] - 1] = False  # today is not behind us yet
+    scored[user_days.start[1:] - 1] = False  # today is still to come
     entry = np.flatnonzero(scored)
     user = user_days.user[entry]
     n_held = np.bincount(user, minlength=n_users)
     back = np.repeat(np.cumsum(n_held), n_held) - 1 - np.arange(len(entry))
     recent = back < starts
-    # A day that has fallen out of the ring is an entry without shares, behind all others.
+    # A day that is no longer stored is an entry without shares, after all others.
     ring = np.full((n_users, starts), len(user_days.day), dtype=np.int64)
     ring[user[recent], (days[user] - 1 - back)[recent] % starts] = entry[recent]
     log_evidence = np.zeros((n_users, starts), dtype=np.float32)
@@ -71,7 +96,7 @@ def restore_memory(
     keep = age < starts
     log_evidence[listed[keep], (days[listed] - 1 - age)[keep] % starts] = value[keep]
     listed, age, value = _newest_first(before["run_length"])
-    oldest = age == _lengths(before["run_length"])[listed] - 1
+    oldest = age == list_lengths(before["run_length"])[listed] - 1
     position = np.where(oldest | (age >= starts), starts, (days[listed] - 1 - age) % starts)
     run = sum_by(listed * (starts + 1) + position, value, n_users * (starts + 1)).reshape(n_users, starts + 1)
     run[:, starts] += run.sum(axis=1) == 0  # nothing is known of a new user
@@ -93,7 +118,7 @@ def restore_memory(
 
 
 def memory_columns(memory: Memory) -> dict[str, pa.Array]:
-    """The columns of `interest_state` that hold the evidence."""
+    """Return the columns of `interest_state` that hold the memory."""
     n_users, starts = memory.ring.shape
     length = np.minimum(memory.days, starts)
     user = np.repeat(np.arange(n_users), length)
@@ -114,7 +139,7 @@ def memory_columns(memory: Memory) -> dict[str, pa.Array]:
 
 
 def drop_shares_older_than_starts(user_days: UserDays, starts: int) -> UserDays:
-    """The rings with the `own_share` of days that are no possible start any more set to zero."""
+    """Set the `own_share` of days that are no longer possible starts to zero."""
     scored = user_days.is_scored
     scored_so_far = np.cumsum(scored)
     scored_since = (
@@ -125,15 +150,11 @@ def drop_shares_older_than_starts(user_days: UserDays, starts: int) -> UserDays:
 
 
 def _newest_first(column: pa.ChunkedArray) -> tuple[Int64Array, Int64Array, Float64Array]:
-    """Of a list column: row, place counted from the end, and value of every element."""
-    length = _lengths(column)
+    """Row, position counted from the end, and value of every element of a list column."""
+    length = list_lengths(column)
     row = np.repeat(np.arange(len(length)), length)
     age = np.repeat(np.cumsum(length), length) - 1 - np.arange(len(row))
-    return row, age, column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-
-
-def _lengths(column: pa.ChunkedArray) -> Int64Array:
-    return np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy(), dtype=np.int64)
+    return row, age, list_values(column).to_numpy(zero_copy_only=False)
 
 
 def _rounded_mantissa(value: Float32Array) -> Float32Array:

@@ -1,4 +1,4 @@
-"""The classic indicators of the users active on a day, read from the state at its end."""
+"""Shift signals of the users active on a day, from the state at its end."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _FROM_STATE = {
     "confidence": "confidence",
     "p_value": "p_value",
 }
-"""Column of the signals: column of the state."""
+"""Columns of the signals, each with the column of the state that it is copied from."""
 _SCORE_COLUMNS = ("forecast_error", "model_shift_score")
 _RATES_TYPE = SHIFT_SIGNALS.column("change_rate_by_behavior").type
 
 
 @dataclass(frozen=True, slots=True)
 class Indicators:
-    """Unsmoothed indicators; nan where they are not known."""
+    """Indicators before smoothing; nan where they are unknown."""
 
     n_recent: Int64Array  # [user], active days
     n_reference: Int64Array  # [user], active days
@@ -44,9 +44,13 @@ class Indicators:
 
 
 def indicators(user_days: UserDays, is_recent: BoolArray, n_categories: int, settings: SignalSettings) -> Indicators:
-    """The indicators of every user's ring; `is_recent` [entry] says which entries are the recent window.
+    """Return the indicators of every user; nan with fewer active days than `settings.minimum_active_days`.
 
-    A user with fewer active days than `settings.minimum_active_days` gets none.
+    Args:
+        user_days: the users' recent and reference window.
+        is_recent: whether an entry lies in the recent window, [entry].
+        n_categories: number of categories.
+        settings: minimum number of days, and the smoothing of distributions.
     """
     sides = contrast(user_days, is_recent, n_categories)
     enough = user_days.n_days >= settings.minimum_active_days
@@ -70,16 +74,19 @@ def indicators(user_days: UserDays, is_recent: BoolArray, n_categories: int, set
 
 
 def shift_signals(state: pa.Table, settings: Settings, scores: Iterable[pa.Table] = ()) -> pa.Table:
-    """`shift_signals` of the users of `interest_state` who were active on the state's day, or whose churn warning
-    opened or closed on it, sorted by user.
+    """Return `shift_signals`: one row per user who was active on the state's day, or whose churn warning opened or
+    closed on it, sorted by day, segment and user.
 
-    Any number of days and segments at once: a row stands for itself. Change rate, largest interest gap and
-    distribution distance are those that the state carries, smoothed if `signals.ewma_half_life_active_days` is set;
-    the rates per behaviour and the total gap are those of the windows as they are. Evidence, confidence and churn
-    probability are the state's. A user who did not come has the churn probability only, and how many days are held.
+    Change rate, largest interest gap and distribution distance are those of the state, smoothed if
+    `signals.ewma_half_life_active_days` is set; the rates per behaviour and the total gap are those of the windows as
+    they are. Evidence, confidence and churn probability are the state's. A user who was not active has the churn
+    probability and the numbers of active days only.
 
-    scores: what others say of these users: tables with columns `day`, `segment`, `user_id` and one of
-    `forecast_error` and `model_shift_score`; null where there is no row of a user.
+    Args:
+        state: `interest_state` of any days and segments.
+        settings: windows and smoothing.
+        scores: tables with columns `day`, `segment`, `user_id` and one of `forecast_error` and `model_shift_score`;
+            null where a user has no row.
     """
     shown = pc.or_(pc.equal(state["last_active_day"], state["day"]), state["churn_status"].is_valid())
     active = state.filter(shown)
@@ -105,7 +112,7 @@ def shift_signals(state: pa.Table, settings: Settings, scores: Iterable[pa.Table
 
 
 def _joined_scores(scores: Iterable[pa.Table], active: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
-    """The columns of `scores`, by row of `active`; null where they say nothing."""
+    """Columns of `scores` by row of `active`; null where a user has no row."""
     out: dict[str, pa.Array | pa.ChunkedArray] = {name: pa.nulls(len(active), pa.float64()) for name in _SCORE_COLUMNS}
     names = _row_names(active)
     for table in scores:

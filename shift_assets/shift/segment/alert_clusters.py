@@ -1,7 +1,7 @@
-"""Who moves from where to where: clusters of alarmed users by old and new profile, and rules over what fell and rose.
+"""Clusters of users with an alert, by their category shares before and after.
 
-Both look at the newest alarm of every user in the days given; an alarm lists the categories that gained and lost with
-their shares before and since its onset.
+Only the newest alert of every user in the window counts; it lists the categories that gained and lost, with their
+shares before and since its onset.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,40 +20,29 @@ from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.shift import ALERT_CLUSTERS
 from shift_assets.settings.root import Settings
 
-if TYPE_CHECKING:
-    pass
-
-
 WINDOW_DAYS = 28
-
-
 MINIMUM_USERS = 10
-"""Users below which no clusters are sought."""
-
-
+"""Users below which no clusters are searched."""
 DBSCAN_NEIGHBOURS = 5
-"""Users close to one another that make a dense place (DBSCAN)."""
-
-
+"""Users close to one another that make a dense region (DBSCAN)."""
 MAXIMUM_FITTED_USERS = 4_000
 """Users that clusters are fitted on; a silhouette compares all pairs, and more users change a centre little."""
-
-
 MAXIMUM_LISTED = 3
-
-
 MAXIMUM_NAMED = 2
-
-
 MINIMUM_SHARE_CHANGE = 0.02
-"""Change of a mean share below which a category is not told of a cluster."""
+"""Change of a mean share below which a category is not listed with a cluster."""
 
 
 def alert_clusters(alerts: pa.Table, partitions: Iterable[Partition], settings: Settings) -> pa.Table:
-    """`alert_clusters` of the partitions, by k-means and DBSCAN on the users' shares before and after.
+    """Return `alert_clusters` of the partitions, by k-means and DBSCAN on the users' shares before and after.
 
-    alerts: `shift_alerts` of the `WINDOW_DAYS` up to each day. k: of 2 to `moves.clusters` the one of the largest mean
-    silhouette. DBSCAN: within the median distance to the fifth neighbour; users in no dense place are in no cluster.
+    k is the one of 2 to `moves.clusters` with the largest mean silhouette. DBSCAN's radius is the median distance to
+    the fifth neighbour; users outside dense regions are in no cluster.
+
+    Args:
+        alerts: `shift_alerts` of the `WINDOW_DAYS` days up to each day.
+        partitions: days and segments.
+        settings: number of clusters, language and seed.
     """
     rows: list[dict[str, Any]] = []
     for day, segment in partitions:
@@ -67,7 +56,7 @@ def alert_clusters(alerts: pa.Table, partitions: Iterable[Partition], settings: 
 
 
 def newest_alerts(alerts: pa.Table, day: date, segment: str) -> list[dict[str, Any]]:
-    """The newest alarm of every user in the window that tells of categories, by user."""
+    """Return the newest alert with a category of every user in the window, sorted by user."""
     inside = pc.and_(
         pc.greater(alerts["day"], pa.scalar(day - timedelta(days=WINDOW_DAYS), pa.date32())),
         pc.less_equal(alerts["day"], pa.scalar(day, pa.date32())),
@@ -127,7 +116,7 @@ class _Profiles:
         return label, _silhouettes(sample, label[self.fitted])
 
     def describe(self, label: Int64Array, silhouette: Float64Array) -> list[dict[str, Any]]:
-        """The clusters, largest first."""
+        """Rows of the clusters, largest first."""
         sizes = Counter(label[label >= 0].tolist())
         rows = []
         for number, cluster in enumerate(sorted(sizes, key=lambda c: (-sizes[c], c)), 1):
@@ -163,7 +152,7 @@ class _Profiles:
 
 
 def _silhouettes(sample: Float64Array, label: Int64Array) -> Float64Array:
-    """Silhouette of every row, nan where it is in no cluster or there is but one cluster."""
+    """Silhouette of every row; nan where it is in no cluster or there is only one."""
     from sklearn.metrics import silhouette_samples
 
     out = np.full(len(sample), np.nan)
@@ -174,7 +163,7 @@ def _silhouettes(sample: Float64Array, label: Int64Array) -> Float64Array:
 
 
 def _cluster_name(rising: list[dict[str, Any]], falling: list[dict[str, Any]], language: str) -> str:
-    """A cluster by what its users left and what they came to."""
+    """Name of a cluster by the categories that its users left and turned to."""
     fallen, risen = (", ".join(change["category"] for change in side[:MAXIMUM_NAMED]) for side in (falling, rising))
     if language == "zh":
         return (f"从 {fallen} " if fallen else "") + (f"到 {risen}" if risen else "") or "变化各异"

@@ -1,4 +1,4 @@
-"""When did a series change? Change points of one series of numbers, for looking back and as the values arrive.
+"""Change points of one series of numbers, in retrospect and as the values arrive.
 
 Bayesian online change-point detection (Adams & MacKay, "Bayesian Online Changepoint Detection", arXiv 0710.3742).
 Between two change points a series is
@@ -6,10 +6,10 @@ Between two change points a series is
     y = level + slope * age + u,    (1 - rho L)(1 - phi L) u = e,    e ~ N(0, variance),
 
 L being the lag, and level, slope and variance the regime's own, under a normal-inverse-gamma prior: the predictive
-is Student's t, and changes of level, trend and variance are all found. What follows its own past is thereby not taken
-for changes (the decorrelation of Chakar et al., Bernoulli 2017, as part of the model). A value may also be an outlier,
-Cauchy-distributed around its prediction; it then teaches its regime accordingly less (West, JRSS B 1984). The roots
-rho, phi and the freedom of the slope are hyperparameters on a small grid, judged by their evidence.
+is Student's t, and changes of level, trend and variance are all found. Autocorrelation is part of the model, so that
+it is not mistaken for changes (compare the decorrelation of Chakar et al., Bernoulli 2017). A value may also be an
+outlier, Cauchy-distributed around its prediction; its weight in the regime's update is then reduced (West, JRSS B
+1984). The roots rho, phi and the freedom of the slope are hyperparameters on a small grid, weighted by their evidence.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ RECENT = 10
 
 _ROOTS = ((0.0, 0.0), (0.5, 0.0), (0.8, 0.0), (0.95, 0.0), (0.99, 0.0), (0.99, 0.5), (0.99, 0.9))
 _SLOPES = (0.0, 3.0)
-"""Prior standard deviation of the slope over a whole series, in spreads of the series; 0: no slope."""
+"""Prior standard deviation of the slope over a whole series, in spreads of the series; 0 for no slope."""
 _MODELS = tuple((roots, slope) for roots in _ROOTS for slope in _SLOPES)
 _OUTLIERS = 0.02
 """Prior probability that a value is an outlier."""
 _SHAPE = 2.0
-"""Prior shape of a regime's variance: as if seen on four values."""
+"""Prior shape of a regime's variance: the weight of four values."""
 _MAXIMUM_STARTS = 30
-"""Most probable starts of the current regime that are carried on: bounds time and memory."""
+"""Number of most probable starts of the current regime that are carried: bounds time and memory."""
 _FARTHEST = 1e6
-"""Spreads from the centre beyond which a value counts as no farther: squares stay finite."""
+"""Spreads from the centre at which values are clipped, so that squares stay finite."""
 _NO_SLOPE = 1e12
-"""Prior precision of a slope that may not be."""
+"""Prior precision of a slope fixed at zero."""
 _MINIMUM_VALUES = 8
-"""Observed values below which nothing can be said."""
+"""Observed values below which no change is reported."""
 _MINIMUM_LENGTH = 100
-"""Length that an arriving series is supposed to have at least: one change is expected over its length so far."""
+"""Minimum length assumed of an arriving series: one change is expected over its length so far."""
 _REFRESH = 1.25
-"""Growth of the past after which the scales of the arriving series are taken anew."""
+"""Growth of an arriving series after which its scales are computed again."""
 _MINIMUM_POSTERIOR = 0.5
-"""Posterior below which a change point of the most probable segmentation is taken back."""
+"""Posterior below which a change point of the most probable segmentation is dropped."""
 
 # Columns of a regime hypothesis: precision (3) and mean (2) of level and slope in units of the variance, shape and
 # rate of the variance, last value cleaned of outliers, age, and the regressors and value before the second root.
@@ -56,19 +56,19 @@ _K00, _K01, _K11, _LEVEL, _SLOPE, _A, _B, _LAST, _AGE, _X0, _X1, _Z, _COLUMNS = 
 
 @dataclass(frozen=True, slots=True)
 class ChangePoints:
-    """Change points of a series, looking back on all of it."""
+    """Change points of a series, given all of it."""
 
     index: Int64Array
     """[change], ascending: position of the first value of a new regime."""
     posterior: Float64Array
     """[change]: probability of a change between the change points before and after."""
     probability: Float64Array
-    """[position]: probability that the change point found nearby stands exactly here; 0 elsewhere."""
+    """[position]: probability that the change point found nearby is exactly here; 0 elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnlineChanges:
-    """What was known of changes as each value arrived: entries never depend on later values."""
+    """Changes as known when each value arrived: entries never depend on later values."""
 
     recent: Float64Array
     """[position]: probability of a change within the last `RECENT` observed values; 0 for the first 8 values."""
@@ -77,10 +77,15 @@ class OnlineChanges:
 
 
 def change_points(values: ArrayLike, *, period: int | None = None) -> ChangePoints:
-    """Change points of `values` [position]: the most probable segmentation under the best model.
+    """Return the change points of a series: the most probable segmentation under the best model.
 
-    Values are raw: any scale and offset, integers, gaps (nan or infinite: missing). period: positions of a season
-    whose effect is taken out before, such as 7 for days. Fewer than 8 observed values and constant series have none.
+    Args:
+        values: raw values by position: any scale and offset, integers, gaps (nan or infinite: missing). Fewer than 8
+            observed values and constant series have no change.
+        period: length of a season whose effect is removed first, such as 7 for days.
+
+    >>> change_points([0.0, 0.1] * 10 + [9.0, 9.1] * 10).index.tolist()
+    [20]
     """
     n, position, y = _observed(values)
     probability = np.zeros(n)
@@ -111,10 +116,14 @@ def change_points(values: ArrayLike, *, period: int | None = None) -> ChangePoin
 
 
 def online_changes(values: ArrayLike, *, period: int | None = None) -> OnlineChanges:
-    """The run-length posterior of `values` [position] as they arrive; arguments as of `change_points`.
+    """Return the run-length posterior of a series as its values arrive.
 
     Scales, seasonal effects and the weights of the models are those of the past at every position, so the entries of
     a longer series begin with those of a shorter one. A missing value repeats the entry before it.
+
+    Args:
+        values: as in `change_points`.
+        period: as in `change_points`.
     """
     n, position, y = _observed(values)
     y = y - _season_so_far(y, position, period or 1)
@@ -146,7 +155,7 @@ def _observed(values: ArrayLike) -> tuple[int, Int64Array, Float64Array]:
 
 
 def _first_change_in_value(y: Float64Array) -> int:
-    """Place of the first value that differs from the first by more than rounding; len(y) for a constant."""
+    """Position of the first value that differs from the first by more than rounding; len(y) for a constant."""
     differs = np.abs(y - y[:1]) > 1e-12 * np.maximum.accumulate(np.abs(y))
     return int(differs.argmax()) if differs.any() else len(y)
 
@@ -154,8 +163,8 @@ def _first_change_in_value(y: Float64Array) -> int:
 def _scales(y: Float64Array) -> Float64Array:
     """Centre, standard deviation of the noise, and spread; [3].
 
-    The noise by the median step or, where most steps are small and some are not, by the mean one: a series that often
-    jumps has no change at every jump.
+    The noise is measured by the median step or, where most steps are small and some are large, by the mean step, so
+    that a series that often jumps has no change at every jump.
     """
     centre = float(np.median(y))
     unit = float(np.abs(y - centre).max())
@@ -187,14 +196,14 @@ def _priors(
     centre, noise, spread = scales.T
     correlation = (rho + phi) / (1 + rho * phi)
     variance = (1 + rho * phi) / ((1 - rho * phi) * ((1 + rho * phi) ** 2 - (rho + phi) ** 2))
-    # Differences of u have variance 2 (1 - correlation) variance: what the noise was measured by.
+    # The noise was measured by differences of u, whose variance is 2 (1 - correlation) variance.
     innovation = noise / math.sqrt((1 - correlation) * variance)
     hazard = np.minimum(0.5, np.ones(len(scales)) / length)
     return np.stack([centre, innovation, spread, slope * spread / length, hazard], axis=1)
 
 
 def _season(y: Float64Array, position: Int64Array, period: int | None) -> Float64Array:
-    """The seasonal effect at every value: the median deviation of its phase from the level of the cycle around it."""
+    """Seasonal effect at every value: the median deviation of its phase from the level of the cycle around it."""
     if period is None or period < 2 or np.ptp(position) < 2 * period:
         return np.zeros(len(y))
     first = np.searchsorted(position, position - period // 2)
@@ -207,7 +216,7 @@ def _season(y: Float64Array, position: Int64Array, period: int | None) -> Float6
 
 @njit(cache=True)
 def _season_so_far(y: Float64Array, position: Int64Array, period: int) -> Float64Array:
-    """The same from the past alone: from the third cycle on, deviations from the level of the cycle before."""
+    """Seasonal effect from the past alone: from the third cycle on, deviations from the level of the cycle before."""
     effect, deviation = np.zeros(len(y)), np.zeros(len(y))
     phase = position % max(period, 1)
     first = 0
@@ -239,7 +248,7 @@ def _log_sum(weight: Float64Array) -> float:
 
 @njit(cache=True)
 def _update_regime(regime: Float64Array, y: float, gap: float, spread: float, roots: tuple[float, float]) -> float:
-    """Log predictive density of `y` under a regime, which then learns from it.
+    """Return the log predictive density of `y` under a regime, and update the regime with it.
 
     y: less the centre, in innovations, as is spread, the scale of outliers. gap: steps since the last observed value;
     0 for the regime's first.
@@ -303,7 +312,7 @@ def _update_regime(regime: Float64Array, y: float, gap: float, spread: float, ro
 def _forward_filter(
     y: Float64Array, gap: Float64Array, prior: Float64Array, roots: tuple[float, float]
 ) -> tuple[Float64Array, Float64Array, Int64Array, Int64Array, Int64Array, Float64Array]:
-    """The forward recursion over all values, carrying the `_MAXIMUM_STARTS` most probable starts of the current regime.
+    """Run the forward recursion over all values, with the `_MAXIMUM_STARTS` most probable starts of the current regime.
 
     Returns log evidence of the values so far, probability of a recent change, most probable start, and the start
     before a change at the value, [value] each; then the starts carried at the end and their probabilities, [start].
@@ -312,10 +321,9 @@ def _forward_filter(
     centre, innovation, spread, slope, hazard = prior.T
     regime = np.zeros((_MAXIMUM_STARTS + 2, _COLUMNS))
     start = np.zeros(_MAXIMUM_STARTS + 2, np.int64)
-    weight = np.zeros(
-        _MAXIMUM_STARTS + 2
-    )  # log probability of the values so far and of this start, over all earlier changes
-    path = np.zeros(_MAXIMUM_STARTS + 2)  # the same for the most probable earlier changes alone
+    # Log probability of the values so far and of this start, summed over all earlier changes, and for the most
+    # probable earlier changes alone.
+    weight, path = np.zeros(_MAXIMUM_STARTS + 2), np.zeros(_MAXIMUM_STARTS + 2)
     evidence, recent = np.zeros(n), np.zeros(n)
     likeliest, before = np.zeros(n, np.int64), np.full(n, -1)
     n_starts = 0
@@ -347,7 +355,7 @@ def _forward_filter(
             if start[j] > 0 and t - start[j] < RECENT:
                 recent[t] += math.exp(weight[j] - evidence[t])
         if n_starts > _MAXIMUM_STARTS:
-            # The newest have had no chance yet to prove themselves; the most probable path must not break.
+            # The newest starts have seen too few values to be dropped; the most probable path must stay whole.
             dropped = -1
             for j in range(1, n_starts):
                 proven = t - start[j] >= RECENT // 2 and start[j] != likeliest[t]

@@ -1,7 +1,8 @@
-"""What changed for a whole segment: its volume, its active users, and the shares of its categories, day by day.
+"""Events of a whole segment: changes of its volume, its active users and the shares of its categories, day by day.
 
-One event per change and series, where a thousand users would otherwise be alarmed. An event opens on the day on which
-a change is told for the first time and continues while the change is recent; see `changepoints.online_changes`.
+One event per change and measure, where otherwise a thousand users would get an alert. An event opens on the day on
+which a change is reported for the first time and continues while the change is recent; see
+`shift.segment.change_points.online_changes`.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ from shift_assets.arrays import CategoryCodes, Float64Array, Int64Array, sum_by
 from shift_assets.contracts.day import date_of, day_number
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.shift import SEGMENT_EVENTS
-from shift_assets.shift.alerts.explain import segment_sentence
 from shift_assets.shift.segment.change_points import RECENT, OnlineChanges, online_changes
+from shift_assets.shift.segment.explain import segment_sentence
 
 BLOCK_DAYS = 28
 BLOCKS_BEFORE = 4
 REMEMBERED_DAYS = 14
 WINDOW_DAYS = (BLOCKS_BEFORE + 1) * BLOCK_DAYS + REMEMBERED_DAYS
-"""Calendar days behind the events of a day.
+"""Calendar days that the events of a day depend on.
 
-The past of a day begins four blocks before its own, so all days of a block look back on the same beginning, and what
-is said today of an earlier day is what was said on it. A change told within the remembered days continues.
+The history of a day begins four blocks before its own block, so all days of a block share the same beginning, and a
+later day reproduces exactly what was reported on an earlier one. A change reported within the remembered days
+continues.
 """
 SAME_ONSET_DAYS = 3
-"""Days by which the onset of one change may be told differently from day to day."""
+"""Days by which the reported onset of one change may differ from day to day."""
 MAXIMUM_CATEGORIES = 12
 """Categories watched: those with the largest share in the last `COMPARED_DAYS`."""
 COMPARED_DAYS = 28
@@ -41,16 +43,20 @@ MINIMUM_POSTERIOR = 0.9
 _WEEK = 7
 
 Measure = tuple[str, str]
-"""What is watched, and of which category; no category (empty) for the totals."""
+"""A measure and its category; the category is empty for the totals."""
 
 
 def segment_events(series: pa.Table, partitions: Iterable[Partition], language: Literal["en", "zh"]) -> pa.Table:
-    """`segment_events` of the partitions: one row per measure with a recent change.
+    """Return `segment_events` of the partitions: one row per measure with a recent change.
 
-    series: `interest_series` of their segments over the `WINDOW_DAYS` up to each day; other rows are not looked at.
-    Volume and active users are watched on a logarithmic scale, shares by the arc sine of their root; weekdays are
-    adjusted for. Before and after are means of raw days, before over the same weekdays of the regime before, at
-    most four weeks of it. A day without events on a weekday that also had none in the two weeks before says nothing.
+    Volume and active users are watched on a logarithmic scale, shares by the arc sine of their root, both adjusted for
+    weekdays. `before` and `after` are means of raw days, `before` over the same weekdays of the regime before, at most
+    four weeks of it. A day without events, on a weekday that also had none in the two weeks before, counts as closed.
+
+    Args:
+        series: `interest_series` of the segments over the `WINDOW_DAYS` up to each day; other rows are ignored.
+        partitions: days and segments.
+        language: language of the sentence.
     """
     requested = sorted(partitions)
     rows = []
@@ -101,7 +107,7 @@ class _DailyLog:
         self.known = cache(self._known)
 
     def events(self, day: date) -> Iterator[dict[str, Any]]:
-        """Events of the day, by measure."""
+        """Yield the events of the day, by measure."""
         today = day_number(day) - self.first
         for measure in self._measures_of_day(today):
             found = self._recent_change(measure, today)
@@ -126,7 +132,7 @@ class _DailyLog:
         )
 
     def _measures_of_day(self, today: int) -> list[Measure]:
-        """The measures looked at on a day: the totals, and the largest categories by name."""
+        """Measures watched on a day: the totals, and the largest categories by name."""
         recent_mass = self.mass[:, max(today - COMPARED_DAYS + 1, 0) : max(today + 1, 0)].sum(axis=1)
         largest = [
             code for code in np.argsort(-recent_mass, kind="stable")[:MAXIMUM_CATEGORIES] if recent_mass[code] > 0
@@ -159,7 +165,7 @@ class _DailyLog:
         return begin + int(after[0]), posterior, float(np.mean(means)), float(values[after].mean())
 
     def _known(self, measure: Measure, begin: int, end: int) -> tuple[Float64Array, OnlineChanges]:
-        """Raw values of the days `begin <= day < end`, nan where they say nothing, and what was told of changes."""
+        """Raw values of the days `begin <= day < end`, nan where closed, and their changes as reported day by day."""
         if measure in self.shares:
             values = self.shares[measure][begin:end]
             return values, online_changes(np.arcsin(np.sqrt(np.minimum(values, 1.0))), period=_WEEK)

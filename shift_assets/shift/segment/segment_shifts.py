@@ -1,4 +1,4 @@
-"""The campaign view: how the interest of a whole segment moves between categories, and which pairs rise with it."""
+"""Shares of a segment's interest by category, recent against reference window, with the pairs of items that rise."""
 
 from __future__ import annotations
 
@@ -10,38 +10,32 @@ import pyarrow.compute as pc
 
 from shift_assets.arrays import CategoryCodes, Float64Array, Int64Array, sum_by
 from shift_assets.contracts.shift import SEGMENT_SHIFTS
+from shift_assets.shift.segment.rising_pairs import rising_pairs
 
 RECENT_DAYS = 7
-"""Calendar days of the recent window: whole weeks, so that weekdays weigh the same on both sides."""
+"""Calendar days of the recent window; both windows are whole weeks, so that weekdays weigh the same."""
 REFERENCE_DAYS = 28
 STEADY_Z = 3.0
 """Standard errors below which a category counts as steady.
 
-With a t distribution of about six degrees of freedom, 2.4 % of unmoved categories are beyond 3, one in forty.
+With a t distribution of about six degrees of freedom, 2.4 % of the categories without a change are beyond 3.
 """
-PAIR_ITEMS = 300
-"""Most frequent items among which pairs are sought: pairs of rare items are seen together by chance."""
-PAIR_BASKETS = 5
-"""Baskets of the recent window that a pair must share."""
-PAIRS_LISTED = 5
-
-_PAIR_BEHAVIORS = pa.array(["view", "click", "favorite", "cart", "purchase"])
 
 
 def segment_shifts(series: pa.Table, events: pa.Table, day: date, segment: str) -> pa.Table:
-    """`segment_shifts` of one day and segment: one row per category with interest in either window.
+    """Return `segment_shifts` of one day and segment: one row per category with interest in either window.
 
-    series, events: `interest_series` and `clean_events` of the segment over the 35 calendar days up to `day`; rows
-    of other days and segments are not looked at. Recent: the 7 days up to `day`; reference: the 28 before.
+    Shares are the category's part of the score of all users. z is the change of share over its standard error, each
+    window's share being a ratio estimate with days as clusters (Cochran, "Sampling Techniques", 3rd ed., section 6.3):
+    the events of a day are not independent draws. It is null where a window has fewer than two days with interest or
+    no variation. A category is rising or falling from `STEADY_Z` standard errors.
 
-    Shares are the category's part of the score of all users. z is the change of share over its standard error,
-    each window's share being a ratio estimate with days as clusters (Cochran, "Sampling Techniques", 3rd ed.,
-    section 6.3): the events of a day are no independent draws. Null where a window has fewer than two days with
-    interest or no variation. A category is rising or falling from `STEADY_Z` standard errors.
-
-    Rising pairs: items met together (viewed, clicked, kept, carted or bought by one user on one day) in a larger
-    share of these baskets than before, by lift in the recent window, n_ab n / (n_a n_b), largest first. A pair
-    stands with the category of either item.
+    Args:
+        series: `interest_series` of the segment over the 35 calendar days up to `day`; other rows are ignored.
+            Recent are the 7 days up to `day`, reference the 28 before.
+        events: `clean_events` of the same days, for the rising pairs.
+        day: day of the rows.
+        segment: the segment.
     """
     recent = _window(series, day, segment, first=0, length=RECENT_DAYS)
     reference = _window(series, day, segment, first=RECENT_DAYS, length=REFERENCE_DAYS)
@@ -80,47 +74,6 @@ def segment_shifts(series: pa.Table, events: pa.Table, day: date, segment: str) 
     )
 
 
-def rising_pairs(recent: pa.Table, reference: pa.Table) -> dict[str, list[dict[str, str | float]]]:
-    """Per category the pairs of items met together more often than before, at most `PAIRS_LISTED`.
-
-    recent, reference: `clean_events` of either window.
-    """
-    from scipy.sparse import csr_matrix
-
-    recent, reference = (_distinct_basket_items(events) for events in (recent, reference))
-    counted = recent.group_by("item_id").aggregate([("basket", "count")])
-    counted = counted.sort_by([("basket_count", "descending"), ("item_id", "ascending")]).slice(0, PAIR_ITEMS)
-    items = counted["item_id"].combine_chunks()
-    items = items.take(pc.sort_indices(items))
-    pair_counts, item_counts, n_baskets = [], [], []
-    for baskets in (recent, reference):
-        item = pc.index_in(baskets["item_id"], value_set=items)
-        known = item.is_valid().to_numpy()
-        basket = baskets["basket"].to_numpy()
-        column = item.drop_null().to_numpy()
-        shape = (int(basket.max(initial=-1)) + 1, len(items))
-        incidence = csr_matrix((np.ones(len(column)), (basket[known], column)), shape=shape)
-        pair_counts.append((incidence.T @ incidence).toarray())
-        item_counts.append(np.asarray(incidence.sum(axis=0)).ravel())
-        n_baskets.append(max(shape[0], 1))
-    first, second = np.nonzero(np.triu(pair_counts[0] >= PAIR_BASKETS, k=1))
-    rate_recent = pair_counts[0][first, second] / n_baskets[0]
-    rate_before = pair_counts[1][first, second] / n_baskets[1]
-    lift = pair_counts[0][first, second] * n_baskets[0] / (item_counts[0][first] * item_counts[0][second])
-    category = _newest_category(recent, items)
-    names = items.to_pylist()
-    out: dict[str, list[dict[str, str | float]]] = {}
-    for pair in np.lexsort((second, first, -lift)):
-        if rate_recent[pair] <= rate_before[pair]:
-            continue
-        a, b = int(first[pair]), int(second[pair])
-        for name in dict.fromkeys((category[names[a]], category[names[b]])):
-            listed = out.setdefault(name, [])
-            if len(listed) < PAIRS_LISTED:
-                listed.append({"item_a": names[a], "item_b": names[b], "lift": float(lift[pair])})
-    return out
-
-
 def _window(table: pa.Table, day: date, segment: str, *, first: int, length: int) -> pa.Table:
     """Rows of the segment on the `length` days that end `first` days before `day`."""
     last_day = day - timedelta(days=first)
@@ -147,21 +100,3 @@ def _share_and_error(series: pa.Table, codes: CategoryCodes) -> tuple[Float64Arr
         return share, np.full(len(codes), np.nan)
     residual = mass - share * mass.sum(axis=1, keepdims=True)
     return share, np.sqrt(n_days / (n_days - 1) * (residual**2).sum(axis=0)) / total
-
-
-def _distinct_basket_items(events: pa.Table) -> pa.Table:
-    """Distinct (basket, item) of a window with the item's category; a basket is one user's day, numbered from 0."""
-    interactions = events.filter(pc.is_in(events["behavior"], value_set=_PAIR_BEHAVIORS))
-    rows = interactions.group_by(["day", "user_id", "item_id"]).aggregate([("category", "max")])
-    basket = pc.binary_join_element_wise(pc.cast(rows["day"], pa.string()), rows["user_id"], "|")
-    number = pc.index_in(basket, value_set=pc.unique(basket))
-    return pa.table(
-        {"basket": number, "item_id": rows["item_id"], "day": rows["day"], "category": rows["category_max"]}
-    )
-
-
-def _newest_category(baskets: pa.Table, items: pa.Array) -> dict[str, str]:
-    known = baskets.filter(pc.is_in(baskets["item_id"], value_set=items)).sort_by(
-        [("day", "ascending"), ("category", "ascending")]
-    )
-    return dict(zip(known["item_id"].to_pylist(), known["category"].to_pylist(), strict=True))

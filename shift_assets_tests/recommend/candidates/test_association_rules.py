@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import sparse
 
+from shift_assets.interest.itemsets import mine_itemsets
 from shift_assets.recommend.candidates import association_rules as module
 from shift_assets.recommend.candidates.association_rules import (
     ASSOCIATION_RULES,
@@ -19,7 +20,6 @@ from shift_assets.recommend.candidates.association_rules import (
 )
 from shift_assets.recommend.window import Window
 from shift_assets.settings.root import RecommendationSettings
-from shift_assets.shift.segment.interest_moves import mine_itemsets
 from shift_assets_tests.event_logs import Row, clean_events, day
 from shift_assets_tests.recommend.generator_inputs import generator_inputs
 

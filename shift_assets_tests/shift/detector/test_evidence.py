@@ -12,14 +12,9 @@ from shift_assets.arrays import offsets
 from shift_assets.interest.histories import Histories, histories
 from shift_assets.interest.user_days import UserDays
 from shift_assets.settings.root import EvidenceSettings, Settings
-from shift_assets.shift.detector.evidence import (
-    ALERT_PRIOR_DAYS,
-    POSTERIOR_PRIOR_DAYS,
-    segment_mix,
-    trace,
-    trace_user_days,
-)
+from shift_assets.shift.detector.evidence import segment_mix, trace, trace_user_days
 from shift_assets.shift.detector.memory import watched_categories
+from shift_assets.shift.detector.recursion import ALERT_PRIOR_DAYS, POSTERIOR_PRIOR_DAYS
 from shift_assets_tests.shift.logs import series_of, states_of
 
 SETTINGS = EvidenceSettings(starts=5, posterior_window=3, minimum_days_before=2, half_life_active_days=6)

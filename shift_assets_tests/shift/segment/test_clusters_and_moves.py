@@ -1,38 +1,32 @@
-"""Who moves from where to where: groups and rules that the alarms of a segment really hold."""
+"""Clusters of alerts and rules of interest moves, on alerts with known moves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
-from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.shift import SHIFT_ALERTS
 from shift_assets.ingest.cleaning.engines.spark import spark_session
+from shift_assets.interest.itemsets import SparkMiner
 from shift_assets.settings.root import Settings
 from shift_assets.shift.segment.alert_clusters import WINDOW_DAYS, alert_clusters
-from shift_assets.shift.segment.interest_moves import LARGEST_ITEMSET, SparkMiner, interest_moves, mine_itemsets
+from shift_assets.shift.segment.interest_moves import interest_moves
 from shift_assets_tests.shift.logs import user_id
 from shift_assets_tests.spark import needs_java
 
 TODAY = date(2026, 3, 31)
 PARTITION = Partition(TODAY, "north")
 DEFAULT = Settings()
-BASKETS = st.lists(
-    st.sets(st.sampled_from(["fell:a", "fell:b", "rose:c", "rose:d"])).map(sorted), min_size=6, max_size=30
-)
 
 
 def alerts(moves: list[tuple[str, str]], days_ago: int = 0) -> pa.Table:
-    """One alarm per user: from one category to another, the shares about 60 % and 5 %."""
+    """One alert per user: from one category to another, the shares about 60 % and 5 %."""
     random = np.random.default_rng(1)
     rows = []
     for number, (old, new) in enumerate(moves):
@@ -42,7 +36,7 @@ def alerts(moves: list[tuple[str, str]], days_ago: int = 0) -> pa.Table:
             | {
                 "day": TODAY - timedelta(days=days_ago),
                 "segment": PARTITION.segment,
-                "alert_id": user_id(f"alarm {number}"),
+                "alert_id": user_id(f"alert {number}"),
                 "user_id": user_id(f"user {number}"),
                 "rising": [{"category": new, "share_before": little, "share_after": much}] if new else [],
                 "falling": [{"category": old, "share_before": much, "share_after": little}] if old else [],
@@ -55,7 +49,7 @@ TWO_MOVES = alerts([("mugs", "garden")] * 30 + [("toys", "christmas")] * 20)
 
 
 @pytest.mark.parametrize("method", ["k_means", "dbscan"])
-def test_groups_that_move_differently_are_clusters(method: str) -> None:
+def test_users_who_move_differently_are_clusters(method: str) -> None:
     """Thirty who left mugs for garden and twenty who left toys for christmas are two clusters, named so."""
     found = [row for row in alert_clusters(TWO_MOVES, [PARTITION], DEFAULT).to_pylist() if row["method"] == method]
     if method == "k_means":
@@ -68,14 +62,14 @@ def test_groups_that_move_differently_are_clusters(method: str) -> None:
     assert {row["user_id"] for row in found} <= set(TWO_MOVES["user_id"].to_pylist())
 
 
-def test_users_who_all_move_alike_are_one_group() -> None:
-    """Two hundred of one move are not cut into pieces without need: every cluster has the same name."""
+def test_users_with_the_same_move_are_one_group() -> None:
+    """Two hundred users with one move: every cluster has the same name."""
     found = alert_clusters(alerts([("mugs", "garden")] * 200), [PARTITION], DEFAULT).to_pylist()
     assert {row["name"] for row in found} == {"from mugs to garden"}
 
 
 def test_a_rule_has_the_confidence_and_lift_of_the_alerts() -> None:
-    """Of 40 who left mugs 30 came to garden, and 30 of all 50 did: confidence and lift follow."""
+    """Of 40 who left mugs 30 came to garden, as did 30 of all 50: confidence and lift follow."""
     moves = alerts([("mugs", "garden")] * 30 + [("mugs", "toys")] * 10 + [("books", "toys")] * 10)
     rules = interest_moves(moves, [PARTITION], DEFAULT).to_pylist()
     found = {(rule["antecedent"], rule["consequent"]): rule for rule in rules}
@@ -87,23 +81,13 @@ def test_a_rule_has_the_confidence_and_lift_of_the_alerts() -> None:
     assert ("fell:mugs", "rose:toys") not in found  # less often together than apart
 
 
-def test_a_category_may_be_called_like_two() -> None:
-    """The number of items, not the name, tells one that fell from two."""
+def test_a_category_name_may_look_like_two_items() -> None:
+    """The number of items, not the name, distinguishes one item from two."""
     moves = alerts([("mugs + fell:toys", "garden")] * 20 + [("", "books")] * 20)
     (rule,) = (
         rule for rule in interest_moves(moves, [PARTITION], DEFAULT).to_pylist() if rule["consequent"] == "rose:garden"
     )
     assert (rule["antecedent"], rule["antecedent_items"]) == ("fell:mugs + fell:toys", 1)
-
-
-@given(BASKETS)
-@hypothesis_settings(max_examples=30, deadline=None)
-def test_frequent_itemsets_are_counted_right(baskets: list[list[str]]) -> None:
-    """The miner finds exactly the itemsets that so many users hold, with their number."""
-    items = sorted({item for basket in baskets for item in basket})
-    subsets = (frozenset(some) for size in range(1, LARGEST_ITEMSET + 1) for some in combinations(items, size))
-    counted = {some: sum(some <= set(basket) for basket in baskets) for some in subsets}
-    assert mine_itemsets(baskets, 3) == {some: n for some, n in counted.items() if n >= 3}
 
 
 @pytest.mark.spark
@@ -131,16 +115,16 @@ def test_both_engines_give_the_same_rules() -> None:
         alerts([("", "")] * 30),
         alerts([("a", "b")] * 30, days_ago=WINDOW_DAYS),
     ],
-    ids=["none", "one", "untold", "long ago"],
+    ids=["none", "one", "no category", "long ago"],
 )
 def test_too_few_alerts_give_no_rows(table: Callable, moves: pa.Table) -> None:
-    """No alarm, one alarm, alarms that name no category or lie outside the window: no rows."""
+    """No alert, one alert, alerts without a category or outside the window: no rows."""
     assert table(moves, [PARTITION], DEFAULT).num_rows == 0
 
 
 @pytest.mark.parametrize("table", [alert_clusters, interest_moves])
 def test_order_and_repetition_of_alerts_do_not_matter(table: Callable) -> None:
-    """A user counts once, by the newest alarm, in whatever order the rows come."""
+    """A user counts once, by the newest alert, in any order of rows."""
     older = alerts([("toys", "books")] * 50, days_ago=3)
     both = pa.concat_tables([TWO_MOVES, older])
     shuffled = both.take(pa.array(np.random.default_rng(2).permutation(both.num_rows)))
