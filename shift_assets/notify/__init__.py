@@ -1,1 +1,1 @@
-"""Which alarms are told, and in which words; pure, never sends anything."""
+"""Messages about alerts, and their delivery to a webhook."""

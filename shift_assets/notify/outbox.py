@@ -1,8 +1,8 @@
-"""Messages about alarms, in the shape of Prometheus Alertmanager's webhook (version 4), which many tools receive.
+"""Messages about alerts, in the format of Prometheus Alertmanager's webhook (version 4), which many tools accept.
 
-An alarm is `firing` from the day it opens to the day it closes. The id of a message is a digest of alarm, state and
-severity: one that continues unchanged gives the same id again, and is therefore sent once; one that grows more
-severe, or closes, gives a new one.
+An alert is `firing` from the day it opens to the day it closes. The id of a message is a digest of alert, state and
+severity: an alert that continues unchanged keeps its id and is therefore sent once; one whose severity changes, or
+that closes, gets a new id. Nothing is sent here.
 """
 
 from __future__ import annotations
@@ -17,14 +17,23 @@ from shift_assets.contracts.serving import ALERT_OUTBOX
 from shift_assets.contracts.shift import SEVERITIES
 
 _NOT_ENDED = "0001-01-01T00:00:00Z"
-"""Alertmanager's way to say that an alert has not ended."""
+"""Alertmanager's `endsAt` of an alert that has not ended."""
 
 
 def outbox_messages(alerts: pa.Table, minimum_severity: str) -> pa.Table:
-    """One ALERT_OUTBOX row per row of `alerts` (SHIFT_ALERTS) of at least `minimum_severity`, or closed.
+    """Return a message for each alert that must be reported.
 
-    A closed alarm is told whatever its last severity; the notifier sends that only where it told of the alarm
-    before. Raises ValueError for an unknown severity.
+    A closed alert has a message whatever its last severity; the webhook sends it only if the alert was reported.
+
+    Args:
+        alerts: Rows of SHIFT_ALERTS.
+        minimum_severity: Lowest severity to report.
+
+    Returns:
+        Rows of ALERT_OUTBOX.
+
+    Raises:
+        ValueError: The severity is unknown.
     """
     reported = frozenset(SEVERITIES[SEVERITIES.index(minimum_severity) :])
     rows = [
@@ -44,7 +53,7 @@ def outbox_messages(alerts: pa.Table, minimum_severity: str) -> pa.Table:
 
 
 def message_id(alert_id: str, status: str, severity: str) -> str:
-    """Idempotency key: 32 hex characters, the same for every day on which an alarm stands unchanged."""
+    """Return the idempotency key: 32 hex characters, the same for every day on which an alert is unchanged."""
     reported = "resolved" if status == "closed" else f"firing|{severity}"
     return hashlib.sha256(f"{alert_id}|{reported}".encode()).hexdigest()[:32]
 

@@ -1,13 +1,15 @@
-"""Delivery of the alert outbox to a webhook: at least once, each message with its idempotency key.
+"""Deliver the alert outbox to a webhook: at least once, each message with its idempotency key.
 
-A ledger (SQLite) remembers what was delivered or refused for good, so that a re-run sends nothing twice unless it
-was killed between the answer and the note of it; the receiver drops that one by the `Idempotency-Key` header.
-Nothing here raises for what a webhook does: it is reported, and the next delivery tries again.
+A ledger (SQLite) records what was delivered or permanently refused, so that a re-run sends nothing twice unless it
+was killed between the response and its record; the receiver drops that one by the `Idempotency-Key` header. A failing
+webhook raises nothing: it is reported, and the next delivery tries again.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,28 +19,30 @@ import pyarrow as pa
 import requests
 import tenacity
 
+_logger = logging.getLogger(__name__)
+
 ATTEMPTS = 5
 TIMEOUT_SECONDS = (5.0, 15.0)
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 MAX_CONSECUTIVE_FAILURES = 3
-"""Messages in a row that exhausted their attempts; then the webhook counts as down, and the rest waits."""
+"""Consecutive messages that exhaust their attempts before the webhook counts as down and the rest waits."""
 
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of the messages of one delivery."""
+    """Number of messages of one delivery by outcome."""
 
     delivered: int = 0
     known: int = 0
-    """Settled by an earlier delivery."""
+    """Delivered or refused by an earlier delivery."""
     unneeded: int = 0
-    """The end of an alarm that nobody was told of."""
+    """The end of an alert that was never reported."""
     dead: int = 0
-    """Refused for good (4xx): kept in the ledger with the status code, not tried again."""
+    """Permanently refused (4xx): recorded in the ledger with the status code, not tried again."""
     waiting: int = 0
-    """Not delivered now: the next delivery tries again."""
+    """Not delivered: the next delivery tries again."""
     last_error: str | None = None
 
 
@@ -51,13 +55,18 @@ class _RetryableError(Exception):
 def deliver(
     outbox: pa.Table, webhook_url: str, ledger_path: Path, *, sleep: Callable[[float], None] = tenacity.nap.sleep
 ) -> Delivery:
-    """Posts the ALERT_OUTBOX rows that the ledger does not know, oldest day first.
+    """Post the messages that the ledger does not know, oldest day first.
 
-    An answer 2xx is a delivery. 408, 425, 429, 5xx and a failing connection are tried again with jittered
-    exponential waits, or after the seconds that `Retry-After` asks for; anything else is refused for good. Give it
-    the rows of the last days, not only of today: what waited is delivered then. The address may hold a secret, so
-    it is never part of a report.
+    A 2xx response is a delivery. 408, 425, 429, 5xx and connection failures are retried after jittered exponential
+    waits, or after the seconds that `Retry-After` asks for; any other response is a permanent refusal.
+
+    Args:
+        outbox: Rows of ALERT_OUTBOX of the last days, not only of today, so that waiting messages are delivered too.
+        webhook_url: Where to post. It may contain a secret, so it is never part of a report.
+        ledger_path: The SQLite file of the ledger.
+        sleep: Waits between attempts; tests replace it.
     """
+    started = time.monotonic()
     counts = dict.fromkeys(("delivered", "known", "unneeded", "dead", "waiting"), 0)
     failure: str | None = None
     failures_in_a_row = 0
@@ -82,11 +91,14 @@ def deliver(
                 failure = failure if accepted else f"HTTP {status}"
                 counts["delivered" if accepted else "dead"] += 1
                 _record(ledger, message, status)
+    seconds = time.monotonic() - started
+    _logger.info("webhook: %s in %.1f s", ", ".join(f"{count} {name}" for name, count in counts.items()), seconds)
     return Delivery(**counts, last_error=failure)
 
 
+# For the command and the run configuration that resend refused messages.
 def redrive(ledger_path: Path) -> int:
-    """Forgets what was refused for good, so that the next delivery tries it again; returns how many."""
+    """Remove permanent refusals from the ledger, so that the next delivery tries them again; return their number."""
     with _ledger(ledger_path) as ledger:
         return ledger.execute("delete from settled where http_status not between 200 and 299").rowcount
 

@@ -1,1 +1,1 @@
-"""Pseudonyms, and the erasure of one user."""
+"""Pseudonyms, and the erasure of users."""

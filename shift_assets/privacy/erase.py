@@ -1,16 +1,16 @@
-"""Erasing users from the lake, so that neither their rows nor the bytes of them remain.
+"""Erase users from the lake, so that neither their rows nor the bytes of them remain.
 
-Landing files are never changed; a list of erased pseudonyms (`erased.txt`) keeps the cleaning from taking the
-users in again. Rows delivered still equal rows clean and rejected: a clean event of the users becomes a rejected row
-that only says that there was one, and rejected rows, which carry no user id, are emptied where their delivered bytes
-hold the delivered id as a word. Aggregates
-of a day keep the user's share until the days are run again, and models until they are trained again: the report
-names both. Nothing else may be running; an attempt that is running is fenced out and must be started again.
+Landing files are never changed; a list of erased pseudonyms (`erased.txt`) prevents cleaning from accepting the users
+again. The row accounting still holds: a clean event of the users becomes a rejected row without content, and rejected
+rows, which have no user id, are emptied where their raw bytes contain the raw id as a word. Aggregates of a day
+include the users until the days are run again, and models until they are trained again: the report names both.
+Nothing else should be running; a running attempt is fenced out and must be started again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 import unicodedata
@@ -36,21 +36,21 @@ from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE, SH
 from shift_assets.contracts.table import Table
 from shift_assets.privacy.erased_users import ERASED_DETAIL, ERASED_REASON, NOTHING_SHA256, add_erased
 
+_logger = logging.getLogger(__name__)
+
 AUDIT_FILE = "erasures.jsonl"
 
-
 _ALERT_TABLES = (ALERT_OUTBOX, ALERT_OUTCOMES)
-
 
 _USER_TABLES = (
     *(table for table in TABLES.values() if "user_id" in table.schema.names and table is not CLEAN_EVENTS),
     CLEAN_EVENTS,
 )
-"""Clean events last: until they are done, a killed erasure that is run again still finds the days of the user."""
+"""Clean events come last: until they are erased, a repeated erasure still finds the days of the users."""
 
 
 class ErasableLake(Protocol):
-    """What an erasure needs of the lake."""
+    """The part of the lake that an erasure needs."""
 
     root: Path
 
@@ -66,14 +66,14 @@ class ErasableLake(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What an erasure removed, without naming whom."""
+    """What an erasure removed, without naming the users."""
 
     rows: dict[str, int]
-    """Rows removed, by table; of rejected_events: rows emptied."""
+    """Rows removed by table; for rejected_events, rows emptied."""
     days: tuple[date, ...]
-    """Days that held events of the users: run them again to renew the aggregates."""
+    """Days that had events of the users: run them again to renew the aggregates."""
     models: tuple[str, ...]
-    """Models (`name/version`) and detectors (their path) whose training data held such a day: train them again."""
+    """Models (`name/version`) and detectors (their path) trained on such a day: train them again."""
 
 
 def erase(
@@ -85,13 +85,23 @@ def erase(
     check_days: int,
     other_models: Iterable[tuple[str, date, date]] = (),
 ) -> Erasure:
-    """Removes the users from every table of `lake`; a second call removes what a killed first one left.
+    """Remove users from every table of the lake. Repeating a call that was interrupted completes it.
 
-    `pseudonyms` are their `user_id`s; `raw_ids` are their ids as delivered, without which rejected rows are
-    left alone; `check_days` is the window of the detectors' self-check; `other_models` are models that no table
-    lists: name, first and last day of the training data. Raises FencedOut where another attempt claims a partition
-    meanwhile; call it again then.
+    Args:
+        lake: The lake.
+        privacy_folder: Holds the list of erased users and the audit file.
+        pseudonyms: The `user_id`s of the users.
+        raw_ids: Their ids as in the source files; without them only pseudonyms are searched for in rejected rows.
+        check_days: Days of the detectors' self-check window.
+        other_models: Models that no table lists: name, first and last day of the training data.
+
+    Returns:
+        What was removed, and what must be run or trained again.
+
+    Raises:
+        FencedOut: Another attempt claimed a partition meanwhile; call it again.
     """
+    started = time.monotonic()
     users = pa.array(sorted(pseudonyms), pa.string())
     add_erased(privacy_folder, pseudonyms)
     days = tuple(sorted({p.day for p in _partitions_with(lake, CLEAN_EVENTS, "user_id", users)}))
@@ -106,11 +116,18 @@ def erase(
     erasure = Erasure({name: count for name, count in rows.items() if count}, days, models)
     if erasure.rows:
         _append_audit(privacy_folder, len(users), erasure)
+    _logger.info(
+        "erased %d users: %d rows of %d tables in %.1f s",
+        len(users),
+        sum(erasure.rows.values()),
+        len(erasure.rows),
+        time.monotonic() - started,
+    )
     return erasure
 
 
 def _partitions_with(lake: ErasableLake, table: Table, column: str, values: pa.Array) -> list[Partition]:
-    """Partitions of `table` in which `column` holds one of `values`."""
+    """Return the partitions of `table` in which `column` contains one of `values`."""
     return [
         partition
         for partition, path in lake.files(table).items()
@@ -119,18 +136,19 @@ def _partitions_with(lake: ErasableLake, table: Table, column: str, values: pa.A
 
 
 def _alerts_of(lake: ErasableLake, users: pa.Array) -> pa.Array:
-    found: set[str] = set()
+    """Return the ids of all alerts of the users."""
+    alerts: set[str] = set()
     for table in (SHIFT_ALERTS, INTEREST_STATE, RECOMMENDATIONS):
         for path in lake.files(table).values():
             rows = pq.ParquetFile(path).read(columns=["user_id", "alert_id"])
-            found |= set(rows.filter(pc.is_in(rows["user_id"], users))["alert_id"].to_pylist())
-    return pa.array(sorted(found - {None}), pa.string())
+            alerts |= set(rows.filter(pc.is_in(rows["user_id"], users))["alert_id"].to_pylist())
+    return pa.array(sorted(alerts - {None}), pa.string())
 
 
 def _models_trained_on(
     lake: ErasableLake, days: Collection[date], check_days: int, others: Iterable[tuple[str, date, date]]
 ) -> tuple[str, ...]:
-    """Next-item models by the window that the registry tells, taught detectors by that of their self-check."""
+    """Return the models whose training window (of the registry, or of a detector's self-check) has one of `days`."""
     registry, checks = (
         lake.read(table, first_day=None, last_day=None, segments=None).to_pylist()
         for table in (MODEL_REGISTRY, DETECTOR_SELF_CHECK)
@@ -145,7 +163,7 @@ def _models_trained_on(
 
 
 def _remove(lake: ErasableLake, table: Table, column: str, values: pa.Array) -> int:
-    """Rows removed from `table`; the bytes of every earlier state of it go too."""
+    """Remove rows from `table`, and every file of its earlier versions; return the number of rows removed."""
     fenced_at = _fence_out(lake, table)
     removed = 0
     for partition in _partitions_with(lake, table, column, values):
@@ -158,7 +176,7 @@ def _remove(lake: ErasableLake, table: Table, column: str, values: pa.Array) -> 
 
 
 def _replace_by_rejections(lake: ErasableLake, users: pa.Array) -> None:
-    """Puts a row without content into rejected_events for each clean event of the users; again changes nothing."""
+    """Add a row without content to rejected_events for each clean event of the users; idempotent."""
     for partition in _partitions_with(lake, CLEAN_EVENTS, "user_id", users):
         events = _rows(lake, CLEAN_EVENTS, partition)
         events = events.filter(pc.is_in(events["user_id"], users)).to_pylist()
@@ -172,8 +190,8 @@ def _replace_by_rejections(lake: ErasableLake, users: pa.Array) -> None:
                 "raw": b"",
                 "raw_sha256": NOTHING_SHA256,
             }
-        made = pa.Table.from_pylist([rows[row_key] for row_key in sorted(rows)], schema=REJECTED_EVENTS.schema)
-        lake.publish(REJECTED_EVENTS, made, lake.claim(REJECTED_EVENTS, [partition], "erase"))
+        rejected = pa.Table.from_pylist([rows[row_key] for row_key in sorted(rows)], schema=REJECTED_EVENTS.schema)
+        lake.publish(REJECTED_EVENTS, rejected, lake.claim(REJECTED_EVENTS, [partition], "erase"))
 
 
 def _row_key(row: Mapping[str, Any]) -> tuple[str, int]:
@@ -181,6 +199,7 @@ def _row_key(row: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _blank_rejections(lake: ErasableLake, pseudonyms: Collection[str], raw_ids: Collection[str]) -> int:
+    """Empty the rejected rows that mention a user; return their number."""
     fenced_at = _fence_out(lake, REJECTED_EVENTS)
     pattern = _word_pattern([*pseudonyms, *raw_ids])
     emptied = 0
@@ -204,14 +223,15 @@ def _mentions_user(pattern: re.Pattern[bytes], row: Mapping[str, Any]) -> bool:
 
 
 def _word_pattern(ids: Iterable[str]) -> re.Pattern[bytes]:
-    """Matches any of `ids` in delivered bytes where no letter or digit touches it, as text or escaped as in JSON."""
-    forms = {
-        form
-        for delivered in ids
-        for normal in (delivered, *(unicodedata.normalize(name, delivered) for name in ("NFC", "NFD")))
-        for form in (normal, json.dumps(normal)[1:-1], json.dumps(normal, ensure_ascii=False)[1:-1])
+    """Return a pattern that matches any of `ids` not adjacent to a letter or digit, as text or escaped as in JSON."""
+    spellings = {
+        spelling
+        for raw_id in ids
+        for normal in (raw_id, *(unicodedata.normalize(name, raw_id) for name in ("NFC", "NFD")))
+        for spelling in (normal, json.dumps(normal)[1:-1], json.dumps(normal, ensure_ascii=False)[1:-1])
     }
-    texts = b"|".join(re.escape(form.encode()) for form in sorted(forms, key=lambda form: (-len(form), form)))
+    longest_first = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
+    texts = b"|".join(re.escape(spelling.encode()) for spelling in longest_first)
     return re.compile(rb"(?<![0-9A-Za-z])(?:" + texts + rb")(?![0-9A-Za-z])")
 
 
@@ -220,7 +240,7 @@ def _rows(lake: ErasableLake, table: Table, partition: Partition) -> pa.Table:
 
 
 def _fence_out(lake: ErasableLake, table: Table) -> float:
-    """Refuses every attempt at `table` that is under way; returns when (seconds since the epoch)."""
+    """Supersede every running attempt at `table`; return the time (seconds since 1970)."""
     known = set(lake.published(table))
     for folder in (lake.root / table.name).glob("day=*/segment=*"):
         with suppress(ValueError):
@@ -231,7 +251,7 @@ def _fence_out(lake: ErasableLake, table: Table) -> float:
 
 
 def _delete_unreferenced_files(lake: ErasableLake, table: Table, fenced_at: float) -> None:
-    """Deletes the files that the newest version does not name, also those of attempts that never published."""
+    """Delete the files that the newest version does not name, including those of attempts that never published."""
     lake.vacuum(table, retention_hours=0)
     named = set(lake.files(table).values())
     for path in (lake.root / table.name).glob("day=*/segment=*/*"):

@@ -1,4 +1,4 @@
-"""The list of erased users, which cleaning must not take in again."""
+"""The list of erased users, whose rows cleaning must not accept again."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from pathlib import Path
 
 ERASED_FILE = "erased.txt"
 
-
 ERASED_REASON, ERASED_DETAIL = "missing_user", "the user was erased on request"
-
-
 NOTHING_SHA256 = hashlib.sha256().hexdigest()
 
 
 def erased_pseudonyms(privacy_folder: Path) -> frozenset[str]:
-    """Pseudonyms that the cleaning must not take in."""
+    """Return the pseudonyms of all erased users."""
     path = privacy_folder / ERASED_FILE
     return frozenset(path.read_text(encoding="ascii").split()) if path.exists() else frozenset()
 
 
 def add_erased(privacy_folder: Path, pseudonyms: Collection[str]) -> None:
+    """Add users to the list, which is replaced as a whole and durably."""
     known = erased_pseudonyms(privacy_folder)
     if known.issuperset(pseudonyms):
         return

@@ -1,4 +1,4 @@
-"""Pseudonyms of users: a keyed digest, made at intake, before anything is stored or planned by an engine."""
+"""Pseudonyms of users: a keyed digest, computed while parsing, before anything is stored or planned by an engine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,21 @@ _logger = logging.getLogger(__name__)
 
 
 def pseudonym(key: bytes, raw_id: str) -> str:
-    """First 32 hex characters of HMAC-SHA256(`key`, NFC(`raw_id`) as UTF-8)."""
+    """Return the first 32 hex characters of HMAC-SHA256(`key`, NFC(`raw_id`) as UTF-8).
+
+    >>> pseudonym(b"key", "alice")
+    '76fb55e929c06b97b01c35950ee5f72f'
+    """
     return hmac.digest(key, unicodedata.normalize("NFC", raw_id).encode(), "sha256").hex()[:32]
 
 
 def load_key(privacy_folder: Path) -> bytes:
-    """The installation's secret key: from SHIFT_PRIVACY_KEY, else from `privacy_folder`, where it is made once.
+    """Return the secret key of SHIFT_PRIVACY_KEY, else of `privacy_folder`, where it is created if missing.
 
-    Raises ConfigError for a key that is not hex of at least 32 bytes. The log names the key's path, never the key.
+    The log names the key's path, never the key.
+
+    Raises:
+        ConfigError: The key is not hexadecimal, or has fewer than 32 bytes.
     """
     from_environment = os.environ.get(KEY_VARIABLE, "").strip()
     if from_environment:
@@ -51,8 +58,8 @@ def _decoded(text: str, where: str) -> bytes:
 def _create_key(path: Path) -> None:
     """Write a new key at `path` unless another process was first.
 
-    The whole key is written aside and linked into place: a link fails where the name exists, so the first one
-    stays, and no reader ever sees a part of it.
+    The key is written to a temporary file and hard-linked to `path`: linking fails if the name exists, so the first
+    key wins, and no reader ever sees a part of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -64,6 +71,6 @@ def _create_key(path: Path) -> None:
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
-            _logger.warning("made the pseudonym key %s; keep a copy: without it no pseudonym can be made again", path)
+            _logger.warning("created the pseudonym key %s; keep a copy: no pseudonym can be computed without it", path)
     finally:
         temporary.unlink()

@@ -1,1 +1,1 @@
-"""Data quality: what each table promises, whether a partition keeps it, and the gate before its readers."""
+"""Data quality: the expectations of each table, their validation per partition, and the gate before its readers."""

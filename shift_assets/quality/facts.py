@@ -1,4 +1,4 @@
-"""What a partition's own rows cannot tell: the delivery it came from, the weeks before, its users' segments."""
+"""Expectations that need more than a partition's own rows: its source files, earlier weeks, its users' segments."""
 
 from __future__ import annotations
 
@@ -19,28 +19,26 @@ _WEEKS = 28
 _MINIMUM_WEEKS = 4
 _ROBUST_DEVIATIONS = 4.0
 _MINIMUM_FACTOR = 2.0
-"""A day is unusual only when its volume differs by this factor at least, however steady the weeks before were."""
+"""A day's volume is only unusual if it differs by at least this factor, however steady the weeks before were."""
 _MAD_TO_DEVIATION = 1.4826
 
 
 @dataclass(frozen=True)
 class CleaningFacts:
-    """What is known beside the clean events of the partitions validated.
-
-    `users_before` has day, segment and user_id of events in the look-back before them, in any segment.
-    """
+    """What is known besides the clean events of the validated partitions."""
 
     delivered: Mapping[Partition, int]
-    """Delivered rows that fell to each partition, clean or not."""
+    """Raw rows that belong to each partition, clean or not."""
     rejected: Mapping[Partition, int]
     rows_before: Mapping[Partition, int] = field(default_factory=dict)
-    """Clean rows of earlier partitions of the same segments, as far as they stand."""
+    """Clean rows of the earlier partitions of the same segments that exist."""
     users_before: pa.Table | None = None
+    """day, segment, user_id of events in the look-back period before them, in any segment."""
     look_back_days: int = 90
 
 
 class Measurement(NamedTuple):
-    """A quantity that keeps its expectation while it is at most 0, and what was seen, in words."""
+    """A quantity that meets its expectation if it is at most 0, and the observation in words."""
 
     excess: float
     observed: str
@@ -49,7 +47,17 @@ class Measurement(NamedTuple):
 def measure_facts(
     facts: CleaningFacts, rows: Mapping[Partition, int], moved_users: Mapping[Partition, int], partition: Partition
 ) -> dict[str, Measurement]:
-    """Every fact about `partition`, by the name of its expectation; `rows` are the clean rows per partition."""
+    """Measure every fact about a partition.
+
+    Args:
+        facts: What is known besides the clean events.
+        rows: Clean rows of each validated partition.
+        moved_users: From `moved_users`.
+        partition: The partition to measure.
+
+    Returns:
+        A measurement by the name of its expectation.
+    """
     count = rows[partition]
     delivered, rejected = facts.delivered.get(partition, 0), facts.rejected.get(partition, 0)
     share = rejected / delivered if delivered else 0.0
@@ -65,12 +73,12 @@ def measure_facts(
 
 
 def moved_users(connection: duckdb.DuckDBPyConnection, facts: CleaningFacts) -> dict[Partition, int]:
-    """Users of each partition of the relation `checked` who were in another segment within the look-back before."""
+    """Count the users of each partition of the relation `checked` who recently were in another segment."""
     seen = "select distinct day, segment, user_id from checked"
     if facts.users_before is not None:
         connection.register("users_before", facts.users_before.select(["day", "segment", "user_id"]))
         seen += " union select day, segment, user_id from users_before"
-    found = connection.execute(
+    moved = connection.execute(
         f"""
         with seen as materialized ({seen}),
         wanderer as (select user_id from seen group by user_id having count(distinct segment) > 1),
@@ -82,11 +90,11 @@ def moved_users(connection: duckdb.DuckDBPyConnection, facts: CleaningFacts) -> 
         group by all
         """  # noqa: S608 - made of constants and an integer
     ).fetchall()
-    return {Partition(day, segment): count for day, segment, count in found}
+    return {Partition(day, segment): count for day, segment, count in moved}
 
 
 def _volume(count: int, partition: Partition, rows: Mapping[Partition, int]) -> Measurement:
-    """Distance of log rows from the median of the same weekdays before, beyond what is usual (0: usual)."""
+    """Measure how far the log of the row count is from the median of earlier same weekdays, beyond the usual range."""
     weeks = [
         rows.get(Partition(partition.day - timedelta(weeks=week), partition.segment), 0)
         for week in range(1, _WEEKS + 1)

@@ -1,4 +1,4 @@
-"""The gate before every reader of a checked table, whoever starts it and however."""
+"""The gate before every reader of a checked table, however the reader is started."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import pyarrow.compute as pc
 
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.table import Table
+from shift_assets.errors import PermanentError
 
 
-class GateClosed(RuntimeError):
-    """A partition may not be read; the message names table, partition, expectation, what was seen and a remedy."""
+class GateClosed(PermanentError):
+    """A partition may not be read; the message names table, partition, expectation, observation and a remedy."""
 
 
 def require_passed(check_results: pa.Table, table: Table, data_versions: Mapping[Partition, str]) -> None:
-    """Returns when the content `data_versions` of every partition was judged and kept every ERROR expectation.
+    """Check that the content of every partition was validated and met every ERROR expectation.
 
-    `check_results` holds rows of QUALITY_VERDICTS, of this and other tables. Raises GateClosed for the earliest
-    partition that was not judged, was judged with other content, or failed.
+    Args:
+        check_results: Rows of QUALITY_VERDICTS, of this and other tables.
+        table: The table to be read.
+        data_versions: The content digest of each partition to be read.
+
+    Raises:
+        GateClosed: A partition was not validated, was validated with other content, or failed; names the earliest.
     """
     of_table = check_results.filter(pc.equal(check_results["table_name"], table.name))
     validated: dict[tuple[Partition, str], list[dict[str, str]]] = {}

@@ -1,4 +1,4 @@
-"""One pass over the rows of many partitions: a small frame of what each expectation measured in each."""
+"""Measure every expectation in every partition, in one pass over the rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shift_assets.quality.facts import CleaningFacts, measure_facts, moved_users
 from shift_assets.quality.suites import Expectation, FactHolds, RowsSatisfy, RowsUnique
 
 Rows: TypeAlias = pa.Table | Mapping[Partition, Path]
-"""Rows of a table, or the Parquet file of each partition, in which day and segment need not stand."""
+"""Rows of a table, or the Parquet file of each partition, which may lack day and segment."""
 
 
 def profile(
@@ -27,15 +27,25 @@ def profile(
     suite: Sequence[Expectation],
     facts: CleaningFacts | None = None,
 ) -> pd.DataFrame:
-    """One row per partition, one float column per expectation, by its name: 0 where the partition keeps it.
+    """Measure a suite of expectations.
 
-    Beside them: day, segment, `rows`, and `observed: <expectation>` with what was seen in words. A partition
-    without rows has its row too. Raises ContractError for rows outside `partitions`, for a missing column, and
-    when the suite asks for facts that are not given.
+    Args:
+        table: The contract of the rows.
+        rows: The rows of exactly `partitions`.
+        partitions: The partitions to measure, also those without rows.
+        suite: The expectations.
+        facts: Needed if the suite has a FactHolds.
+
+    Returns:
+        One row per partition: day, segment, `rows`; per expectation a float column of its name, 0 where it is met,
+        and a column `observed: <name>` with the observation in words.
+
+    Raises:
+        ContractError: Rows are outside `partitions`, a column is missing, or facts are missing.
     """
     wants_facts = any(isinstance(expectation, FactHolds) for expectation in suite)
     if wants_facts and facts is None:
-        raise ContractError(f"table {table.name} is judged with CleaningFacts beside its rows; none were given")
+        raise ContractError(f"table {table.name} is validated with CleaningFacts in addition to its rows; pass them")
     with _open_rows(table, rows) as connection:
         measured = _measure_rows(connection, suite)
         moved = moved_users(connection, facts) if wants_facts and facts is not None else {}
@@ -67,7 +77,7 @@ def profile(
 
 @contextmanager
 def _open_rows(table: Table, rows: Rows) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection in which `checked` holds the rows, with day and segment."""
+    """Open a connection with the relation `checked`: the rows, with day and segment."""
     with duckdb.connect() as connection:
         if isinstance(rows, pa.Table):
             connection.register("checked", rows)
@@ -94,8 +104,12 @@ def _open_rows(table: Table, rows: Rows) -> Iterator[duckdb.DuckDBPyConnection]:
 def _measure_rows(
     connection: duckdb.DuckDBPyConnection, suite: Sequence[Expectation]
 ) -> dict[Partition, dict[str, int]]:
-    """Counts of bad rows by partition: `rows`, `<number>` per expectation and, of what some row violates in one of
-    several columns, `<number>: <column>`."""
+    """Count the violations by partition.
+
+    Returns:
+        Per partition: `rows`; `<number>` per expectation; `<number>: <column>` per column of an expectation on several
+        columns that some row violates.
+    """
     expressions, distinct = {"rows": "count(*)"}, {}
     for number, expectation in enumerate(suite):
         if isinstance(expectation, RowsSatisfy):
@@ -112,7 +126,7 @@ def _measure_rows(
         if isinstance(expectation, RowsSatisfy) and any(counts[str(number)] for counts in measured.values())
         for column, condition in expectation.violations
     }
-    # A query of its own for each distinct count: beside one, all other counts run several times as long.
+    # A separate query per distinct count: in the same query all other counts would take several times as long.
     further = [causes] if causes else []
     for more in further + [{number: expression} for number, expression in distinct.items()]:
         for partition, counts in _by_partition(connection, more).items():
@@ -124,8 +138,8 @@ def _by_partition(
     connection: duckdb.DuckDBPyConnection, expressions: Mapping[str, str]
 ) -> dict[Partition, dict[str, int]]:
     selected = ", ".join(f'{expression} as "{name}"' for name, expression in expressions.items())
-    found = connection.execute(f"select day, segment, {selected} from checked group by day, segment").fetchall()  # noqa: S608
-    return {Partition(day, segment): dict(zip(expressions, values, strict=True)) for day, segment, *values in found}
+    counts = connection.execute(f"select day, segment, {selected} from checked group by day, segment").fetchall()  # noqa: S608
+    return {Partition(day, segment): dict(zip(expressions, values, strict=True)) for day, segment, *values in counts}
 
 
 def _violations(expectation: Expectation, number: int, rows: int, measured: Mapping[str, int]) -> tuple[float, str]:

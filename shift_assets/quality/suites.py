@@ -1,4 +1,4 @@
-"""What each table promises, as sentences: made from its contract, with a few that only this table needs."""
+"""The expectations of each table: derived from its contract, with a few that only one table needs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SEGMENT_STABLE = "no user was in another segment before"
 FRESHNESS = "the day is complete for every segment"
 
 _SEPARATE_COLUMNS = 3
-"""Up to so many columns under the same bound have an expectation each; more share one."""
+"""Up to this many columns with the same bound have an expectation each; more share one."""
 _PATTERN_DESCRIPTIONS = {HEX_32: "is 32 hex characters", r"^[0-9a-f]{64}$": "is 64 hex characters"}
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One promise about a partition. ERROR holds back what reads the table, WARN does not."""
+    """A rule that a partition must meet. ERROR blocks the readers of the table, WARN does not."""
 
     name: str
     severity: Severity
@@ -40,25 +40,25 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class RowsSatisfy(Expectation):
-    """No row violates any of `violations`: (column to blame, DuckDB condition that is true for a bad row)."""
+    """No row meets any of `violations`: (column at fault, DuckDB condition that is true for a bad row)."""
 
     violations: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RowsUnique(Expectation):
-    """No two rows of the partition agree in all of `columns`."""
+    """No two rows of the partition are equal in all of `columns`."""
 
     columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FactHolds(Expectation):
-    """Something that the partition's own rows cannot tell; `facts` measures it, by the expectation's name."""
+    """A rule that needs more than the partition's own rows; `facts` measures it, by the expectation's name."""
 
 
 def expectations(table: Table, *, timezone: str = "UTC") -> list[Expectation]:
-    """The promises of `table`, in a fixed order; names do not depend on `timezone`, the shop's time zone."""
+    """Return the expectations of `table` in a fixed order; their names do not depend on the shop's time zone."""
     return [*_from_contract(table), *_table_specific(table, timezone)]
 
 
@@ -89,7 +89,7 @@ def _from_contract(table: Table) -> Iterator[Expectation]:
 
 
 def _bounds(column: Column) -> Iterator[tuple[str, str]]:
-    """(promise, condition of a bad row) of each bound that the column's contract sets; nulls are never bad here."""
+    """Yield (description, condition of a bad row) of each bound in the column's contract; nulls meet every bound."""
     name = _quoted(column.name)
     if column.pattern is not None:
         description = _PATTERN_DESCRIPTIONS.get(column.pattern, f"matches {column.pattern}")

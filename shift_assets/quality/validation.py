@@ -1,9 +1,10 @@
-"""Verdicts: a Great Expectations validation of the profile, one line per expectation and partition."""
+"""Validate the profile of partitions with Great Expectations: one result per expectation and partition."""
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -18,6 +19,8 @@ from shift_assets.quality.facts import CleaningFacts
 from shift_assets.quality.profile import Rows, profile
 from shift_assets.quality.suites import FRESHNESS, Expectation, expectations
 
+_logger = logging.getLogger(__name__)
+
 _GREAT_EXPECTATIONS_SEVERITY = {"ERROR": "critical", "WARN": "warning"}
 
 
@@ -30,23 +33,41 @@ def validate_partitions(
     timezone: str = "UTC",
     facts: CleaningFacts | None = None,
 ) -> pa.Table:
-    """One row of QUALITY_VERDICTS per partition and expectation of `table`, in order of day, segment, suite.
+    """Validate partitions against every expectation of their table.
 
-    `rows` holds the rows of exactly these partitions, as a table or as one Parquet file each; `data_versions`
-    their content digests; `timezone` is the shop's. Clean events also need `facts`. A partition without rows is
-    judged like any other. Raises ContractError when something of this is missing.
+    Args:
+        table: The table.
+        rows: The rows of exactly these partitions, as a table or as one Parquet file each.
+        partitions: The partitions to validate, also those without rows.
+        data_versions: The content digest of each partition.
+        timezone: The shop's time zone.
+        facts: Needed for clean events.
+
+    Returns:
+        One row of QUALITY_VERDICTS per partition and expectation, in order of day, segment, suite.
+
+    Raises:
+        ContractError: A digest, a column or the facts are missing, or there are rows of other partitions.
     """
+    started = time.monotonic()
     unversioned = sorted(partition for partition in partitions if partition not in data_versions)
     if unversioned:
         day, segment = unversioned[0]
         raise ContractError(
-            f"table {table.name}: no content digest for {day}|{segment}; publish it before it is judged"
+            f"table {table.name}: no content digest for {day}|{segment}; publish it before it is validated"
         )
     if not partitions:
         return QUALITY_VERDICTS.empty()
     suite = expectations(table, timezone=timezone)
     frame = profile(table, rows, partitions, suite, facts)
     failed = _run_great_expectations(table.name, frame, suite)
+    _logger.info(
+        "validated %s: %d partitions, %d expectations in %.1f s",
+        table.name,
+        len(partitions),
+        len(suite),
+        time.monotonic() - started,
+    )
     check_results = [
         {
             "day": date.fromisoformat(record["day"]),
@@ -67,7 +88,17 @@ def validate_partitions(
 def validate_freshness(
     table: Table, published: Mapping[Partition, str], day: date, segments: Collection[str]
 ) -> pa.Table:
-    """Whether every segment of `day` stands, in QUALITY_VERDICTS (WARN); `published`: digest per partition."""
+    """Check that every segment of a day is published.
+
+    Args:
+        table: The table.
+        published: The content digest of each published partition.
+        day: The day.
+        segments: The segments that must be published.
+
+    Returns:
+        One row of QUALITY_VERDICTS (WARN) per segment.
+    """
     check_results = [
         {
             "day": day,
@@ -87,7 +118,7 @@ def validate_freshness(
 def _run_great_expectations(
     name: str, frame: pd.DataFrame, suite: Sequence[Expectation]
 ) -> dict[str, set[tuple[str, str]]]:
-    """The (day, segment) that fail each expectation."""
+    """Return the (day, segment) pairs that fail each expectation."""
     gx = _great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
@@ -118,13 +149,13 @@ def _run_great_expectations(
         expectation_name = gx_result.expectation_config.kwargs["column"]
         if gx_result.exception_info.get("raised_exception"):
             raise RuntimeError(f"{name}: {expectation_name}: {gx_result.exception_info['exception_message']}")
-        found = gx_result.result.get("unexpected_index_list") or []
-        failed[expectation_name] = {(index["day"], index["segment"]) for index in found}
+        unexpected = gx_result.result.get("unexpected_index_list") or []
+        failed[expectation_name] = {(index["day"], index["segment"]) for index in unexpected}
     return failed
 
 
 def _great_expectations() -> Any:
-    # Set before the import: otherwise it reports usage to its makers.
+    # Set before the import: otherwise it sends usage statistics to its vendor.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations

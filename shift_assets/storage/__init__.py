@@ -1,1 +1,1 @@
-"""Everything on disk: the lake, its fence, the warehouse, BI files, Dagster's event log."""
+"""Storage: the lake and its fence, the warehouse, BI files, Dagster's event log."""

@@ -1,15 +1,17 @@
-"""Publishing what BI reads: `bi_public.duckdb` (aggregates, small cells suppressed) and `bi_activation.duckdb`
-(per-pseudonym tables, mode 0640), each replaced whole by one rename.
+"""Publish the files that BI reads: `bi_public.duckdb` (aggregates, small cells suppressed) and `bi_activation.duckdb`
+(per-pseudonym tables, mode 0640), each replaced as a whole by one rename.
 
-Readers open a file read-only and keep the generation that they opened; they see the next one when they open it
-again. A process that holds a file open gets the old generation for a second connection too, so a BI tool closes
-its connections between refreshes or opens a numbered generation. A publication that would change nothing is none.
+Readers open a file read-only and keep the generation that they opened until they open it again. In a process that
+holds a file open a second connection gets the old generation too, so a BI tool must close its connections between
+refreshes or open a numbered generation. If nothing changed, nothing is published.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import date
@@ -22,13 +24,20 @@ import shift_assets
 from shift_assets.contracts.bi_files import BI_FILES, BiFile
 from shift_assets.contracts.marts import BASE_COLUMNS, GENERATION
 from shift_assets.contracts.table import Table
+from shift_assets.errors import UserError
 from shift_assets.storage.duckdb_file import ALIAS, building, comment, identifier, move_in_place, verify
 from shift_assets.storage.warehouse import Warehouse
+
+_logger = logging.getLogger(__name__)
+
+
+class UnknownGeneration(UserError, LookupError):
+    """A generation that is not kept; the message names those that are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What stands as one BI file."""
+    """The published state of one BI file."""
 
     path: Path
     generation: int
@@ -40,19 +49,35 @@ class Publication:
 
 
 def publish(warehouse: Warehouse, folder: Path, keep_generations: int) -> dict[str, Publication]:
-    """Publishes both files from the marts of `warehouse` into `folder`, the warehouse's own; by file name.
+    """Publish both files from the marts of the warehouse.
 
-    `keep_generations` replaced files stay as `<name>.g<number>.duckdb`. Raises BrokenFileError when a built file fails
-    its verification; what was published before stands then.
+    Args:
+        warehouse: The warehouse.
+        folder: The folder of the warehouse, to which the files are published.
+        keep_generations: Replaced files to keep as `<name>.g<number>.duckdb`.
+
+    Returns:
+        The published state by file name.
+
+    Raises:
+        BrokenFileError: A built file fails its verification; the published files are unchanged.
     """
+    started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     with warehouse.connection() as connection:
         _clean_up(folder)
-        return {file.name: _publish_file(connection, file, folder, keep_generations) for file in BI_FILES}
+        published = {file.name: _publish_file(connection, file, folder, keep_generations) for file in BI_FILES}
+    for name, publication in published.items():
+        state = "published" if publication.changed else "unchanged"
+        _logger.info(
+            "%s %s: generation %d, %d rows", name, state, publication.generation, sum(publication.rows.values())
+        )
+    _logger.info("published the BI files in %.1f s", time.monotonic() - started)
+    return published
 
 
 def current(folder: Path, file: BiFile) -> Publication | None:
-    """What is published as `file`; None where nothing readable is."""
+    """Return the published state of `file`; None if there is no readable file."""
     path = _path(folder, file)
     if not path.exists():
         return None
@@ -78,21 +103,32 @@ def current(folder: Path, file: BiFile) -> Publication | None:
 
 
 def generations(folder: Path, file: BiFile) -> dict[int, Path]:
-    """Replaced generations of `file` that are still there, oldest first."""
+    """Return the kept generations of `file`, oldest first."""
     pattern = re.compile(rf"{file.name}\.g(\d+)\.duckdb")
-    found = {int(match[1]): path for path in folder.glob("*.duckdb") if (match := pattern.fullmatch(path.name))}
-    return dict(sorted(found.items()))
+    kept = {int(match[1]): path for path in folder.glob("*.duckdb") if (match := pattern.fullmatch(path.name))}
+    return dict(sorted(kept.items()))
 
 
+# For the command that restores an earlier generation of a BI file.
 def roll_back(warehouse: Warehouse, folder: Path, file: BiFile, generation: int) -> Path:
-    """Makes a kept `generation` of `file` the published one again; the one it replaces is kept.
+    """Publish a kept generation of `file` again, and keep the one that it replaces.
 
-    Raises LookupError naming the generations that are there.
+    Args:
+        warehouse: The warehouse, whose lock is held meanwhile.
+        folder: The folder of the BI files.
+        file: The file to roll back.
+        generation: The generation to publish.
+
+    Returns:
+        The path of the published file.
+
+    Raises:
+        UnknownGeneration: The generation is not kept.
     """
     with warehouse.connection():
         stored = generations(folder, file)
         if generation not in stored:
-            raise LookupError(
+            raise UnknownGeneration(
                 f"{file.name} has no generation {generation}; kept: {', '.join(map(str, stored)) or 'none'}"
             )
         existing = current(folder, file)
@@ -107,7 +143,7 @@ def roll_back(warehouse: Warehouse, folder: Path, file: BiFile, generation: int)
 
 
 def drop_generations(warehouse: Warehouse, folder: Path) -> None:
-    """Deletes every replaced generation, for rows that must not be kept any longer."""
+    """Delete every replaced generation, for rows that must no longer be stored."""
     with warehouse.connection():
         for file in BI_FILES:
             for path in generations(folder, file).values():
@@ -142,7 +178,7 @@ def _publish_file(
 
 
 def _content(connection: duckdb.DuckDBPyConnection, schema: str, table: Table) -> tuple[int, str]:
-    """Rows and order-independent digest of a table, column names included."""
+    """Return the row count of a table and an order-independent digest, which includes the column names."""
     relation = connection.table(f"{schema}.{identifier(table.name)}").select(_columns(schema, table)).set_alias("t")
     hashed = relation.select("hash(t) as h").aggregate(
         "count(*), coalesce(sum(h), 0) % 18446744073709551616::hugeint, coalesce(bit_xor(h), 0), "
@@ -187,7 +223,7 @@ def _describe(connection: duckdb.DuckDBPyConnection, publication: Publication) -
 
 
 def _keep_generation(folder: Path, file: BiFile, existing: Publication | None) -> None:
-    """Gives the published file its generation's name beside the one it is about to lose."""
+    """Link the published file to the name of its generation, before it is replaced."""
     if existing:
         numbered = folder / f"{file.name}.g{existing.generation:06d}.duckdb"
         if not numbered.exists():
@@ -195,14 +231,14 @@ def _keep_generation(folder: Path, file: BiFile, existing: Publication | None) -
 
 
 def _new_build_folder(folder: Path) -> Path:
-    """A new folder, ours alone, on the file system of `folder`."""
-    made = folder / f".building-{uuid.uuid4().hex}"
-    made.mkdir(mode=0o700)
-    return made
+    """Create a private folder on the file system of `folder`."""
+    created = folder / f".building-{uuid.uuid4().hex}"
+    created.mkdir(mode=0o700)
+    return created
 
 
 def _clean_up(folder: Path) -> None:
-    """Removes what a publication left half-made; only under the writer's lock."""
+    """Remove what interrupted publications left; call only under the writer's lock."""
     for left_over in folder.glob(".building-*"):
         shutil.rmtree(left_over, ignore_errors=True)
 

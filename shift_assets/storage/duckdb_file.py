@@ -1,6 +1,6 @@
-"""DuckDB files that are handed to others: built aside under a private name, commented, verified, then moved in place.
+"""Build DuckDB files for other tools: under a private name, with comments, verified, then moved into place.
 
-What does not belong here: which tables a file holds.
+Which tables a file contains does not belong here.
 """
 
 from __future__ import annotations
@@ -14,34 +14,39 @@ import duckdb
 
 from shift_assets.contracts.comments import column_comment
 from shift_assets.contracts.table import Table
+from shift_assets.errors import PermanentError
 
 STORAGE_VERSION = "v1.0.0"
 """Oldest storage format that DuckDB writes: BI tools bundle older clients than ours."""
 
-
 ALIAS = "built"
-"""Name under which the file in the making is attached."""
+"""Name under which a file is attached while it is built."""
 
 
-class BrokenFileError(RuntimeError):
-    """A file that was just built does not hold what was put in; nothing was moved in place."""
+class BrokenFileError(PermanentError):
+    """A file that was just built does not contain what was written; nothing was moved into place."""
 
 
 def literal(text: str) -> str:
-    """`text` as an SQL string, for the few statements that bind no parameters (ATTACH, COMMENT, COPY TO)."""
+    """Quote `text` as an SQL string, for the few statements that bind no parameters (ATTACH, COMMENT, COPY TO).
+
+    >>> literal("it's")
+    "'it''s'"
+    """
     return "'" + text.replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:
-    """`name`, a name of a declared table or column, quoted."""
+    """Quote the name of a declared table or column."""
     return '"' + name.replace('"', '""') + '"'
 
 
 @contextmanager
 def building(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
-    """Attaches a new file at `path` as `built`; checkpoints and detaches it in the end.
+    """Attach a new file at `path` as `built`; checkpoint and detach it at the end.
 
-    Raises BrokenFileError when a write-ahead log is left over.
+    Raises:
+        BrokenFileError: A write-ahead log is left over.
     """
     connection.execute(f"attach {literal(str(path))} as {ALIAS} (storage_version {literal(STORAGE_VERSION)})")
     try:
@@ -50,11 +55,11 @@ def building(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None
     finally:
         connection.execute(f"detach {ALIAS}")
     if path.with_name(path.name + ".wal").exists():
-        raise BrokenFileError(f"{path.name}: a write-ahead log is left over")
+        raise BrokenFileError(f"{path.name}: a write-ahead log is left over; check the free disk space and run again")
 
 
 def comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Writes grain, key and the meaning of every column into the `built` file's copy of `table`."""
+    """Write grain, key and the meaning of every column into the `built` file's copy of `table`."""
     target = f"{ALIAS}.main.{identifier(table.name)}"
     about = f"Grain: {table.grain}. Key: {', '.join(table.key)}. For: {table.consumer}."
     connection.execute(f"comment on table {target} is {literal(about)}")
@@ -67,22 +72,30 @@ def comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
 
 
 def verify(path: Path, rows: Mapping[str, int]) -> None:
-    """Reads `path` as a BI tool would; raises BrokenFileError unless every table has its rows."""
+    """Read a built file as a BI tool would.
+
+    Args:
+        path: The file.
+        rows: Expected row count of each table.
+
+    Raises:
+        BrokenFileError: A table has another number of rows.
+    """
     connection = duckdb.connect(str(path), read_only=True)
     try:
         for table, expected in rows.items():
-            found = connection.table(identifier(table)).count("*").fetchall()[0][0]
-            if found != expected:
-                raise BrokenFileError(f"{path.name}: table {table} holds {found} rows instead of {expected}")
+            count = connection.table(identifier(table)).count("*").fetchall()[0][0]
+            if count != expected:
+                raise BrokenFileError(f"{path.name}: table {table} holds {count} rows instead of {expected}")
     finally:
         connection.close()
 
 
 def move_in_place(built: Path, target: Path) -> None:
-    """Replaces `target` by `built`, both on one file system, durably; readers see the old file or the new one."""
+    """Replace `target` by `built`, on the same file system, durably; readers see either the old or the new file."""
     with built.open("rb+") as file:
         os.fsync(file.fileno())
-    # A log beside the target belongs to the old file, and would make the new one unopenable.
+    # A write-ahead log next to the target belongs to the old file, and would make the new one unreadable.
     target.with_name(target.name + ".wal").unlink(missing_ok=True)
     built.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)

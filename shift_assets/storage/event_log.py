@@ -1,8 +1,8 @@
 """Dagster's SQLite event log, with its connections kept open.
 
-Dagster makes an engine, and with it an empty statement cache and a new connection, for every event. Kept engines
-and SQLite's `synchronous=normal` (safe in WAL mode against a crash of the process; a power cut may lose the last
-events, never the file) make a materialised partition cost 5 ms instead of 30 (benchmarks/RESULTS.md).
+Dagster creates an engine, and with it an empty statement cache and a new connection, for every event. With pooled
+engines and SQLite's `synchronous=normal` (safe in WAL mode if the process crashes; a power cut may lose the last
+events, never the file) a materialised partition costs 5 ms instead of 30 (benchmarks/RESULTS.md).
 
 `_connect` is private to Dagster: the pin in pyproject.toml is exact, and a test is the canary.
 """
@@ -22,11 +22,11 @@ from sqlalchemy.pool import QueuePool
 
 BUSY_TIMEOUT_SECONDS = 60
 OPEN_FILES_AT_MOST = 64
-"""Every run has a file of its own; engines of the runs not used for longest are closed."""
+"""Every run has its own file; the engines that were unused for longest are closed."""
 
 
 class PooledSqliteEventLogStorage(SqliteEventLogStorage):
-    """The same files and tables as `SqliteEventLogStorage`; either class reads what the other wrote."""
+    """Uses the files and tables of `SqliteEventLogStorage`; either class reads what the other wrote."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: dict[str, Engine] = {}

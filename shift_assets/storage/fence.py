@@ -1,8 +1,8 @@
-"""Fencing tokens: an attempt that was superseded cannot publish.
+"""Fencing tokens: a superseded attempt cannot publish.
 
-A killed run worker leaves its step alive while the retry starts, so two writers of one partition are a normal
-fault. Each attempt claims its partitions and gets a token; a later claim of any of them makes the earlier token
-stale, and the lake asks for the token inside the transaction that commits.
+A killed run worker leaves its step alive while the retry starts, so two writers of one partition do occur. Each
+attempt claims its partitions and gets a token; a later claim of any of them makes the earlier token stale, and the
+lake checks the token inside the transaction that commits.
 """
 
 from __future__ import annotations
@@ -14,24 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shift_assets.contracts.partition import Partition
+from shift_assets.errors import PermanentError
 
 _LOCK_WAIT_SECONDS = 600.0
 
 
-class FencedOut(RuntimeError):
+class FencedOut(PermanentError):
     """A later attempt claimed the same partition; this attempt must not publish."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to publish `partitions` of `table` until somebody claims one of them again."""
+    """The right to publish `partitions` of `table` until one of them is claimed again."""
 
     table: str
     token: int
     partitions: frozenset[Partition]
 
     def narrowed(self, partitions: Iterable[Partition]) -> Claim:
-        """The same right for some of the claimed partitions, for a run that publishes in chunks."""
+        """Return the claim restricted to some of its partitions, for a run that publishes in chunks.
+
+        Raises:
+            ValueError: A partition was not claimed.
+        """
         part = frozenset(partitions)
         if not part <= self.partitions:
             raise ValueError(f"{self.table}: {sorted(part - self.partitions)[0]} was never claimed")
@@ -39,25 +44,35 @@ class Claim:
 
 
 class Fence:
-    """The claims of one installation, in a SQLite file; its write lock serialises commits between processes."""
+    """The claims of an installation, in a SQLite file whose write lock serialises commits between processes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def claim(self, table: str, partitions: Iterable[Partition], holder: str) -> Claim:
-        """A fresh token for `partitions` of `table`; every earlier one of theirs is stale from now on."""
-        wanted = frozenset(partitions)
+        """Issue a new token for partitions of `table`; all their earlier tokens become stale.
+
+        Args:
+            table: Name of the table.
+            partitions: The partitions to claim.
+            holder: Who claims them, for the message of a superseded attempt.
+        """
+        claimed = frozenset(partitions)
         with self._transaction() as connection:
             (token,) = connection.execute("select coalesce(max(token), 0) + 1 from claims").fetchone()
             connection.executemany(
                 "insert or replace into claims values (?, ?, ?, ?, ?)",
-                [(table, p.day.isoformat(), p.segment, token, holder) for p in sorted(wanted)],
+                [(table, p.day.isoformat(), p.segment, token, holder) for p in sorted(claimed)],
             )
-        return Claim(table, token, wanted)
+        return Claim(table, token, claimed)
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
-        """Runs its body while no other attempt can claim or publish; raises FencedOut when `claim` is stale."""
+        """Run a `with` block while no other attempt can claim or publish.
+
+        Raises:
+            FencedOut: The claim is stale.
+        """
         with self._transaction() as connection:
             rows = connection.execute(
                 "select day, segment, token, holder from claims where table_name = ? and token > ?",

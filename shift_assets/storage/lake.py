@@ -1,15 +1,16 @@
 """The lake: one Delta table per contract, one Parquet file per (day, segment), replaced by one atomic commit.
 
-A file's name carries the content digest of its rows, so that existence, row count and digest of a partition come
-from the same log entry as its data: an empty partition is a file without rows, not a missing one. Files are
-written first; the commit then names exactly the files that leave and the files that come. Readers take the file
-list of one version of the log, never a directory listing.
+A file's name contains the content digest of its rows, so that existence, row count and digest of a partition come
+from the same log entry as its data: an empty partition is a file without rows, not a missing file. Files are
+written first; the commit then names exactly the files to remove and to add. Readers take the file list of one version
+of the log, never a directory listing.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import time
 import uuid
@@ -29,18 +30,21 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.table import ContractError, Table
+from shift_assets.errors import PermanentError
 from shift_assets.storage.fence import Claim, Fence
+
+_logger = logging.getLogger(__name__)
 
 PARTITION_BY = ["day", "segment"]
 
 
-class MissingPartition(LookupError):
-    """A partition that a reader needs was never materialised; the message names it and the command that makes it."""
+class MissingPartition(PermanentError):
+    """A required partition was never materialised; the message names it and the command that materialises it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What stands in the lake for one partition."""
+    """The published file of one partition: rows, content digest, path relative to the table."""
 
     rows: int
     digest: str
@@ -55,16 +59,28 @@ class Lake:
         self._fence = fence
 
     def claim(self, table: Table, partitions: Iterable[Partition], holder: str) -> Claim:
-        """The right to publish; take it before computing, so that a superseded attempt is refused."""
+        """Claim the right to publish partitions. Claim before computing, so that a superseded attempt is refused."""
         return self._fence.claim(table.name, partitions, holder)
 
     def publish(self, table: Table, rows: pa.Table, claim: Claim) -> dict[Partition, Published]:
-        """Replaces every claimed partition by its rows of `rows`, in one commit.
+        """Replace every claimed partition by its rows of `rows`, in one commit.
 
-        A claimed partition without rows becomes an empty one; one whose digest did not change is left alone.
-        Raises ContractError where the rows break the contract, ValueError for rows outside the claim, and
-        FencedOut when a later attempt claimed one of the partitions.
+        A partition whose digest did not change is not written.
+
+        Args:
+            table: The table.
+            rows: Rows of the claimed partitions; a claimed partition without rows becomes empty.
+            claim: The claim on the partitions.
+
+        Returns:
+            The published file of each claimed partition.
+
+        Raises:
+            ContractError: The rows break the contract.
+            ValueError: There are rows of partitions that were not claimed.
+            FencedOut: A later attempt claimed one of the partitions.
         """
+        started = time.monotonic()
         ordered = table.conform(rows).sort_by([(name, "ascending") for name in (*PARTITION_BY, *_own_key(table))])
         parts = _split(ordered, claim.partitions, table.name)
         digests = content_digests(ordered)
@@ -82,11 +98,20 @@ class Lake:
         if written:
             with self._fence.holding(claim):
                 self._commit(table, written, claim)
+        seconds = time.monotonic() - started
+        _logger.info(
+            "published %s: %d rows, %d of %d partitions changed in %.1f s",
+            table.name,
+            rows.num_rows,
+            len(written),
+            len(parts),
+            seconds,
+        )
         result = {partition: existing[partition] for partition in parts if partition not in written}
         return {partition: result.get(partition) or written[partition] for partition in sorted(parts)}
 
     def published(self, table: Table) -> dict[Partition, Published]:
-        """Every partition of `table` that stands in the lake."""
+        """Return the published file of every partition of `table`."""
         log = self._open(table)
         return _live_files(log) if log else {}
 
@@ -99,9 +124,19 @@ class Lake:
         segments: Collection[str] | None = None,
         columns: list[str] | None = None,
     ) -> pa.Table:
-        """Rows of the partitions in the closed range of days and the segments; all of them where none is named.
+        """Read rows of a closed range of days.
 
-        A column that a partition was written without is null in it. Raises ContractError where it may not be null.
+        A column that a partition was written without is null in it.
+
+        Args:
+            table: The table.
+            first_day: First day; open-ended when None.
+            last_day: Last day, inclusive; open-ended when None.
+            segments: Segments to read; None: all.
+            columns: Columns to read; None: all.
+
+        Raises:
+            ContractError: A partition was written without a column that may not be null.
         """
         names = columns or table.schema.names
         paths = self.files(table, first_day=first_day, last_day=last_day, segments=segments)
@@ -133,7 +168,7 @@ class Lake:
         last_day: date | None = None,
         segments: Collection[str] | None = None,
     ) -> dict[Partition, Path]:
-        """The Parquet file of each partition asked for, of one version of the table."""
+        """Return the Parquet file of each requested partition, all of one version of the table."""
         return {
             partition: self.root / table.name / published.path
             for partition, published in sorted(self.published(table).items())
@@ -143,7 +178,11 @@ class Lake:
         }
 
     def require(self, table: Table, partitions: Iterable[Partition]) -> dict[Partition, Published]:
-        """What stands for `partitions`; raises MissingPartition naming the first that was never materialised."""
+        """Return the published files of `partitions`.
+
+        Raises:
+            MissingPartition: Some were never materialised; the message names the first.
+        """
         existing = self.published(table)
         missing = sorted(partition for partition in partitions if partition not in existing)
         if missing:
@@ -156,21 +195,24 @@ class Lake:
         return {partition: existing[partition] for partition in partitions}
 
     def drop(self, table: Table, partitions: Collection[Partition], holder: str) -> int:
-        """Removes partitions, for retention; returns how many stood."""
+        """Remove partitions, for retention; return how many existed."""
         claim = self.claim(table, partitions, holder)
         with self._fence.holding(claim):
             log = self._open(table)
             if log is None:
                 return 0
-            existing = {p: found for p, found in _live_files(log).items() if p in claim.partitions}
+            existing = {p: published for p, published in _live_files(log).items() if p in claim.partitions}
             if existing:
                 log.create_write_transaction(
-                    [_removal(p, found) for p, found in existing.items()], "append", table.schema, PARTITION_BY
+                    [_removal(p, published) for p, published in existing.items()],
+                    "append",
+                    table.schema,
+                    PARTITION_BY,
                 )
         return len(existing)
 
     def vacuum(self, table: Table, retention_hours: int) -> list[str]:
-        """Deletes files that no version of the last `retention_hours` names, and compacts the log."""
+        """Delete files that no version of the last `retention_hours` names, and compact the log; return the files."""
         log = self._open(table)
         if log is None:
             return []
@@ -241,20 +283,20 @@ EMPTY_DIGEST = "0" * 32
 
 
 def content_digests(rows: pa.Table) -> dict[Partition, str]:
-    """Order-independent digest of the rows of each (day, segment): sum and exclusive or of DuckDB's row hash.
+    """Return a digest of the rows of each partition: sum and exclusive or of DuckDB's row hash.
 
     32 hexadecimal characters; the same rows in any order and chunking give the same digest.
     """
     connection = duckdb.connect()
     try:
         connection.register("digested", rows)
-        found = connection.execute(
+        digests = connection.execute(
             "select day, segment, sum(h)::hugeint % 18446744073709551616::hugeint, bit_xor(h) from "
             "(select day, segment, hash(digested) as h from digested) group by all"
         ).fetchall()
     finally:
         connection.close()
-    return {Partition(day, segment): f"{int(total):016x}{int(xor):016x}" for day, segment, total, xor in found}
+    return {Partition(day, segment): f"{int(total):016x}{int(xor):016x}" for day, segment, total, xor in digests}
 
 
 def _own_key(table: Table) -> list[str]:
@@ -262,10 +304,7 @@ def _own_key(table: Table) -> list[str]:
 
 
 def partition_slices(rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
-    """The rows of each (day, segment), as slices in that order.
-
-    Not by `group_by`, whose groups come in no promised order.
-    """
+    """Yield the rows of each (day, segment) as slices, in that order (`group_by` guarantees none)."""
     ordered = rows.sort_by([(name, "ascending") for name in PARTITION_BY])
     yield from _consecutive_slices(ordered)
 
@@ -281,8 +320,8 @@ def _consecutive_slices(ordered: pa.Table) -> Iterator[tuple[Partition, pa.Table
         yield Partition(part["day"][0].as_py(), part["segment"][0].as_py()), part
 
 
-def _split(ordered: pa.Table, wanted: Collection[Partition], name: str) -> dict[Partition, pa.Table]:
-    parts = {partition: ordered.slice(0, 0) for partition in wanted}
+def _split(ordered: pa.Table, claimed: Collection[Partition], name: str) -> dict[Partition, pa.Table]:
+    parts = {partition: ordered.slice(0, 0) for partition in claimed}
     for partition, part in _consecutive_slices(ordered):
         if partition not in parts:
             raise ValueError(f"{name}: rows of {partition.day}|{partition.segment}, a partition that was not asked for")

@@ -1,12 +1,14 @@
-"""The private warehouse: a DuckDB file that mirrors what BI needs of the lake, and the marts computed from it.
+"""The private warehouse: a DuckDB file with the part of the lake that BI needs, and the marts computed from it.
 
 It is a cache. Only partitions whose digest changed are loaded, in one transaction with the marts; a file that is
-missing, damaged or of another shape is made anew from the lake. BI never opens it: see `bi_files`.
+missing, damaged or has another schema is rebuilt from the lake. BI never opens it: see `bi_generations`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -36,7 +38,9 @@ from shift_assets.storage.duckdb_file import BrokenFileError, identifier
 from shift_assets.storage.lake import Lake, Published
 
 ConnectionFactory = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
-"""Opens the warehouse's file for writing, and tries again while another process has it open."""
+"""Opens the file of the warehouse for writing, and retries while another process has it open."""
+
+_logger = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS = 600.0
 _DAMAGE = (duckdb.IOException, duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException)
@@ -45,20 +49,23 @@ _SCHEMAS = ("base", "marts", "public")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a load changed."""
+    """Result of a load."""
 
     partitions: dict[str, int]
-    """Partitions loaded anew or removed, by lake table; tables without any are left out."""
+    """Partitions loaded or removed, by lake table; tables without changes are left out."""
     rebuilt: bool
-    """The file was missing, damaged or of another shape."""
+    """Whether the file was missing, damaged or had another schema."""
     refreshed: bool
-    """The marts were computed anew."""
+    """Whether the marts were recomputed."""
 
 
 class Warehouse:
-    """The warehouse at `path`, with one writer at a time: a file lock beside it serialises processes.
+    """The warehouse at `path`. A lock file in its folder allows one writing process at a time.
 
-    connect: opens the file; plain DuckDB unless given.
+    Args:
+        path: The DuckDB file.
+        minimum_users: Smallest number of users that a public cell may show.
+        connect: Opens the file; plain DuckDB by default.
     """
 
     def __init__(self, path: Path, minimum_users: int, connect: ConnectionFactory | None = None) -> None:
@@ -69,7 +76,11 @@ class Warehouse:
 
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection that closes in any case; raises filelock.Timeout when another process keeps writing."""
+        """Open a connection under the writer's lock.
+
+        Raises:
+            filelock.Timeout: Another process is still writing after LOCK_WAIT_SECONDS.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self._connect() as connection:
             try:
@@ -79,7 +90,11 @@ class Warehouse:
                 connection.close()
 
     def load(self, lake: Lake) -> Loaded:
-        """Brings base tables and marts to what stands in `lake`; raises BrokenFileError where rows got lost."""
+        """Update base tables and marts to the state of the lake.
+
+        Raises:
+            BrokenFileError: Rows were lost while loading.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock:
             rebuilt = not self._usable()
@@ -88,12 +103,12 @@ class Warehouse:
             try:
                 return self._load(lake, rebuilt)
             except _DAMAGE:
-                # Damage may show only when a block is read; a fault of the lake itself is raised by the second try.
+                # Damage may only show when a block is read; a fault of the lake itself is raised by the second attempt.
                 self.discard()
                 return self._load(lake, rebuilt=True)
 
     def discard(self) -> None:
-        """Deletes the file; the next load makes it anew."""
+        """Delete the file; the next load rebuilds it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock:
             for name in (self.path.name, f"{self.path.name}.wal"):
@@ -105,7 +120,7 @@ class Warehouse:
         try:
             connection = duckdb.connect(str(self.path))
         except duckdb.Error as error:
-            return "Could not set lock" in str(error)  # sound, but open elsewhere: `connection` waits for it
+            return "Could not set lock" in str(error)  # intact, but open elsewhere: `connection` waits for it
         try:
             return connection.execute("select base_shape from base.fingerprints").fetchone() == (_base_shape(),)
         except duckdb.Error:
@@ -114,6 +129,7 @@ class Warehouse:
             connection.close()
 
     def _load(self, lake: Lake, rebuilt: bool) -> Loaded:
+        started = time.monotonic()
         with self.connection() as connection:
             connection.begin()
             _prepare(connection)
@@ -130,6 +146,8 @@ class Warehouse:
                 connection.execute("delete from base.fingerprints")
                 connection.execute("insert into base.fingerprints values (?, ?)", [_base_shape(), shape])
             connection.commit()
+            changed, seconds = sum(partitions.values()), time.monotonic() - started
+            _logger.info("loaded the warehouse: %d partitions changed in %.1f s", changed, seconds)
             return Loaded(partitions, rebuilt, refreshed)
 
 
@@ -165,30 +183,30 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _declare(connection: duckdb.DuckDBPyConnection, name: str, empty: pa.Table) -> None:
     # Not `create table as from` an empty Arrow table: DuckDB 1.5.6 then hides what a parallel insert of the same
-    # transaction adds, until the file is opened again, and the marts would be computed from nothing.
+    # transaction adds, until the file is opened again, and the marts would be computed on empty tables.
     relation = connection.from_arrow(empty)
     columns = ", ".join(f"{identifier(n)} {kind}" for n, kind in zip(relation.columns, relation.types, strict=True))
     connection.execute(f"create table if not exists {name} ({columns})")
 
 
 def _load_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> int:
-    """Replaces the partitions of `table` that changed in the lake; returns how many."""
+    """Replace the partitions of `table` that changed in the lake; return how many."""
     existing = lake.published(table)
     if existing and table.name in RECENT_TABLES:
         oldest = max(existing).day - timedelta(days=RECENT_DAYS - 1)
-        existing = {partition: found for partition, found in existing.items() if partition.day >= oldest}
+        existing = {partition: published for partition, published in existing.items() if partition.day >= oldest}
     known = connection.execute(
         "select day, segment, digest from base.loaded_partitions where table_name = ?", [table.name]
     ).fetchall()
     digests = {Partition(day, segment): digest for day, segment, digest in known}
-    changed = {p: found for p, found in existing.items() if digests.get(p) != found.digest}
+    changed = {p: published for p, published in existing.items() if digests.get(p) != published.digest}
     moved = sorted(changed.keys() | (digests.keys() - existing.keys()))
     if not moved:
         return 0
     connection.register("moved", _loaded_rows(table, {p: existing.get(p) or Published(0, "", "") for p in moved}))
     connection.register("arrived", _loaded_rows(table, changed))
     if table.name in BASE_COLUMNS:
-        paths = [str(lake.root / table.name / found.path) for found in changed.values() if found.rows]
+        paths = [str(lake.root / table.name / published.path) for published in changed.values() if published.rows]
         _replace_rows(connection, table, paths)
     connection.execute(
         "delete from base.loaded_partitions as old using moved "
@@ -203,13 +221,13 @@ def _load_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table)
 
 
 def _replace_rows(connection: duckdb.DuckDBPyConnection, table: Table, paths: list[str]) -> None:
-    """Deletes the rows of the partitions in the view `moved`, and inserts those of the files."""
+    """Delete the rows of the partitions in the view `moved`, and insert those of the files."""
     target = f"base.{identifier(table.name)}"
     same = "old.day = moved.day and old.segment = moved.segment"
     connection.execute(f"delete from {target} as old using moved where {same}")  # noqa: S608 - declared names only
     if paths:
         columns = ", ".join(identifier(column) for column in BASE_COLUMNS[table.name])
-        # The types are named: a segment of digits would be read as a number.
+        # With explicit types, since a segment of digits would be read as a number.
         files = "read_parquet($paths, hive_partitioning = true, hive_types = {'day': date, 'segment': varchar})"
         rows = f"select {columns} from {files}"  # noqa: S608 - declared names only
         connection.execute(f"insert into {target} by name {rows}", {"paths": paths})
@@ -217,17 +235,23 @@ def _replace_rows(connection: duckdb.DuckDBPyConnection, table: Table, paths: li
 
 def _require_all_rows(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     expected = "select coalesce(sum(rows), 0) from base.loaded_partitions where table_name = ?"
-    ((wanted,),) = connection.execute(expected, [name]).fetchall()
-    ((found,),) = connection.table(f"base.{identifier(name)}").count("*").fetchall()
-    if found != wanted:
-        raise BrokenFileError(f"warehouse: {name} holds {found} rows instead of {wanted}; nothing was loaded")
+    ((published,),) = connection.execute(expected, [name]).fetchall()
+    ((loaded,),) = connection.table(f"base.{identifier(name)}").count("*").fetchall()
+    if loaded != published:
+        raise BrokenFileError(f"warehouse: {name} holds {loaded} rows instead of {published}; nothing was loaded")
 
 
 def _loaded_rows(table: Table, partitions: Mapping[Partition, Published]) -> pa.Table:
     return pa.Table.from_pylist(
         [
-            {"day": p.day, "segment": p.segment, "table_name": table.name, "digest": found.digest, "rows": found.rows}
-            for p, found in partitions.items()
+            {
+                "day": partition.day,
+                "segment": partition.segment,
+                "table_name": table.name,
+                "digest": published.digest,
+                "rows": published.rows,
+            }
+            for partition, published in partitions.items()
         ],
         schema=LOADED_PARTITIONS.schema,
     )
@@ -243,7 +267,7 @@ def _refresh(connection: duckdb.DuckDBPyConnection, minimum_users: int) -> None:
 
 
 def _marts() -> Iterator[tuple[str, Table, str]]:
-    """Schema, table and SQL text of each mart, in the order in which they are computed."""
+    """Yield schema, table and SQL text of each mart, in the order in which they are computed."""
     for table in MARTS.values():
         yield "marts", table, read_sql(f"marts/{table.name}.sql")
     for table in PUBLIC.values():
