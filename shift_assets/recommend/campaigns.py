@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.arrays import Float64Array, Int64Array, offsets, ragged_index
 from shift_assets.contracts.recommendations import AD_SLOTS, CAMPAIGN_AUDIENCES
 from shift_assets.contracts.table import Table
 from shift_assets.shift.alerts.ranked_alerts import open_by_magnitude
@@ -221,9 +221,8 @@ def _table(
     table: Table, found: _DayPairs, chosen: Int64Array, positions: dict[str, pa.Array], *, by_user: bool
 ) -> pa.Table:
     pairs = found.pairs
-    counts = pairs.length[chosen]
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    flat = np.repeat(pairs.first[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
+    length = pairs.length[chosen]
+    items = found.items.take(pa.array(pairs.items[ragged_index(pairs.first[chosen], length)]))
     gain, alert_row = pairs.gain[chosen], pairs.alert_row[chosen]
     columns = {
         "day": pa.repeat(pa.scalar(found.day, pa.date32()), len(chosen)),
@@ -234,7 +233,7 @@ def _table(
         "score": pa.array(pairs.score[chosen]),
         "gain": pa.array(gain, mask=np.isnan(gain)),
         "alert_id": found.alert_ids.take(pa.array(alert_row, mask=alert_row < 0)),
-        "items": pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), found.items.take(pa.array(pairs.items[flat]))),
+        "items": pa.ListArray.from_arrays(pa.array(offsets(length), pa.int32()), items),
     }
     rows = table.conform(pa.table(columns))
     first, second = ("user_id", "slot") if by_user else ("category", "place")

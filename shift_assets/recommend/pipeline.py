@@ -68,8 +68,9 @@ def recommend(context: RecommendationContext, day: date, segment: str, settings:
 def _recommend(context: RecommendationContext, day: date, segment: str, settings: Settings) -> pa.Table:
     wanted = settings.recommendations
     window = Window.of(context.events, day, wanted)
-    inputs = generator_inputs(context, window, settings, used_generators(context, settings))
-    fitted = fit_generators(inputs, used_generators(context, settings))
+    names = used_generators(context, settings)
+    inputs = generator_inputs(context, window, settings, names)
+    fitted = fit_generators(inputs, names)
     allowed = np.flatnonzero(in_catalogue(window, wanted.catalogue_days))
     if not fitted or not len(window.target_users) or not len(allowed):
         return RECOMMENDATIONS.empty()

@@ -215,8 +215,8 @@ class _ActiveDays:
     visit_starts: Int64Array  # [visit], first event
     last_visit: Int64Array  # [user]; -1 without events
     first_visit: Int64Array  # [user]
-    item_keys: Int64Array  # sorted
-    category_keys: Int64Array
+    item_keys: Int64Array  # [event], sorted
+    category_keys: Int64Array  # [event], sorted
 
     @classmethod
     def of(cls, window: Window) -> _ActiveDays:
@@ -225,21 +225,15 @@ class _ActiveDays:
         last, first = np.full(len(sequences.users), -1), np.zeros(len(sequences.users), dtype=np.int64)
         last[some] = visit[sequences.offsets[1:][some] - 1]
         first[some] = visit[sequences.offsets[:-1][some]]
-        blank = cls(window, np.flatnonzero(np.diff(visit, prepend=-1)), last, first, owners, owners)
         position = np.arange(len(owners)) - sequences.offsets[:-1][owners]
         return cls(
             window,
-            blank.visit_starts,
-            last,
-            first,
-            np.sort(blank._keys(owners, sequences.items, position)),
-            np.sort(blank._keys(owners, sequences.categories, position)),
+            visit_starts=np.flatnonzero(np.diff(visit, prepend=-1)),
+            last_visit=last,
+            first_visit=first,
+            item_keys=np.sort(_keys(window, owners, sequences.items, position)),
+            category_keys=np.sort(_keys(window, owners, sequences.categories, position)),
         )
-
-    def _keys(self, owner: Int64Array, code: Int64Array, position: Int64Array) -> Int64Array:
-        sequences = self.window.sequences
-        codes = max(self.window.item_count, len(self.window.vocabulary.categories)) + 1
-        return np.asarray((owner * codes + code) * (int(sequences.lengths.max(initial=0)) + 1) + position)
 
     def has_history(self, back: int) -> BoolArray:
         """Whether there are active days [user] before the one that is `back` days before the last."""
@@ -273,5 +267,11 @@ class _ActiveDays:
 
     def _count(self, keys: Int64Array, owner: Int64Array, code: Int64Array, held: Int64Array) -> Int64Array:
         """How often the first `held` events of a user's history have the code."""
-        first = self._keys(owner, code, np.zeros_like(held))
+        first = _keys(self.window, owner, code, np.zeros_like(held))
         return np.searchsorted(keys, first + held) - np.searchsorted(keys, first)
+
+
+def _keys(window: Window, owner: Int64Array, code: Int64Array, position: Int64Array) -> Int64Array:
+    """One integer per (user, code, position in the user's history), ordered in this order."""
+    codes = max(window.item_count, len(window.vocabulary.categories)) + 1
+    return np.asarray((owner * codes + code) * (int(window.sequences.lengths.max(initial=0)) + 1) + position)
