@@ -1,7 +1,7 @@
-"""Events become per-user sequences of small integers, in time order.
+"""Sequences of events per user, as integer codes in order of time.
 
-What belongs here: the vocabulary, the packing, the time gaps, the chunks that a training step reads. What does
-not: anything that needs torch.
+What belongs here: the vocabulary, packing, time gaps, and the chunks that a training step reads. What does not:
+anything that needs torch.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Bool, Float32, Int64
 
-from shift_assets.arrays import Int64Array
+from shift_assets.arrays import BoolArray, Float32Array, Int64Array
 from shift_assets.contracts.cleaning import BEHAVIORS
 
 RETURN = BEHAVIORS.index("return") + 1
 RECENT_DAYS = 14.0
 REPEAT_FEATURES = 3
 GAP_BUCKETS = 33
-"""0: first event of a sequence; 1 + floor(log2(1 + seconds since the event before)), 31 doublings at most."""
+"""0 for the first event of a sequence, else 1 + floor(log2(1 + seconds since the event before)), at most 32."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Items and categories that a model knows; code 0 stands for every other one.
+    """Items and categories that a model knows; code 0 is any other one.
 
-    `items[i]` has code i + 1; `item_categories[code]` is the category code of an item code.
+    `items[i]` has code i + 1, and so have categories; `item_categories[code]` is the category code of an item code.
     """
 
     items: tuple[str, ...]
@@ -37,7 +38,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, events: pa.Table) -> Vocabulary:
-        """The vocabulary of `events`, sorted by name; an item of several categories keeps its most frequent."""
+        """The vocabulary of `events`, sorted by name; an item with several categories gets its most frequent one."""
         items, item_codes = _encode(events["item_id"])
         categories, category_codes = _encode(events["category"])
         item_categories = np.zeros(len(items) + 1, dtype=np.int64)
@@ -55,50 +56,55 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Sequences:
-    """Users' events packed one after the other, each user's in time order.
+    """Users' events packed one after the other, each user's in order of time.
 
-    `users` are in order of name (those of `prefixes` repeat); user u owns the events `offsets[u]` to
-    `offsets[u + 1]`. Event arrays: item and category codes of the vocabulary, behaviour index from 1, gap bucket,
-    and day as a count from 1970-01-01.
+    Attributes:
+        users: Pseudonym [user], in order of name; those of `prefixes` repeat.
+        offsets: User u has the events `offsets[u]` to before `offsets[u + 1]`.
+        items: Item code [event] of the vocabulary.
+        categories: Category code [event] of the vocabulary.
+        behaviors: Index [event] in BEHAVIORS, from 1.
+        gaps: Bucket [event] of the time since the user's event before.
+        days: Day [event] as a count from 1970-01-01.
     """
 
     users: tuple[str, ...]
     offsets: Int64Array
-    items: Int64Array
-    categories: Int64Array
-    behaviors: Int64Array
-    gaps: Int64Array
-    days: Int64Array
+    items: Int64[Int64Array, " event"]
+    categories: Int64[Int64Array, " event"]
+    behaviors: Int64[Int64Array, " event"]
+    gaps: Int64[Int64Array, " event"]
+    days: Int64[Int64Array, " event"]
 
     @property
     def lengths(self) -> Int64Array:
         return np.diff(self.offsets)
 
     def recoded(self, own: Vocabulary, other: Vocabulary) -> Sequences:
-        """The same events, packed with the codes of `own`, in the codes of `other`."""
+        """The same events, whose codes are those of `own`, in the codes of `other`."""
         items = np.append(0, other.item_codes(pa.array(own.items, pa.string())))
         categories = np.append(0, other.category_codes(pa.array(own.categories, pa.string())))
         return replace(self, items=items[self.items], categories=categories[self.categories])
 
     def until(self, day: int) -> Sequences:
-        """The events before `day`; users without one keep an empty sequence."""
+        """The events before `day`; users without any get an empty sequence."""
         return self.where(self.days < day)
 
     def of_users(self, users: Int64Array) -> Sequences:
-        """The sequences of some users, whose places in `users` are given in order."""
+        """The sequences of some users, given by ascending indices."""
         selected = self.where(np.isin(np.repeat(np.arange(len(self.users)), self.lengths), users))
         offsets = np.append(selected.offsets[:-1][users], selected.offsets[-1])
         return replace(selected, users=tuple(self.users[u] for u in users), offsets=offsets)
 
     def since(self, first: Int64Array) -> Sequences:
-        """The events of every user from day `first[user]` on, the first of them without a gap before it."""
+        """The events of every user from day `first[user]` on; the first of them has gap bucket 0."""
         selected = self.where(self.days >= np.repeat(first, self.lengths))
         gaps = selected.gaps.copy()
         gaps[selected.offsets[:-1][selected.lengths > 0]] = 0
         return replace(selected, gaps=gaps)
 
     def prefixes(self, users: Int64Array, ends: Int64Array) -> Sequences:
-        """Sequence i holds the events of user number `users[i]` before event number `ends[i]` of all events."""
+        """Prefixes of users' sequences: sequence i holds the events of user `users[i]` before event `ends[i]`."""
         _, events = flat_ranges(self.offsets[users], ends)
         return Sequences(
             users=tuple(self.users[user] for user in users),
@@ -110,8 +116,8 @@ class Sequences:
             days=self.days[events],
         )
 
-    def where(self, keep: npt.NDArray[np.bool_]) -> Sequences:
-        """The events marked in `keep[event]`; gaps stay as they are, as is right for the start of a sequence."""
+    def where(self, keep: Bool[BoolArray, " event"]) -> Sequences:
+        """The events marked in `keep[event]`; gap buckets are not changed, as is right for prefixes."""
         return Sequences(
             users=self.users,
             offsets=np.concatenate(([0], np.cumsum(keep)))[self.offsets],
@@ -124,10 +130,14 @@ class Sequences:
 
 
 def pack(events: pa.Table, vocabulary: Vocabulary) -> Sequences:
-    """`events` (clean_events columns, in any order) as sequences.
+    """Pack events into sequences.
 
-    Events of a user at the same instant stand in the order of their event_id: a digest, so no order of the
-    delivery or of the alphabet can be learned from them.
+    Events of a user at the same instant are ordered by their event_id: a digest, so that neither the order of the
+    source file nor the alphabet can leak into the training.
+
+    Args:
+        events: clean_events in any order.
+        vocabulary: Codes of items and categories.
     """
     users, user_codes = _encode(events["user_id"])
     times = pc.cast(events["event_ts"], pa.int64()).to_numpy()
@@ -152,14 +162,14 @@ def pack(events: pa.Table, vocabulary: Vocabulary) -> Sequences:
 
 @dataclass(frozen=True)
 class Chunks:
-    """Pieces of sequences that a training step reads: events `starts[i]` to `starts[i] + lengths[i]`."""
+    """Pieces of sequences that a training step reads: events `starts[i]` to before `starts[i] + lengths[i]`."""
 
     starts: Int64Array
     lengths: Int64Array
 
 
 def chunks(sequences: Sequences, maximum_length: int) -> Chunks:
-    """Every sequence cut from its end into pieces of at most `maximum_length` events."""
+    """Divide every sequence into pieces of at most `maximum_length` events, counted from its end."""
     pieces = -(-sequences.lengths // maximum_length)
     owner = np.repeat(np.arange(len(pieces)), pieces)
     position = np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
@@ -176,7 +186,7 @@ def newest(sequences: Sequences, maximum_length: int) -> Chunks:
 
 
 def later_visit(sequences: Sequences) -> tuple[Int64Array, Int64Array]:
-    """For every event, the half-open range of its user's events on later days; empty after the last day."""
+    """For every event, the first and one past the last of its user's events on later days; equal after the last day."""
     count = len(sequences.days)
     owner_end = np.repeat(sequences.offsets[1:], sequences.lengths)
     new_visit = np.ones(count, dtype=bool)
@@ -189,19 +199,19 @@ def later_visit(sequences: Sequences) -> tuple[Int64Array, Int64Array]:
 
 @dataclass(frozen=True)
 class PastItems:
-    """Which items stand in a history, one entry per (history, item).
+    """Items of histories, one entry per (history, item).
 
-    `features[entry]` are what the model's repeat gates weigh: 1, log(1 + times), and log(1 + times, each halved
-    per RECENT_DAYS since).
+    `features[entry]` are weighed by the model's copy mechanism: 1, log(1 + events), and log(1 + events with a weight
+    that halves every RECENT_DAYS).
     """
 
-    histories: Int64Array
-    items: Int64Array
-    features: npt.NDArray[np.float32]
+    histories: Int64[Int64Array, " entry"]
+    items: Int64[Int64Array, " entry"]
+    features: Float32[Float32Array, "entry feature"]
 
 
 def past_items(sequences: Sequences, starts: Int64Array, ends: Int64Array) -> PastItems:
-    """Items of the histories `starts[i]` to `ends[i]`, as of the day of their last event; returns count nothing."""
+    """Items of the histories `starts[i]` to before `ends[i]`, as of the day of their last event, without returns."""
     history, event = flat_ranges(starts, ends)
     selected = sequences.behaviors[event] != RETURN
     history, event = history[selected], event[selected]
@@ -215,14 +225,19 @@ def past_items(sequences: Sequences, starts: Int64Array, ends: Int64Array) -> Pa
 
 
 def flat_ranges(starts: Int64Array, ends: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """All integers of the ranges `starts[i]` to `ends[i]`, each with its i."""
+    """All integers of the ranges `starts[i]` to before `ends[i]`, and the i of each.
+
+    >>> owner, value = flat_ranges(np.array([3, 7]), np.array([5, 8]))
+    >>> owner.tolist(), value.tolist()
+    ([0, 0, 1], [3, 4, 7])
+    """
     lengths = np.maximum(ends - starts, 0)
     owner = np.repeat(np.arange(len(starts)), lengths)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + starts[owner]
 
 
 def _encode(names: pa.ChunkedArray) -> tuple[list[str], Int64Array]:
-    """Distinct names, sorted, and the place of every value among them."""
+    """Distinct names, sorted, and the index of every value among them."""
     encoded = pc.dictionary_encode(names.combine_chunks())
     distinct = encoded.dictionary.to_pylist()
     order = sorted(range(len(distinct)), key=distinct.__getitem__)

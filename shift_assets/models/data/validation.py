@@ -1,4 +1,4 @@
-"""Histories and the items taken after them, by which a training is evaluated."""
+"""Validation examples: histories, and the items taken after them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ VALIDATION_USERS = 512
 
 @dataclass(frozen=True)
 class Validation:
-    """Histories, and what came after: user `owners[i]` of them took item code `items[i]`.
+    """Histories and their labels: user `owners[i]` of the histories took item code `items[i]` afterwards.
 
-    `masked`: lists are judged without the items of the user's own history, so no repeat is foretold.
+    `masked` leaves the items of the user's own history out of the ranking, so that repeat consumption is not predicted.
     """
 
     histories: Sequences
@@ -26,7 +26,7 @@ class Validation:
     masked: bool = False
 
     def recoded(self, own: Vocabulary, other: Vocabulary) -> Validation:
-        """The same in the codes of `other`; what it does not know has code 0, which no list holds."""
+        """The same in the codes of `other`; unknown items get code 0, which is never ranked."""
         codes = np.append(0, other.item_codes(pa.array(own.items, pa.string())))
         return replace(self, histories=self.histories.recoded(own, other), items=codes[self.items])
 
@@ -34,7 +34,7 @@ class Validation:
     def of(cls, sequences: Sequences, start: int) -> Validation:
         """Users with events both before day `start` and from it on, and the items they took from it on.
 
-        At most VALIDATION_USERS, the first by pseudonym: a digest, so a random sample and the same every day.
+        At most VALIDATION_USERS, the first by pseudonym: a digest, so that the sample is random and the same every day.
         """
         histories = sequences.until(start)
         owner = np.repeat(np.arange(len(sequences.users)), sequences.lengths)

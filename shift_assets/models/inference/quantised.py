@@ -1,9 +1,10 @@
-"""A model with its item table in one byte per number, for scoring on a CPU.
+"""An interest model with an int8 item table, for scoring on a CPU.
 
-The table is nearly all of a model with a large catalogue. Every row has a scale of its own; products are taken in
-bfloat16 where the processor has it. (Measured on such a CPU, 512 users × 100,000 items × 128: float32 0.30 s, torch's
-dynamic int8 quantisation 0.33 s, this 0.16 s.)
+With a large catalogue the item table is nearly the whole model. Every row has its own scale; products are taken in
+bfloat16 where the processor supports it (measured on such a CPU, 512 users × 100,000 items × 128: float32 0.30 s,
+torch's dynamic int8 quantisation 0.33 s, this 0.16 s).
 """
+# For scoring very large catalogues on a CPU, once a setting selects it.
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ INT8_MAX = 127
 
 
 class Int8Rows(nn.Module):
-    """Rows [code, dimension] as whole numbers of -127 to 127 times a scale per row; looked up like an embedding."""
+    """Rows [code, dimension] as int8 from -127 to 127 times a scale per row; looked up like an embedding."""
 
     codes: Tensor
     scales: Tensor
@@ -35,9 +36,9 @@ class Int8Rows(nn.Module):
         self.register_buffer("codes", (rows / scales[:, None]).round().to(torch.int8))
         self.register_buffer("scales", scales)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """The rows of some codes, as float32."""
-        return self.codes[rows].float() * self.scales[rows][:, None]
+    def forward(self, codes: Tensor) -> Tensor:
+        """The rows of item codes, as float32."""
+        return self.codes[codes].float() * self.scales[codes][:, None]
 
     def products(self, vectors: Tensor) -> Tensor:
         """Products [vector, code] of `vectors` with every row, as float32."""
@@ -47,14 +48,14 @@ class Int8Rows(nn.Module):
 
 @dataclass(frozen=True)
 class QuantisedModel:
-    """`model` with the item table, attributes and content worked in, as bytes; the rest of it as it was."""
+    """A model whose item table, with attributes and content added in, is quantised to int8."""
 
     model: InterestModel
     rows: Int8Rows
 
     @classmethod
     def of(cls, model: InterestModel) -> QuantisedModel:
-        """The same model in less memory; `model` stays as it is."""
+        """Quantise a copy of the model."""
         with torch.inference_mode():
             rows = Int8Rows(model.network.eval().item_rows())
         network = copy.deepcopy(model.network)
@@ -78,7 +79,11 @@ def weight_bytes(network: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class QuantisedScorer:
-    """Users' logits for all items, as `UserScorer` gives them, from a table of bytes."""
+    """Users' logits for all items from a quantised item table, computed block by block.
+
+    `vectors[user, dimension]`, `gates[user, feature]`, `bias[item]`; `repeats` says whether items of the user's history
+    are raised.
+    """
 
     histories: Sequences
     vectors: Float32Array

@@ -1,9 +1,10 @@
-"""A trained model turned on users' histories: vectors, scores, best items. Never trains."""
+"""Scoring of items for users' histories with a trained model: vectors, logits, best items."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ USERS_PER_BLOCK = 512
 
 
 def batch_of(sequences: Sequences, starts: Int64Array, lengths: Int64Array) -> tuple[Batch, Int64Array]:
-    """The events `starts[chunk]` to `starts[chunk] + lengths[chunk]` packed one after the other, and each's index.
+    """The batch of the events `starts[chunk]` to before `starts[chunk] + lengths[chunk]`, and the events' indices.
 
-    Every chunk holds an event; attention is cheapest where chunks of like length stand together.
+    Every chunk holds at least one event; attention is cheapest if chunks are in order of length.
     """
     _, events = flat_ranges(starts, starts + lengths)
     items, categories = sequences.items[events], sequences.categories[events]
@@ -27,7 +28,7 @@ def batch_of(sequences: Sequences, starts: Int64Array, lengths: Int64Array) -> t
 
 
 def user_vectors(model: InterestModel, histories: Sequences) -> tuple[Float32Array, Float32Array]:
-    """Vector [user, dimension] of every user after its newest event, and its repeat gates [user, feature].
+    """Encoder vectors [user, dimension] after the newest event, and repeat gates [user, feature].
 
     Zeros for a user without events.
     """
@@ -50,12 +51,20 @@ def user_vectors(model: InterestModel, histories: Sequences) -> tuple[Float32Arr
     return vectors, gates
 
 
+class LogitScorer(Protocol):
+    """Logits of all items for blocks of users; float32 and int8 item tables implement it."""
+
+    def logits(self, users: Int64Array) -> Float32Array:
+        """Logits [user, item] of a block of users."""
+        ...
+
+
 @dataclass(frozen=True)
 class UserScorer:
     """Users' logits for all items of the vocabulary, computed block by block.
 
-    `vectors[user, dimension]`, `gates[user, feature]`, `embeddings[item, dimension]`, `bias[item]`. `repeats` says
-    whether the gates raise items taken before.
+    `vectors[user, dimension]`, `gates[user, feature]`, `embeddings[item, dimension]`, `bias[item]`; `repeats` says
+    whether items of the user's history are raised.
     """
 
     histories: Sequences
@@ -84,7 +93,10 @@ class UserScorer:
 
 
 def boost_repeats(block: Float32Array, histories: Sequences, gates: Float32Array, users: Int64Array) -> None:
-    """Raise, in the logits [user, item] of `users`, what each took before, as its `gates[user, feature]` say."""
+    """Raise, in the logits `block[user, item]` of `users`, the items of each user's history, by `gates[user, feature]`.
+
+    The logits are changed in place.
+    """
     offsets = histories.offsets
     taken = past_items(histories, offsets[:-1][users], offsets[1:][users])
     known = taken.items > 0
@@ -100,10 +112,18 @@ def score(
     *,
     masked: bool = False,
 ) -> tuple[Int64Array, Float32Array]:
-    """The `top_n` best items of every user and their logits, [user, place], best first.
+    """The `top_n` items of every user with the largest logits; users are scored in blocks, to bound the memory.
 
-    Items are indices into the vocabulary's items, -1 (score -inf) where fewer than `top_n` are allowed; `masked`
-    allows no item of the user's own history. Users go through in blocks: no users × items matrix is ever held.
+    Args:
+        model: The model.
+        histories: Users' events, in codes of the model's vocabulary.
+        top_n: Number of items per user.
+        allowed_items: Items that may be returned; None for all.
+        masked: Leave out the items of the user's own history.
+
+    Returns:
+        Items [user, rank], as indices into the vocabulary's items, and their logits [user, rank], best first; -1 and
+        -inf where fewer than `top_n` items are allowed. Ties go to the lower index.
     """
     scorer = UserScorer.of(model, histories)
     names = model.vocabulary.items
@@ -123,7 +143,7 @@ def score(
         if len(allowed) < len(names):
             block = block[:, allowed]
         found, best = (part.numpy() for part in torch.from_numpy(block).topk(k))
-        # topk leaves the order of equal scores open.
+        # topk does not define the order of equal scores.
         order = np.lexsort((best, -found), axis=1)
         best, found = np.take_along_axis(best, order, axis=1), np.take_along_axis(found, order, axis=1)
         items[users, :k] = np.where(np.isneginf(found), -1, allowed[best])

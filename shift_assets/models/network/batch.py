@@ -1,4 +1,4 @@
-"""A batch of chunks packed without padding, and the runs in which attention reads it."""
+"""Batches of chunks packed without padding, and the runs of chunks that attention works on."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from torch import Tensor
 from shift_assets.arrays import Int64Array
 
 RUN_COST = 100.0
-"""What one more run of attention costs, in tokens attended (measured on a CPU, forward and backward)."""
-
-
+"""Cost of one more run of attention, in attended tokens (measured on a CPU, forward and backward)."""
 QUADRATIC_LENGTH = 60.0
-"""Length at which the part of attention that grows with the square costs as much as the linear part."""
+"""Chunk length at which the quadratic part of attention costs as much as the linear part."""
 
 
 class Run(NamedTuple):
-    """Chunks attended together, tokens `first` to `last`, as `rows` rows of `length` places.
+    """Chunks attended together: tokens `first` to before `last`, as `rows` rows of `length` positions.
 
-    `spread[row · length + place]` is the run's token of a place, and `unpadded_index[token]` the place of a token; both
-    None where all chunks are of the same length, so that no place is padding.
+    `padded_index[row · length + position]` is the token of a position, counted from `first`, and
+    `unpadded_index[token]` the position of a token; both are None where all chunks have the same length.
     """
 
     first: int
@@ -37,9 +35,17 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Codes [token] of chunks that stand one after the other, and where attention runs.
+    """Codes [token] of chunks packed one after the other.
 
-    `bounds` [chunk + 1] are the chunks' first tokens and the count of all, `longest` the length of the longest.
+    Attributes:
+        items: Item codes.
+        categories: Category codes.
+        behaviors: Behaviour codes.
+        gaps: Buckets of the time since the event before.
+        positions: Positions within the chunk.
+        bounds: First token [chunk + 1] of every chunk, and the number of tokens.
+        longest: Length of the longest chunk.
+        runs: Chunks that attention works on together.
     """
 
     items: Tensor
@@ -55,7 +61,7 @@ class Batch:
     def of(
         cls, items: Int64Array, categories: Int64Array, behaviors: Int64Array, gaps: Int64Array, lengths: Int64Array
     ) -> Batch:
-        """The batch of chunks of `lengths` tokens (each at least 1); chunks of like length best stand together."""
+        """The batch of chunks of `lengths` tokens, each at least 1; cheapest if chunks are in order of length."""
         bounds = np.concatenate(([0], np.cumsum(lengths)))
         positions = np.arange(bounds[-1]) - np.repeat(bounds[:-1], lengths)
         return cls(
@@ -70,7 +76,7 @@ class Batch:
         )
 
     def to(self, device: torch.device) -> Batch:
-        """The same on `device`."""
+        """The same batch on `device`."""
         if self.items.device == device:
             return self
         runs = tuple(
@@ -85,7 +91,10 @@ class Batch:
 
 
 def attention_runs(lengths: Int64Array) -> tuple[Run, ...]:
-    """The cheapest division of chunks, in the order given, into runs: few runs, yet little padding within them."""
+    """The cheapest division of chunks, in the order given, into runs: few runs with little padding.
+
+    Dynamic programming over groups of neighbouring chunks of equal length.
+    """
     if not len(lengths):
         return ()
     first_of_group = np.flatnonzero(np.diff(lengths, prepend=-1))
@@ -113,7 +122,7 @@ def _run(lengths: Int64Array, first: int) -> Run:
         return Run(first, first + tokens, rows, longest, None, None)
     starts = np.cumsum(lengths) - lengths
     position = np.arange(longest)
-    # A padded place repeats its chunk's last token: it stands on the right, where the causal mask hides it.
+    # Padding repeats the chunk's last token on the right, where the causal mask hides it.
     padded_index = starts[:, None] + np.minimum(position, lengths[:, None] - 1)
     unpadded_index = np.flatnonzero(position < lengths[:, None])
     return Run(

@@ -1,4 +1,4 @@
-"""Shape of the encoder and its blocks by architecture: transformer, recurrent, averaging."""
+"""Shape of the encoder, and its blocks by architecture: transformer, recurrent, averaging."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Architecture = Literal["transformer", "gru", "lstm", "autoencoder"]
 
 
 class Shape(NamedTuple):
-    """What the weights of an encoder look like."""
+    """Sizes and options that determine an encoder's weights."""
 
     items: int
     categories: int
@@ -32,9 +32,15 @@ class Shape(NamedTuple):
 
 
 def causal_attention(projected: Tensor, batch: Batch, heads: int) -> Tensor:
-    """Attention of every token to itself and the tokens before it in its chunk.
+    """Attention of every token to itself and to the tokens before it in its chunk.
 
-    `projected` [token, 3 · width] holds queries, keys and values; the outcome is [token, width].
+    Args:
+        projected: Queries, keys and values [token, 3 · width].
+        batch: The chunks.
+        heads: Attention heads; they divide the width.
+
+    Returns:
+        Mixed values [token, width].
     """
     width = projected.shape[1] // 3
     if projected.is_cuda and projected.dtype in (torch.bfloat16, torch.float16):
@@ -57,7 +63,7 @@ def causal_attention(projected: Tensor, batch: Batch, heads: int) -> Tensor:
 
 
 class _TransformerBlock(nn.Module):
-    """Attention, then a feed-forward of twice the width, each added to its normalised input."""
+    """Pre-norm attention and a feed-forward layer of twice the width, each added to its input."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -70,7 +76,7 @@ class _TransformerBlock(nn.Module):
         self.widen = nn.Linear(width, 2 * width)
         self.narrow = nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(shape.dropout)
-        # A block starts as nothing: the encoder's first answer is what is near its newest item.
+        # A block starts as the identity: at first the encoder ranks by similarity to the newest item.
         for last in (self.attention_out, self.narrow):
             nn.init.zeros_(last.weight)
 
@@ -83,7 +89,7 @@ class _TransformerBlock(nn.Module):
 
 
 class _RecurrentBlock(nn.Module):
-    """A recurrent layer over every chunk, added to its normalised input (GRU4Rec, Hidasi et al. 2016, 1511.06939)."""
+    """A pre-norm recurrent layer over every chunk, added to its input (GRU4Rec, Hidasi et al. 2016, 1511.06939)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -96,7 +102,7 @@ class _RecurrentBlock(nn.Module):
 
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         lengths = batch.bounds.diff()
-        # A packed sequence of torch is in the order of positions, its chunks from the longest to the shortest.
+        # Torch packs sequences by position, with chunks from the longest to the shortest.
         rank = torch.empty_like(lengths)
         rank[torch.argsort(lengths, descending=True, stable=True)] = torch.arange(
             len(lengths), dtype=rank.dtype, device=rank.device
@@ -110,10 +116,10 @@ class _RecurrentBlock(nn.Module):
 
 
 class _AveragingBlock(nn.Module):
-    """The mean of a chunk's events so far through a hidden layer, some events left out in training.
+    """The mean of a chunk's events so far through a hidden layer, with random events dropped in training.
 
     A denoising autoencoder of histories (Mult-DAE, Liang et al. 2018, arXiv 1802.05814) whose item weights are the
-    item table: blind to order but for the positions.
+    item table; the order of events enters through the position embeddings only.
     """
 
     def __init__(self, shape: Shape) -> None:

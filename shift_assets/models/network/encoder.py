@@ -1,11 +1,11 @@
 """A compact causal encoder of users' events, and the item table that its vectors are compared with.
 
 Pre-norm blocks (Xiong et al. 2020, arXiv 2002.04745) over the sum of item, category, behaviour, time-gap and
-position embeddings; the item embedding is also the output (SASRec, Kang & McAuley 2018, arXiv 1808.09781). Other
-architectures put recurrent layers, or a mean, in the place of the transformer's blocks.
+position embeddings; the item embedding is also the output layer (SASRec, Kang & McAuley 2018, arXiv 1808.09781).
+Other architectures replace the transformer's blocks by recurrent layers or a mean.
 
 Sequences are packed: a batch is one row of tokens without padding. Everything but attention works token by token;
-attention works on runs of neighbouring chunks of like length.
+attention works on runs of neighbouring chunks of similar length.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from shift_assets.models.network.batch import Batch
 from shift_assets.models.network.blocks import BLOCKS, Shape
 
 CONTEXT_INIT_SCALE = 0.1
-"""Length of category, behaviour, gap and position vectors at the start, beside an item's vector of 1."""
+"""Initial length of category, behaviour, gap and position vectors, relative to that of an item vector."""
 
 
 class CausalEncoder(nn.Module):
-    """Events of users to one vector per event; the vector times an item's row of the item table is its logit.
+    """Encode users' events, one vector per event; its product with an item's row of the item table is a logit.
 
-    `repeat_gates` says from a vector how far items that its user took before are raised: the repeat and explore
-    modes of RepeatNet (Ren et al. 2019, arXiv 1812.02646) in one softmax. An embedding of this size cannot remember
-    which items a long history held. A shape without `repeats` leaves them unused.
+    `repeat_gates` computes from a vector how much the logits of items of the user's history are raised: a copy
+    mechanism for repeat consumption, the repeat and explore modes of RepeatNet (Ren et al. 2019, arXiv 1812.02646) in
+    one softmax. A vector of this size cannot hold which items occurred in a long history. A shape without `repeats`
+    leaves it unused.
     """
 
     attribute_offsets: Tensor
@@ -69,11 +70,11 @@ class CausalEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.item_bias.device
 
     def set_item_attributes(self, attributes: ItemAttributes) -> None:
-        """Take in the items' attributes, whose sizes are those of the shape; items without any stand by name alone."""
+        """Set the items' attributes, whose sizes are those of the shape; items without any have only their own row."""
         with torch.no_grad():
             if self.shape.attributes:
                 self.attribute_offsets[1:] = torch.from_numpy(attributes.offsets)
@@ -82,10 +83,10 @@ class CausalEncoder(nn.Module):
                 self.content_vectors[1:] = torch.from_numpy(attributes.content)
 
     def item_rows(self, codes: Tensor | None = None) -> Tensor:
-        """Rows [code, dimension] of the item table: of the given item codes, or of all from code 0.
+        """Rows [code, dimension] of the item table: of the given item codes, or of all from code 0 on.
 
-        A row is the item's own vector plus the mean vector of its attributes plus what its content tells. In training
-        own vectors are left out at random, so that the rest learns to stand for an item that nobody took yet
+        A row is the sum of the item's own vector, the mean vector of its attributes, and a projection of its content.
+        In training own vectors are dropped at random, so that attributes and content represent items without events
         (DropoutNet, Volkovs et al. 2017).
         """
         rows: Tensor = self.item.weight if codes is None else self.item(codes)
@@ -109,7 +110,7 @@ class CausalEncoder(nn.Module):
         return functional.embedding_bag(entries, self.attribute.weight, offsets, mode="mean")
 
     def forward(self, batch: Batch) -> Tensor:
-        """Vectors [token, dimension], each seeing its event and those before it in its chunk."""
+        """Vectors [token, dimension], each of the token's event and those before it in its chunk."""
         states = (
             self.item_rows(batch.items)
             + self.category(batch.categories)

@@ -1,8 +1,8 @@
-"""What the encoder's vector also foretells: categories, a purchase, a return, a shift.
+"""Heads of the encoder that predict categories, a purchase, a return and a shift.
 
-A head reads the vector at a look's newest event and the plain numbers of `moments`. Losses are divided by the
-entropy of what one would say without looking, so that weights compare tasks, and added with fixed weights: tuned
-sums lose nothing to gradient surgery (Kurin et al. 2022, arXiv 2201.04122; Xin et al. 2022, arXiv 2209.11379).
+A head reads the encoder's vector at the newest event of a prediction point, and the point's features. Losses are
+divided by the entropy of the prior, so that weights are comparable between tasks, and summed with fixed weights: tuned
+sums are as good as gradient surgery (Kurin et al. 2022, arXiv 2201.04122; Xin et al. 2022, arXiv 2209.11379).
 """
 
 from __future__ import annotations
@@ -25,35 +25,21 @@ from shift_assets.models.network.calibration import Calibration
 from shift_assets.models.network.encoder import CausalEncoder
 
 Task = Literal["category", "purchase", "churn", "shift"]
-
-
 TASKS: tuple[Task, ...] = ("category", "purchase", "churn", "shift")
-
-
 HIDDEN = 32
-
-
 DROPOUT = 0.5
-
-
 PRIOR_EVENTS = 5.0
-"""Events that the share among all users counts as, beside a user's own."""
-
-
+"""Weight of the share among all users, in events of a user."""
 MINIMUM_SCALE = 0.1
-"""Deviation that a plain number is thought to have at least: early in a log many are the same for everybody."""
-
-
+"""Smallest standard deviation of a feature: early in a log many features are the same for all users."""
 MAXIMUM_DEVIATION = 3.0
-"""Standard deviations from the mean beyond which a plain number says no more."""
-
-
+"""Standard deviations from the mean at which a feature is clipped."""
 MINIMUM_PROBABILITY = 1e-4
-"""Prior probabilities are kept this far from 0 and 1: a head starts from their logit."""
+"""Smallest distance of prior probabilities from 0 and 1: a head starts from their logit."""
 
 
 class TaskLogits(NamedTuple):
-    """Logits of every look: [look, category], [look], [look, week] of a return, [look]."""
+    """Logits by task: [point, category], [point], of a return [point, week], [point]."""
 
     category: Tensor
     purchase: Tensor
@@ -62,9 +48,9 @@ class TaskLogits(NamedTuple):
 
 
 class PastCategories(NamedTuple):
-    """Categories (codes less 1) that users took before, one entry per look and category.
+    """Categories (codes minus 1) of users' histories, one entry per prediction point and category.
 
-    How often, and how often with every time halved per RECENT_DAYS since.
+    `times[entry]` counts the events, `recent[entry]` the events with a weight that halves every RECENT_DAYS.
     """
 
     prediction_points: Tensor
@@ -74,12 +60,12 @@ class PastCategories(NamedTuple):
 
 
 class Heads(nn.Module):
-    """Small networks over the encoder's vector and the plain numbers of a look.
+    """Small networks over the encoder's vector and the features of a prediction point.
 
-    A category's logit is that of its share among all users, raised by what the user took before, as a Dirichlet prior
-    of that share would be, and by how well the vector fits the mean row of the category's items. Three weights are
-    learned for that: the encoder's vectors know the days after the looks that it learned from, and more weights
-    trusted them too far.
+    A category's logit is that of its share among all users, plus a term for the user's own events, as a Dirichlet
+    prior with that share would have, plus the product of the vector with the mean row of the category's items. These
+    three have one trained weight each: the encoder was trained on the days after the training points, and larger heads
+    overfitted to its vectors.
     """
 
     mean: Tensor
@@ -100,9 +86,13 @@ class Heads(nn.Module):
         self.register_buffer("category_prior", torch.ones(categories))
 
     def forward(self, vectors: Tensor, features: Tensor, taken: PastCategories, category_rows: Tensor) -> TaskLogits:
-        """Logits from vectors [look, dimension] and numbers [look, FEATURES].
+        """Compute the logits of all tasks.
 
-        `category_rows` [category, dimension] are the mean rows of the categories' items.
+        Args:
+            vectors: Encoder vectors [point, dimension].
+            features: Features [point, FEATURES].
+            taken: Categories of the users' histories.
+            category_rows: Mean rows [category, dimension] of the categories' items.
         """
         standardised = ((features - self.mean) / self.scale).clamp(-MAXIMUM_DEVIATION, MAXIMUM_DEVIATION)
         inputs = torch.cat([self.dropout(vectors), standardised], dim=1)
@@ -114,7 +104,7 @@ class Heads(nn.Module):
         return TaskLogits(category, self.purchase(inputs)[:, 0], self.churn(inputs), self.shift(inputs)[:, 0])
 
     def initialise(self, priors: Priors, mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]) -> None:
-        """Say at first what one would say without looking; read features less `mean`, in units of `scale`."""
+        """Initialise the heads to predict the priors, and to standardise features by `mean` and `scale` [feature]."""
         with torch.no_grad():
             self.mean.copy_(torch.from_numpy(mean))
             self.scale.copy_(torch.from_numpy(np.maximum(scale, MINIMUM_SCALE)))
@@ -124,7 +114,7 @@ class Heads(nn.Module):
 
 
 def category_rows(network: CausalEncoder, vocabulary: Vocabulary) -> Tensor:
-    """Mean row [category, dimension] of the item table over the items of each category; zeros where it has none."""
+    """Mean row [category, dimension] of the items of each category; zeros for a category without items."""
     rows = network.item_rows()[1:]
     categories = torch.from_numpy(vocabulary.item_categories[1:]).to(rows.device)
     sums = torch.zeros((len(vocabulary.categories) + 1, rows.shape[1]), device=rows.device)
@@ -133,7 +123,7 @@ def category_rows(network: CausalEncoder, vocabulary: Vocabulary) -> Tensor:
 
 
 class _HeadNetwork(nn.Module):
-    """One hidden layer; says nothing but its bias at first."""
+    """A network with one hidden layer, whose initial output is its bias."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -147,9 +137,9 @@ class _HeadNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class Priors:
-    """What one would say without looking at the user, and the entropy of saying it, by task, in nats.
+    """Predictions without any knowledge of the user, and their entropies by task, in nats.
 
-    `category[category]`, `churn[week]`. A task whose label never varies has no entropy and cannot be learned.
+    `category[category]`, `churn[week]`. A task whose label never varies has entropy 0 and is not trained.
     """
 
     category: Float64Array
@@ -159,7 +149,7 @@ class Priors:
 
     @classmethod
     def of(cls, labels: Labels, categories: int, *, spliced: bool) -> Priors:
-        """From the labels that teach; `spliced`: there are splices too."""
+        """Priors of training labels; `spliced` says whether there are spliced histories to train the shift head on."""
         mass = np.bincount(labels.categories - 1, weights=labels.shares, minlength=categories) + MINIMUM_PROBABILITY
         shares: Float64Array = np.divide(mass, mass.sum(), dtype=np.float64)
         known = labels.purchase[labels.purchase_known]
@@ -187,10 +177,13 @@ def _logit(p: Float64Array) -> Float64Array:
 
 @dataclass(frozen=True)
 class TrainedHeads:
-    """Trained heads.
+    """Trained and calibrated heads.
 
-    `calibrations` hold the tasks that were learned; categories have none. `horizon_days` is how far categories and a
-    purchase were looked for; so many of the weeks of a return, `churn_weeks`, lay within the log.
+    Attributes:
+        heads: The networks.
+        calibrations: Calibration by task that could be trained; categories have none.
+        horizon_days: Days after a prediction point that categories and a purchase are predicted for.
+        churn_weeks: Weeks of a return that the training log covered.
     """
 
     heads: Heads

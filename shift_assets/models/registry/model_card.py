@@ -1,4 +1,4 @@
-"""The card of a model: what it was trained on, and how good it was on the validation days."""
+"""The model card: what a model was trained on, and its metrics on the validation days."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from shift_assets import __version__
 
 @lru_cache(maxsize=1)
 def code_revision() -> str:
-    """Git revision that last changed this package, `+` where files differ; its version where it is no checkout."""
+    """Git revision that last changed this package, with `+` for uncommitted changes; the version outside a checkout."""
     package = Path(__file__).parents[2]
     git = shutil.which("git")
     if git is None:
         return __version__
 
     def contents(*arguments: str) -> str:
-        found = subprocess.run(  # noqa: S603 - nobody else's words are run
+        found = subprocess.run(  # noqa: S603 - fixed arguments
             [git, *arguments, "--", "."], cwd=package, capture_output=True, text=True, timeout=30, check=False
         )
         return found.stdout.strip() if found.returncode == 0 else ""
@@ -34,7 +34,7 @@ def code_revision() -> str:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model is made of and how good it was on the last days of its window."""
+    """Data, training and metrics of a model; stored as `card.json` and, for people, as `README.md`."""
 
     day: date
     outcome: str
@@ -55,7 +55,7 @@ class ModelCard:
 
     def _task_names(self) -> str:
         tasks = (self.settings.get("tasks") or {}).get("weights", {})
-        return "; also foretells: " + ", ".join(tasks) if tasks else ""
+        return "; also predicts: " + ", ".join(tasks) if tasks else ""
 
     def _served(self) -> str:
         if not self.promoted:
@@ -68,7 +68,7 @@ class ModelCard:
         return json.dumps(asdict(self), indent=2, sort_keys=True, default=str) + "\n"
 
     def as_markdown(self) -> str:
-        """The card for a person."""
+        """The card as Markdown."""
         metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(self.metrics.items()))
         return (
             f"# Next-item model of {self.day}\n\n"
@@ -78,8 +78,9 @@ class ModelCard:
             f"- Training: {self.steps} steps, seed {self.seed}, started from {self.warm_start or 'random weights'}, "
             f"code {self.code_version}, revision {self.revision}\n"
             f"- Served: {self._served()}\n"
-            "- Use: daily recommendation lists and shift signals of the segment it was trained on. "
-            "Not for decisions about persons.\n"
-            "- Limits: an item unknown to the window has no score; the weights never saw the validation days.\n\n"
+            "- Use: daily recommendations and shift signals of the segment it was trained on. "
+            "Not for decisions about individuals.\n"
+            "- Limits: items without events in the window have no score; the weights were not trained on the "
+            "validation days.\n\n"
             "| metric on the validation days | value |\n|---|---|\n" + metrics + "\n"
         )

@@ -1,7 +1,7 @@
-"""Models on disk: a folder with `model.safetensors`, `card.json` and `README.md`, published in one rename.
+"""Models on disk: a folder with `model.safetensors`, `card.json` and `README.md`, published atomically.
 
-The weights file carries its vocabulary and shape in its header, so its SHA-256 covers all that scoring uses, and
-the version is the beginning of that digest.
+The header of the weights file holds vocabulary and shape, so its SHA-256 covers all that scoring uses; the version is
+the beginning of that digest.
 """
 
 from __future__ import annotations
@@ -31,20 +31,12 @@ from shift_assets.models.registry.model_card import ModelCard
 from shift_assets.shift.learned.model_folder import publish_folder
 
 MODEL_NAME = "interest_model"
-
-
 ALL_SEGMENTS = "_pooled"
-"""Stands where a segment would, for the model of all of them; no segment's key can begin so."""
-
-
+"""Folder of the models of all segments, in place of a segment; no segment's key begins with an underscore."""
 WEIGHTS, CARD, README = "model.safetensors", "card.json", "README.md"
-
-
 _HEADER = "shift_assets"
-
-
+"""The only header key: the format keeps no order among several, and the same model has to give the same bytes."""
 _HEADS = "heads."
-"""One header key: the format keeps no order among several, and the same model has to be the same bytes."""
 
 
 class ModelError(PermanentError):
@@ -52,10 +44,10 @@ class ModelError(PermanentError):
 
 
 def save(model: InterestModel, card: ModelCard, models: Path, segment: str) -> pa.Table:
-    """Write the model below the folder `models`; return its row of `model_registry`.
+    """Write a model below the folder `models`, and return its row of `model_registry`.
 
-    A folder is complete or absent: it is built beside its place and renamed. The same model saved again for the
-    same day leaves the folder as it is.
+    The folder is built under a temporary name and renamed, so it is complete or absent. Saving the same model for the
+    same day again changes nothing.
     """
     weights = _serialise(model)
     digest = hashlib.sha256(weights).hexdigest()
@@ -86,20 +78,20 @@ def save(model: InterestModel, card: ModelCard, models: Path, segment: str) -> p
 
 
 def remove_other_models_of_day(folder: Path) -> None:
-    """Remove the other models of the same day beside `folder`: of a pooled model no registry tells which one counts."""
+    """Remove the other models of the day of `folder`: no registry says which pooled model of a day is current."""
     for other in folder.parent.glob(f"{folder.name[:10]}-*"):
         if other != folder:
             shutil.rmtree(other)
 
 
 def newest_pooled_model(models: Path, day: date) -> Path | None:
-    """The folder of the newest model of all segments that was trained for `day` or an earlier one."""
+    """Folder of the newest model of all segments that was trained for `day` or an earlier day."""
     folders = (folder for folder in (models / MODEL_NAME / ALL_SEGMENTS).glob("????-??-??-*") if folder.is_dir())
     return max((folder for folder in folders if folder.name[:10] <= day.isoformat()), default=None)
 
 
 def pooled_windows(models: Path) -> list[tuple[str, date, date]]:
-    """Folder, relative to `models`, and first and last day of the training data of every model of all segments."""
+    """Folder, relative to `models`, and first and last day of the training window of every model of all segments."""
     found = []
     for card in sorted((models / MODEL_NAME / ALL_SEGMENTS).glob(f"*/{CARD}")):
         contents = json.loads(card.read_text(encoding="utf-8"))
@@ -109,10 +101,14 @@ def pooled_windows(models: Path) -> list[tuple[str, date, date]]:
 
 
 def load(folder: Path, digest: str | None = None) -> InterestModel:
-    """The model in `folder`, on the CPU.
+    """Load the model in `folder`, on the CPU.
 
-    `digest` is the registry's SHA-256 of the weights. Without one, the version in the folder's name is checked.
-    Raises ModelError where the file is missing, was changed, or is no model of ours.
+    Args:
+        folder: The model's folder.
+        digest: SHA-256 of the weights in the registry; without it the version in the folder's name is checked.
+
+    Raises:
+        ModelError: The file is missing, was changed, or is not a weights file of this program.
     """
     path = folder / WEIGHTS
     try:
@@ -145,7 +141,7 @@ def load(folder: Path, digest: str | None = None) -> InterestModel:
 
 
 def _load_heads(header: dict[str, Any], shape: Shape, tensors: dict[str, Tensor]) -> TrainedHeads | None:
-    """The heads in a weights file; None where it has none."""
+    """The heads of a weights file; None where it has none."""
     contents = header.get("foretelling")
     if contents is None:
         return None

@@ -1,8 +1,8 @@
-"""A training spread over processes that torchrun started: each reads its share of a step, and gradients are averaged.
+"""Data-parallel training over the processes of torchrun: each reads its share of a step; gradients are averaged.
 
     torchrun --nproc-per-node 8 program.py
 
-The weights stay the same in all processes: same start, same averaged gradients, same looks at the validation.
+The weights stay the same in all processes: same start, same averaged gradients, same evaluation steps.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from shift_assets.arrays import Int64Array
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's number and how many there are."""
+    """Rank of this process, and number of processes."""
 
     rank: int = 0
     count: int = 1
 
     @classmethod
     def from_environment(cls, device: torch.device) -> Ranks:
-        """The group of processes that the environment tells of; alone where torchrun did not start this one."""
+        """The process group described by the environment; a single process where torchrun did not start this one."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
         if not distributed.is_initialized():
@@ -34,11 +34,11 @@ class Ranks:
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     def shard(self, rows: Int64Array) -> Int64Array:
-        """Every `count`-th row, from this process's number on."""
+        """Every `count`-th row, from this process's rank on."""
         return rows[self.rank :: self.count]
 
     def average_gradients(self, weights: Iterable[torch.Tensor], points: int) -> None:
-        """Replace gradients of means over `points` points here by those of the mean over the points of all."""
+        """Replace the gradients of a mean over this process's `points` points by those of the mean over all points."""
         if self.count == 1:
             return
         gradients = [weight.grad for weight in weights if weight.grad is not None]

@@ -1,9 +1,10 @@
-"""What a training step reads, and what training is judged by.
+"""Examples of a training step.
 
-Two objectives. `next_days`: a point to learn from is the end of a user's active day that has later ones: a list is
-made once, at the end of a day, and what it is judged by lies on other days. A point foretells the items of the next
-`target_span` events, all alike (PinnerFormer's dense all-action loss, Pancha et al. 2022, arXiv 2205.04507).
-`next_event`: every event foretells the item of the event after it (SASRec, Kang & McAuley 2018, arXiv 1808.09781).
+Two objectives. `next_days`: a training point is the end of an active day after which the user comes back, because
+recommendations are made once, at the end of a day, and are evaluated on other days. Its targets are the items of the
+next `target_span` events with equal weights (PinnerFormer's dense all-action loss, Pancha et al. 2022, arXiv
+2205.04507). `next_event`: every event has the item of the event after it as its target (SASRec, Kang & McAuley 2018,
+arXiv 1808.09781).
 """
 
 from __future__ import annotations
@@ -29,11 +30,17 @@ from shift_assets.settings.root import ModelSettings
 class Example(NamedTuple):
     """One training step.
 
-    Point n is token `points[n]` of the batch and event `events[n]` of the sequences. `candidates` are the item codes
-    that the loss runs over, None for all from code 1; `correction[candidate]` is added to their logits (log-Q,
-    Bengio & Senécal 2008): a drawn item stands for those that were not. The last `drawn` candidates are negatives of
-    no point. `taken.amounts` [entry, feature] are the
-    features that the repeat gates weigh, None where the shape has no repeats.
+    Attributes:
+        batch: The chunks.
+        points: Token [point] of the batch.
+        events: Event [point] of the sequences.
+        candidates: Item codes [candidate] that the loss runs over; None for all items from code 1 on.
+        correction: Added to the candidates' logits [candidate]: the log-Q correction of sampling (Bengio & Senécal
+            2008); None without sampling.
+        drawn: Number of last candidates that are sampled negatives.
+        taken: Items of the points' histories; its `amounts` [entry, feature] are the features that the copy
+            mechanism weighs. None where the shape has no repeat consumption.
+        targets: Items that follow the points.
     """
 
     batch: Batch
@@ -48,9 +55,10 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Points:
-    """Everything to learn from: `events[n]` is a point that foretells the events `starts[n]` to `ends[n]`.
+    """All training points of sequences, in order of event.
 
-    `user_starts[n]` is the first event of the point's user. Points are in the order of events.
+    Point n is event `events[n]`; its targets are the events `starts[n]` to before `ends[n]`. `user_starts[n]` is the
+    first event of the point's user.
     """
 
     sequences: Sequences
@@ -61,7 +69,7 @@ class Points:
 
     @classmethod
     def of(cls, sequences: Sequences, settings: ModelSettings) -> Points:
-        """The points of `sequences` under the settings' objective; what foretells only returns is none."""
+        """The points of `sequences` by the settings' objective; points whose targets are all returns are left out."""
         start, owner_end = later_visit(sequences)
         position = np.arange(len(start))
         if settings.objective == "next_event":
@@ -77,7 +85,7 @@ class Points:
         return cls(sequences, user_starts[events], events, starts[useful], ends[useful])
 
     def pieces(self, maximum_length: int) -> Chunks:
-        """Every user's events up to its last point, cut from there into chunks; those that hold a point."""
+        """Every user's events up to the user's last point, in chunks counted from there; only chunks with a point."""
         last = np.flatnonzero(np.diff(self.user_starts, append=-1))
         first, end = self.user_starts[last], self.events[last] + 1
         counts = -(-(end - first) // maximum_length)
@@ -90,12 +98,7 @@ class Points:
 
 
 class Examples:
-    """Steps without end, epoch after epoch; `steps_per_epoch` of them read every chunk once.
-
-    `newest_first`: only the chunks seen last, as many as `warm_steps` can hold, so that a short continued training
-    does not miss what is new. `ranks`: of each step only this process's share. Raises ValueError where a step has
-    fewer chunks than there are processes.
-    """
+    """An endless stream of training steps, epoch after epoch; `steps_per_epoch` steps read every chunk once."""
 
     def __init__(
         self,
@@ -107,11 +110,25 @@ class Examples:
         newest_first: bool,
         ranks: Ranks | None = None,
     ) -> None:
+        """Divide the points into chunks.
+
+        Args:
+            points: The training points.
+            item_count: Items of the vocabulary.
+            settings: Batches, loss and augmentation.
+            repeats: Whether the model boosts items of the user's history.
+            newest_first: Use the newest chunks only, as many as `warm_steps` can hold, so that a short continued
+                training does not miss recent events.
+            ranks: The process group, of which each process reads its share of every step.
+
+        Raises:
+            ValueError: A step has fewer chunks than there are processes.
+        """
         self.points, self.item_count, self.settings, self.repeats = points, item_count, settings, repeats
         self._ranks = ranks or Ranks()
         if self._ranks.count > settings.batch_size:
             raise ValueError(
-                f"batch_size {settings.batch_size} leaves nothing to some of {self._ranks.count} processes"
+                f"model.batch_size {settings.batch_size} is below the number of processes, {self._ranks.count}"
             )
         self._pieces = points.pieces(settings.maximum_length)
         self._chosen = np.arange(len(self._pieces.starts))
@@ -125,24 +142,18 @@ class Examples:
         self.steps_per_epoch = -(-len(self._chosen) // settings.batch_size)
 
     def steps(self, random: np.random.Generator) -> Iterator[Example]:
-        """The steps that `random` draws."""
+        """Draw steps."""
         while True:
             for together in np.array_split(random.permutation(self._chosen), self.steps_per_epoch):
                 rows = self._ranks.shard(together)
                 yield self._example(rows[np.argsort(self._pieces.lengths[rows], kind="stable")], random)
 
     def _example(self, rows: Int64Array, random: np.random.Generator) -> Example:
+        """The step of the chunks `rows`, which are in order of length."""
         points, sequences = self.points, self.points.sequences
         starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
         if self.settings.cropped_share:
-            cropped = random.random(len(rows)) < self.settings.cropped_share
-            lost = np.where(cropped, random.integers(0, lengths), 0)
-            # A chunk's last point lies somewhere in it: what is lost ends before that point.
-            last_point = points.events[np.searchsorted(points.events, starts + lengths) - 1]
-            lost = np.minimum(lost, last_point - starts)
-            starts, lengths = starts + lost, lengths - lost
-            order = np.argsort(lengths, kind="stable")
-            starts, lengths = starts[order], lengths[order]
+            starts, lengths = self._crop(starts, lengths, random)
         batch, events = batch_of(sequences, starts, lengths)
         if self.settings.hidden_share:
             seen = random.random(len(events)) >= self.settings.hidden_share
@@ -152,36 +163,58 @@ class Examples:
         )
         token = points.events[chosen] - starts[chunk] + (np.cumsum(lengths) - lengths)[chunk]
         target_points, target_items, weights = self._targets(chosen)
-        history, taken_items = np.zeros(0, np.int64), np.zeros(0, np.int64)
-        features = None
+        taken = None
         if self.repeats:
             taken = past_items(sequences, points.user_starts[chosen], points.events[chosen] + 1)
-            history, taken_items, features = taken.histories, taken.items, torch.from_numpy(taken.features)
-        candidates = correction = None
-        drawn = np.zeros(0, np.int64)
-        if self._negatives is None:
-            target_candidates, taken_candidates = target_items - 1, taken_items - 1
-        else:
-            own = np.unique(np.concatenate([target_items, taken_items]))
-            target_candidates, taken_candidates = np.searchsorted(own, target_items), np.searchsorted(own, taken_items)
-            drawn, corrections = self._negatives.draw(own, random)
-            candidates = torch.from_numpy(np.concatenate([own, drawn]))
-            correction = torch.from_numpy(np.concatenate([np.zeros(len(own), np.float32), corrections]))
+        taken_items = np.zeros(0, np.int64) if taken is None else taken.items
+        candidates = self._candidates(target_items, taken_items, random)
+        boosts = None
+        if taken is not None:
+            taken_at = torch.from_numpy(candidates.index_of(taken_items))
+            boosts = LogitBoosts(torch.from_numpy(taken.histories), taken_at, torch.from_numpy(taken.features))
+        target_at = torch.from_numpy(candidates.index_of(target_items))
         return Example(
-            batch,
-            torch.from_numpy(token),
-            events[token],
-            candidates,
-            correction,
+            batch=batch,
+            points=torch.from_numpy(token),
+            events=events[token],
+            candidates=candidates.codes,
+            correction=candidates.correction,
+            drawn=candidates.drawn,
+            taken=boosts,
+            targets=Targets(torch.from_numpy(target_points), target_at, torch.from_numpy(weights)),
+        )
+
+    def _crop(
+        self, starts: Int64Array, lengths: Int64Array, random: np.random.Generator
+    ) -> tuple[Int64Array, Int64Array]:
+        """Starts and lengths of the chunks, some of them without a random number of their first events."""
+        events = self.points.events
+        cropped = random.random(len(starts)) < self.settings.cropped_share
+        removed = np.where(cropped, random.integers(0, lengths), 0)
+        # Every chunk keeps its last point.
+        last_point = events[np.searchsorted(events, starts + lengths) - 1]
+        removed = np.minimum(removed, last_point - starts)
+        starts, lengths = starts + removed, lengths - removed
+        order = np.argsort(lengths, kind="stable")
+        return starts[order], lengths[order]
+
+    def _candidates(
+        self, target_items: Int64Array, taken_items: Int64Array, random: np.random.Generator
+    ) -> _Candidates:
+        """All items; or the step's own items, and sampled negatives."""
+        if self._negatives is None:
+            return _Candidates(None, None, None, 0)
+        own = np.unique(np.concatenate([target_items, taken_items]))
+        drawn, corrections = self._negatives.draw(own, random)
+        return _Candidates(
+            own,
+            torch.from_numpy(np.concatenate([own, drawn])),
+            torch.from_numpy(np.concatenate([np.zeros(len(own), np.float32), corrections])),
             len(drawn),
-            None
-            if features is None
-            else LogitBoosts(torch.from_numpy(history), torch.from_numpy(taken_candidates), features),
-            Targets(torch.from_numpy(target_points), torch.from_numpy(target_candidates), torch.from_numpy(weights)),
         )
 
     def _targets(self, chosen: Int64Array) -> tuple[Int64Array, Int64Array, Float32Array]:
-        """Point, item code and share of what the points `chosen` foretell: each of its items alike."""
+        """Point, item code and share of the targets of the points `chosen`; a point's items have equal shares."""
         points, sequences = self.points, self.points.sequences
         if self.settings.objective == "next_event":
             return np.arange(len(chosen)), sequences.items[points.starts[chosen]], np.ones(len(chosen), np.float32)
@@ -194,8 +227,21 @@ class Examples:
         return owner, pairs % width, (1 / counts[owner]).astype(np.float32)
 
 
+class _Candidates(NamedTuple):
+    """Item codes that the loss of a step runs over, first its `own` items; `own` and `codes` are None for all items."""
+
+    own: Int64Array | None
+    codes: Tensor | None
+    correction: Tensor | None
+    drawn: int
+
+    def index_of(self, items: Int64Array) -> Int64Array:
+        """Index [item] of the step's own items among the candidates."""
+        return items - 1 if self.own is None else np.searchsorted(self.own, items)
+
+
 def prefetch(steps: Iterator[Example], device: torch.device) -> Iterator[Example]:
-    """The same steps; for a GPU each is made in a thread, and its memory pinned, while the one before is computed."""
+    """Yield the same steps; for a GPU, prepare the next one in pinned memory in a thread while one is computed."""
     if device.type != "cuda":
         yield from steps
         return

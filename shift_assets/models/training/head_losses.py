@@ -18,10 +18,10 @@ LOG_VARIANCE_BOUND = 3.0
 
 
 def label_losses(predicted: TaskLogits, labels: Labels) -> dict[Task, Tensor]:
-    """Mean loss of the looks' labels by task, in nats; without the tasks of which nothing was seen.
+    """Mean loss by task, in nats, without tasks that have no label here.
 
-    Cross-entropy over categories, binary for a purchase, and for a return the mean over the weeks at risk: the
-    likelihood of a discrete-time hazard.
+    Cross-entropy over categories, binary cross-entropy of a purchase, and for a return the mean over the weeks at
+    risk: the likelihood of a discrete-time hazard.
     """
     losses: dict[Task, Tensor] = {}
     device = predicted.purchase.device
@@ -40,7 +40,7 @@ def label_losses(predicted: TaskLogits, labels: Labels) -> dict[Task, Tensor]:
 
 
 def shift_loss(predicted: TaskLogits, shifted: BoolArray) -> dict[Task, Tensor]:
-    """Mean loss of telling looks after a splice from others, both kinds of equal weight; nothing without both."""
+    """Mean loss of separating points after a splice from others, both classes of equal weight; empty without both."""
     if shifted.all() or not shifted.any():
         return {}
     kinds = [binary_loss(predicted.shift, shifted, counts) for counts in (shifted, ~shifted)]
@@ -48,7 +48,7 @@ def shift_loss(predicted: TaskLogits, shifted: BoolArray) -> dict[Task, Tensor]:
 
 
 def binary_loss(logits: Tensor, label: BoolArray, counts: BoolArray) -> Tensor:
-    """Mean cross-entropy where `counts`, nats; all three of one shape."""
+    """Mean binary cross-entropy where `counts`, in nats; all three have the same shape."""
     mask = torch.from_numpy(counts).to(logits.device)
     target = torch.from_numpy(label.astype(np.float32)).to(logits.device)
     return functional.binary_cross_entropy_with_logits(logits[mask], target[mask])
@@ -57,10 +57,10 @@ def binary_loss(logits: Tensor, label: BoolArray, counts: BoolArray) -> Tensor:
 def weighted_loss(
     losses: Mapping[Task, Tensor], priors: Priors, weights: Mapping[Task, float], log_variances: Tensor | None
 ) -> Tensor:
-    """The weighted sum of losses, each over its entropy without looking.
+    """Weighted sum of losses, each divided by the entropy of its prior.
 
-    With `log_variances` each is also weighed by its own uncertainty, which training finds (Kendall et al. 2018,
-    arXiv 1705.07115), within LOG_VARIANCE_BOUND.
+    With `log_variances` [task] each is also weighted by its trained uncertainty (Kendall et al. 2018, arXiv
+    1705.07115), within LOG_VARIANCE_BOUND.
     """
     total = torch.zeros(())
     for column, task in enumerate(TASKS):

@@ -1,4 +1,4 @@
-"""The weights that a training starts from: an earlier model's, what follows what, how popular items are."""
+"""The weights that a training starts from: an earlier model's, item transitions, item popularity."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from shift_assets.models.network.interest_model import InterestModel
 
 
 def transfer_weights(network: CausalEncoder, vocabulary: Vocabulary, previous: InterestModel) -> bool:
-    """Copy the weights of `previous` into `network` by name; False where its shape is another.
+    """Copy the weights of `previous` into `network`; False where their shapes differ.
 
-    An attribute is known by its code, which has to mean the same in both.
+    Items and categories are matched by name, and new items start at the mean of the known items of their category.
+    Attributes are matched by code, which has to mean the same in both.
     """
     old = previous.network
     if _comparable(old.shape) != _comparable(network.shape):
@@ -43,18 +44,18 @@ def transfer_weights(network: CausalEncoder, vocabulary: Vocabulary, previous: I
 
 
 def _comparable(shape: Shape) -> Shape:
-    """The shape less what follows from the log of the day, or from how it is trained."""
+    """The shape without sizes that depend on the log, and without dropout."""
     return shape._replace(items=0, categories=0, attribute_entries=0, dropout=0.0, item_dropout=0.0)
 
 
 def log_popularity(sequences: Sequences, items: int) -> torch.Tensor:
-    """log(1 + events) [item code], centred: a start from which popularity need not be learned."""
+    """log(1 + events) [item code], centred: an initial bias, so that popularity need not be trained."""
     logs = np.log1p(np.bincount(sequences.items, minlength=items + 1))
     return torch.from_numpy((logs - logs[1:].mean()).astype(np.float32))
 
 
 def initialise_item_embeddings(network: CausalEncoder, learnable: Sequences, seed: int) -> None:
-    """Start the item table from what follows what; items without transitions keep their random rows."""
+    """Initialise the item table from item transitions; items without transitions keep their random rows."""
     vectors = torch.from_numpy(transition_vectors(learnable, network.shape.items, network.shape.dimensions, seed))
     known = vectors.abs().sum(dim=1) > 0
     with torch.no_grad():
@@ -62,7 +63,7 @@ def initialise_item_embeddings(network: CausalEncoder, learnable: Sequences, see
 
 
 def zero_unseen_items(network: CausalEncoder, learnable: Sequences) -> None:
-    """Items that the log does not hold have no vector of their own: training taught it only that nobody took them."""
+    """Zero the own vectors of items without events, from which training would only learn that nobody took them."""
     start = log_popularity(learnable, network.shape.items)
     unseen = torch.from_numpy(np.bincount(learnable.items, minlength=network.shape.items + 1) == 0)
     with torch.no_grad():

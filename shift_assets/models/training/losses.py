@@ -1,8 +1,8 @@
-"""Cross-entropy of what vectors foretell, over all items or over some, in bounded memory.
+"""Losses of the next item, over all items or over sampled candidates, in bounded memory.
 
-The logits of a chunk of points become their gradient at once, so neither the logits nor the probabilities of all
-points ever exist together, and nothing is computed twice (the head of a language model is the same shape: Liger
-kernels, Hsu et al. 2024, arXiv 2410.10989).
+The logits of a chunk of points are turned into their gradient at once, so that the logits and probabilities of all
+points never exist together and nothing is computed twice (as in the Liger kernels for the head of a language model,
+Hsu et al. 2024, arXiv 2410.10989).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.settings.root import ModelSettings
 
 CHUNK_LOGITS = {"cpu": 1 << 22, "cuda": 1 << 27}
-"""Logits held at once. Measured on a CPU with 8,000 items: chunks of 64 points cost 45 µs a point, of 512 33 µs."""
+"""Logits held at once. Measured on a CPU with 8,000 items: chunks of 64 points take 45 µs a point, of 512 33 µs."""
 MINIMUM_CHUNK = 64
-"""Points of a chunk at least: a narrower matrix product wastes the processor."""
+"""Fewest points of a chunk: a narrower matrix product wastes the processor."""
 SMALLEST_SHARE = torch.finfo(torch.float32).tiny
-"""A share below this is told as this: the loss of one point is at most 87 nats. Gradients are exact."""
+"""Smallest share in the reported loss, which limits the loss of a point to 87 nats; gradients are exact."""
 
 
 class Targets(NamedTuple):
-    """What points foretell: candidate `candidates[entry]` has share `weights[entry]` of point `points[entry]`.
+    """Targets: candidate `candidates[entry]` has share `weights[entry]` of point `points[entry]`.
 
     Sorted by point; the shares of a point sum to 1.
     """
@@ -38,7 +38,7 @@ class Targets(NamedTuple):
 
 
 class LogitBoosts(NamedTuple):
-    """Logits raised by `amounts[entry]` for candidate `candidates[entry]` of point `points[entry]`, by point."""
+    """Additions `amounts[entry]` to the logit of candidate `candidates[entry]` of point `points[entry]`, by point."""
 
     points: Tensor
     candidates: Tensor
@@ -46,7 +46,7 @@ class LogitBoosts(NamedTuple):
 
 
 class NegativeSampling(NamedTuple):
-    """How many of the candidates were drawn as negatives, of how many items, and gBCE's calibration t."""
+    """Number of sampled negatives among the candidates, number of items, and gBCE's calibration t."""
 
     drawn: int
     items: int
@@ -54,23 +54,23 @@ class NegativeSampling(NamedTuple):
 
 
 def chosen_loss(settings: ModelSettings, items: int) -> Literal["full", "chunked", "sampled", "gbce"]:
-    """The loss that the settings mean for a catalogue of so many items."""
+    """The loss that the settings choose for a catalogue of this many items."""
     if settings.loss != "auto":
         return settings.loss
     return "chunked" if items <= settings.full_softmax_items else "sampled"
 
 
 class Negatives:
-    """Item codes drawn as negatives, shared by all points of a step: one matrix product for all of them.
+    """Sampler of negatives, which all points of a step share: one matrix product for all of them.
 
-    `settings.negatives` a step, less doubles and the step's own items; drawn uniformly, or half of them by the share
-    of the log's events (`settings.negative_sampling`). The correction of a drawn item, -log of the probability that
-    it is drawn, makes the softmax's sum over own and drawn items an unbiased estimate of the sum over all (log-Q:
-    Bengio & Senécal 2008; Horvitz & Thompson 1952).
+    A step draws `settings.negatives` item codes, minus duplicates and the step's own items; uniformly, or half of them
+    in proportion to the log's events (`settings.negative_sampling`). The correction of a sampled item, -log of the
+    probability that it is drawn, makes the softmax's sum over own and sampled items an unbiased estimate of the sum
+    over all items (log-Q: Bengio & Senécal 2008; Horvitz & Thompson 1952).
     """
 
     def __init__(self, events: Int64Array, settings: ModelSettings) -> None:
-        """`events` [item code] counts the log's events of every item."""
+        """Compute the corrections; `events` [item code] counts the log's events of every item."""
         items = len(events) - 1
         self.items = items
         self._by_share = settings.negatives // 2 if settings.negative_sampling == "mixed" else 0
@@ -83,7 +83,7 @@ class Negatives:
         self._corrections = (-np.log(-np.expm1(log_not_drawn))).astype(np.float32)
 
     def draw(self, own: Int64Array, random: np.random.Generator) -> tuple[Int64Array, Float32Array]:
-        """Drawn codes that are not in `own`, in order, and their corrections."""
+        """Sampled codes that are not in `own`, sorted, and their corrections."""
         drawn = random.integers(1, self.items + 1, self._uniform)
         if self._by_share:
             position = np.searchsorted(self._cumulative, random.random(self._by_share), side="right")
@@ -95,12 +95,16 @@ class Negatives:
 def cross_entropy(
     vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets, boosts: LogitBoosts | None, *, mixed_precision: bool
 ) -> Tensor:
-    """Mean over points of the cross-entropy between what a point foretells and the softmax of its logits.
+    """Mean over points of the cross-entropy between targets and the softmax of the logits, computed in chunks.
 
-    Logits are `vectors` [point, dimension] times `table` [candidate, dimension] plus `bias` [candidate] plus what is
-    raised. `mixed_precision`: the large products are of bfloat16 numbers, three times as fast where the processor
-    has them;
-    sums and weights stay float32.
+    Args:
+        vectors: Vectors [point, dimension].
+        table: Item table [candidate, dimension]; logits are its products with the vectors, plus bias and boosts.
+        bias: Bias [candidate].
+        targets: The targets of the points.
+        boosts: Additions to single logits.
+        mixed_precision: Use bfloat16 for the large products, three times as fast on processors made for it; sums and
+            weights stay float32.
     """
     if boosts is None:
         empty = vectors.new_zeros(0)
@@ -114,7 +118,7 @@ def cross_entropy(
 def plain_cross_entropy(
     vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets, boosts: LogitBoosts | None
 ) -> Tensor:
-    """The same with all logits in memory at once, left to automatic differentiation."""
+    """The same as `cross_entropy`, with all logits in memory at once and automatic differentiation."""
     logits = functional.linear(vectors, table, bias)
     if boosts is not None:
         logits = logits.index_put((boosts.points, boosts.candidates), boosts.amounts, accumulate=True)
@@ -131,11 +135,11 @@ def generalised_binary_cross_entropy(
     *,
     sampling: NegativeSampling,
 ) -> Tensor:
-    """Mean over points of the binary cross-entropy against sampled negatives, without the overconfidence they bring.
+    """Mean over points of the binary cross-entropy against sampled negatives, corrected for their overconfidence.
 
-    gBCE (Petrov & Macdonald 2023, arXiv 2308.07192): a positive's probability is raised to the power
-    β = α · (t · (1 - 1/α) + 1/α), α the sampled share of the items; `calibration` t is 0 for plain binary
-    cross-entropy and 1 for probabilities of the softmax. The last `drawn` candidates are the negatives.
+    gBCE (Petrov & Macdonald 2023, arXiv 2308.07192, equation 10): a positive's probability is raised to the power
+    β = α · (t · (1 - 1/α) + 1/α), where α is the sampled share of the items; `calibration` t is 0 for binary
+    cross-entropy and 1 for probabilities like those of the softmax. The last `drawn` candidates are the negatives.
     """
     logits = functional.linear(vectors, table, bias)
     if boosts is not None:
@@ -154,7 +158,7 @@ class _Plan(NamedTuple):
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Gradients are made on the way forward: backward only multiplies them by what comes from above."""
+    """Cross-entropy whose gradients are computed in the forward pass; backward only scales them."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:

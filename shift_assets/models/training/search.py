@@ -1,8 +1,9 @@
-"""Search for the model settings that suit a log, judged on its validation; needs the extra `tune` (optuna).
+"""Hyperparameter search on a log's validation; needs the extra `tune` (optuna).
 
-Tree-structured Parzen estimators propose (Bergstra et al. 2011), and a training that lies below the median of those
-before it is broken off.
+Tree-structured Parzen estimators (Bergstra et al. 2011) propose settings, and a training below the median of the
+trials before it is pruned.
 """
+# For the evaluation of contenders, whose encoder settings it will choose.
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from shift_assets.settings.root import ModelSettings
 
 
 class FloatRange(NamedTuple):
-    """Numbers from `low` to `high`; `logarithmic`: orders of magnitude are alike."""
+    """Numbers from `low` to `high`, drawn uniformly or, if `logarithmic`, log-uniformly."""
 
     low: float
     high: float
@@ -26,7 +27,7 @@ class FloatRange(NamedTuple):
 
 
 Space = Mapping[str, FloatRange | tuple[Any, ...]]
-"""Per field of ModelSettings the numbers, or the listed values, that are tried."""
+"""Range, or values, to try by field of ModelSettings."""
 
 SPACE: Space = {
     "dimensions": (32, 64, 128, 256),
@@ -40,7 +41,7 @@ SPACE: Space = {
 
 @dataclass(frozen=True)
 class Trial:
-    """What was tried, and the best NDCG that it reached on the validation; None where it was broken off."""
+    """Settings that were tried, and their best validation NDCG; None where the trial was pruned."""
 
     chosen: dict[str, Any]
     ndcg: float | None
@@ -66,15 +67,29 @@ def search(
     attributes: ItemAttributes | None = None,
     on_progress: Callable[[Trial], None] | None = None,
 ) -> SearchResult:
-    """The best of `trials` (at least 1) trainings within `space`, whose other settings are `settings`.
+    """Train `trials` models and return the settings of the one with the best validation NDCG.
 
-    Every training has the same seed, so that settings are compared, not luck. The same arguments give the same
-    trials. Raises ValueError where the validation has no user to judge by.
+    Every training has the same seed, so that settings are compared and not random draws. The same arguments give the
+    same trials.
+
+    Args:
+        learnable: Events to train on, in codes of `vocabulary`.
+        vocabulary: Items and categories.
+        validation: Histories and the items taken after them.
+        settings: Settings of all fields outside `space`.
+        trials: Number of trainings, at least 1.
+        seed: Seed of the proposals and of every training.
+        space: Fields to try.
+        attributes: Attributes of the items.
+        on_progress: Called after every trial.
+
+    Raises:
+        ValueError: The validation has no users.
     """
     import optuna
 
     if not len(validation.owners):
-        raise ValueError("nothing to search by: the validation has no user")
+        raise ValueError("the validation has no users to compare trials on")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=pruner)

@@ -1,4 +1,4 @@
-"""Labels tell of the days after a look, of nothing that was not seen by then, and of splices what was joined."""
+"""Labels come from the days after a prediction point, from observed days only, and mark spliced histories."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def assert_same(one: Labels, other: Labels) -> None:
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), last=st.integers(2, 18), horizon=st.integers(1, 9), days=st.integers(3, 70))
 def test_what_came_after_the_last_day_changes_no_label(seed: int, last: int, horizon: int, days: int) -> None:
-    """A log that goes on gives the looks of its past the labels that they had when it ended."""
+    """Later events do not change the labels of prediction points of an earlier last day."""
     log = random_log(seed, users=12, days=days, per_day=6)
     whole = packed(log)
     last_day = START + min(last, days - 1)
@@ -96,7 +96,7 @@ def test_a_partly_observed_week_is_masked() -> None:
 
 
 def test_a_return_cancels_the_points_of_its_purchase() -> None:
-    """A category whose purchases all came back has no share, and a look with nothing else is masked."""
+    """A category whose purchases all came back has no share, and a point with nothing else is masked."""
     timeline = of_rows(
         (0, "a", "x-1", "view"), (1, "a", "y-1", "purchase"), (2, "a", "y-1", "return"), (3, "a", "x-2", "view")
     )
@@ -110,7 +110,7 @@ def test_a_return_cancels_the_points_of_its_purchase() -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), days=st.integers(1, 40), seen_until=st.integers(0, 45))
 def test_prediction_points_lie_within_the_observed_days(seed: int, days: int, seen_until: int) -> None:
-    """Every active day has a look at its end; silent looks lie before the next visit and within what was seen."""
+    """Every active day has a point at its end; silent points lie before the next visit and within the observed days."""
     timeline = Timeline(packed(random_log(seed, users=10, days=days, per_day=4)).until(START + seen_until + 1))
     s, last_day = timeline.sequences, START + seen_until
     prediction_points = timeline.prediction_points(last_day, seed)
@@ -127,7 +127,7 @@ def test_prediction_points_lie_within_the_observed_days(seed: int, days: int, se
 
 
 def test_the_last_prediction_points_are_those_of_recently_active_users() -> None:
-    """Users seen within four weeks are looked at once, at their newest event; later events are not known yet."""
+    """Users active within four weeks have one point, at their newest event; later events are not known yet."""
     timeline = of_rows(
         (0, "old", "x-1", "view"),
         (5, "a", "x-1", "view"),
@@ -144,7 +144,7 @@ def test_the_last_prediction_points_are_those_of_recently_active_users() -> None
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), cut=st.integers(3, 25))
 def test_features_of_a_prediction_point_use_no_later_event(seed: int, cut: int) -> None:
-    """Plain numbers of a look are the same whether or not the log goes on."""
+    """Features of a point are the same with or without later events."""
     whole = packed(random_log(seed, users=8, days=30, per_day=5))
     seen = whole.until(START + cut)
     prediction_points = Timeline(seen).day_ends()
@@ -173,7 +173,7 @@ def test_features_count_what_was_done() -> None:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), active_days=st.integers(1, 4))
 def test_a_splice_is_one_user_before_the_splice_point_and_another_from_it_on(seed: int, active_days: int) -> None:
-    """Each event of a spliced history stands in the log on its day, and both sides have their active days."""
+    """Each event of a spliced history is in the log on its day, and both sides have their active days."""
     sequences = packed(random_log(seed, users=10, days=25, per_day=12))
     made = splice_at_random_days(sequences, active_days, seed)
     s = made.sequences
@@ -199,7 +199,7 @@ def test_a_splice_is_one_user_before_the_splice_point_and_another_from_it_on(see
 
 
 def test_a_splice_is_a_shift_for_its_first_days() -> None:
-    """False before the cut, true for the first active days from it on, then not counted; whole histories are false."""
+    """False before the splice day, true for the first active days from it on, then masked; unspliced ones are false."""
     sequences = packed(random_log(4, users=10, days=25, per_day=12))
     made = splice_at_random_days(sequences, 3, 1)
     timeline = Timeline(made.sequences)
@@ -220,7 +220,7 @@ def test_a_splice_is_a_shift_for_its_first_days() -> None:
 
 
 def test_splices_are_drawn_from_their_seed() -> None:
-    """The same seed joins the same users, another seed others, and never more than asked for."""
+    """The same seed splices the same users, another seed others, and never more than the maximum."""
     sequences = packed(random_log(4, users=14, days=25, per_day=12))
     one, again, other = (
         splice_at_random_days(sequences, 2, 1),
@@ -247,7 +247,7 @@ def test_too_little_gives_no_labels(rows: tuple[Row, ...]) -> None:
 
 
 def test_the_gap_at_a_splice_point_is_in_whole_days() -> None:
-    """What follows a cut comes so many days after the last event before it, whatever its own gap was."""
+    """The gap at the splice day is counted from the last event before it, whatever the donor's own gap was."""
     made = splice_at_random_days(packed(random_log(4, users=10, days=25, per_day=12)), 2, 1)
     s = made.sequences
     for user in np.flatnonzero(made.spliced):

@@ -64,7 +64,7 @@ def test_targets_lie_on_later_days(rows: list[tuple[int, str, str, str]]) -> Non
 
 
 def test_newest_takes_the_end_of_a_history() -> None:
-    """A history longer than the model sees is cut at its beginning."""
+    """A history longer than the maximum length loses its oldest events."""
     events = clean_events([(number, "a", f"x-{number}", "view") for number in range(6)])
     sequences = pack(events, Vocabulary.of(events))
     piece = newest(sequences, 2)

@@ -1,4 +1,4 @@
-"""Packed sequences: what stands beside a sequence, or after an event, does not touch it."""
+"""Packed sequences: neither other sequences nor later events change an output."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ chunk_lengths = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 def test_a_packed_sequence_is_encoded_as_if_it_were_alone(
     lengths: list[int], seed: int, architecture: Architecture
 ) -> None:
-    """Whatever stands beside it in the batch, and however attention is divided into runs."""
+    """For any other chunks in the batch, and any division of attention into runs."""
     network = encoder(architecture)
     counts = np.array(lengths)
     codes = np.random.default_rng(seed).integers(0, 5, counts.sum())
@@ -55,7 +55,7 @@ def test_a_packed_sequence_is_encoded_as_if_it_were_alone(
 
 @given(lengths=chunk_lengths)
 def test_runs_hold_every_token_once(lengths: list[int]) -> None:
-    """In the order of the tokens, with as many places as rows times length."""
+    """In the order of the tokens, with as many positions as rows times length."""
     runs = attention_runs(np.array(lengths))
     assert [run.first for run in runs] == [0, *(run.last for run in runs[:-1])]
     assert runs[-1].last == sum(lengths)
@@ -69,7 +69,7 @@ def test_runs_hold_every_token_once(lengths: list[int]) -> None:
 
 
 def test_many_sequences_of_one_length_need_no_padding() -> None:
-    """Runs of equal length are worth their overhead in a large batch, and are joined in a small one."""
+    """Runs of equal length are worth their overhead in a large batch, and are merged in a small one."""
     large = attention_runs(np.repeat([5, 40], 200))
     assert [run.padded_index for run in large] == [None, None]
     assert len(attention_runs(np.array([5, 6, 7]))) == 1

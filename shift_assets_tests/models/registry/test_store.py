@@ -47,7 +47,7 @@ def test_what_is_loaded_scores_as_what_was_saved(trained: TrainedModel, tmp_path
 
 
 def test_the_registry_row_keeps_the_contract(trained: TrainedModel, tmp_path: Path) -> None:
-    """Window, first day of service and metrics stand in the registry, and beside the weights for a person."""
+    """Window, first day of service and metrics are in the registry, and in a file for people next to the weights."""
     assert trained.model is not None
     rows = save(trained.model, trained.card, tmp_path, "all")
     assert MODEL_REGISTRY.conform(rows).equals(rows)

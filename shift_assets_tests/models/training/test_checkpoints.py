@@ -20,7 +20,7 @@ SETTINGS = ModelSettings(
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Simulates a killed process."""
 
 
 def train_briefly(checkpoint: Path | None, *, kill_at: int | None = None, seed: int = 1) -> FitResult:

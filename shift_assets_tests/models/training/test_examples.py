@@ -32,7 +32,7 @@ def epoch(**chosen: object) -> tuple[Sequences, list[Example]]:
 
 @pytest.mark.parametrize("objective", ["next_days", "next_event"])
 def test_an_epoch_reads_every_point_once(objective: str) -> None:
-    """Whatever chunks the histories are cut into; and a point's token is its event."""
+    """For any division of histories into chunks; and a point's token is its event."""
     sequences, steps = epoch(objective=objective)
     settings = ModelSettings.model_validate({"objective": objective})
     events = np.concatenate([example.events for example in steps])
@@ -59,7 +59,7 @@ def test_a_crop_takes_the_beginning_and_leaves_a_point() -> None:
 
 
 def test_hidden_events_keep_their_place_and_their_target() -> None:
-    """About the asked share of items is unknown to the encoder; what is foretold stays."""
+    """About the asked share of items is unknown to the encoder; the targets stay."""
     (_, whole), (_, hidden) = epoch(), epoch(hidden_share=0.3)
     share = np.mean(np.concatenate([step.batch.items.numpy() == 0 for step in hidden]))
     assert 0.2 < share < 0.4

@@ -1,4 +1,4 @@
-"""The bounded loss is the plain one: values and gradients."""
+"""The chunked loss equals the loss over all logits, in values and gradients."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def problem(seed: int, points: int, items: int) -> tuple[list[torch.Tensor], Tar
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 99), points=st.integers(1, 200), items=st.integers(2, 30), chunk=st.integers(1, 90))
 def test_chunks_change_neither_value_nor_gradients(seed: int, points: int, items: int, chunk: int) -> None:
-    """However many chunks the points are cut into."""
+    """For any number of chunks."""
     weights, targets, boosts = problem(seed, points, items)
     with mock.patch.multiple(losses, MINIMUM_CHUNK=chunk, CHUNK_LOGITS={"cpu": 1}):
         bounded = cross_entropy(*weights[:3], targets, boosts, mixed_precision=False)

@@ -1,4 +1,4 @@
-"""Heads start from what one would say without looking, learn what is planted, and tell probabilities."""
+"""Heads start from the priors, learn planted behaviour, and give calibrated probabilities."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DAYS = 60
 
 
 def habits(users: int = 40, days: int = DAYS) -> pa.Table:
-    """Half the users buy on two days a week, the others look around every ninth day; each has one category."""
+    """Half the users buy on two days a week, the others browse every ninth day; each has one category."""
 
     def rows() -> Iterator[Row]:
         for number in range(days):
@@ -96,7 +96,7 @@ def fitted_network(events: pa.Table) -> CausalEncoder:
 
 
 def test_planted_habits_are_predicted(trained: TrainedModel) -> None:
-    """Who buys twice a week is told from who only looks around, and who comes every third day from every ninth."""
+    """Buyers are separated from browsers, and users who come every third day from those of every ninth."""
     metrics = trained.card.metrics
     assert metrics["purchase_auc"] > 0.95
     assert metrics["category_cross_entropy"] < 0.6 * metrics["category_cross_entropy_without_looking"]
@@ -145,7 +145,7 @@ def test_predictions_keep_the_contract(trained: TrainedModel) -> None:
 
 
 def test_later_days_and_their_order_change_no_prediction(trained: TrainedModel) -> None:
-    """What is foretold on a day is the same with or without the days after it in the table."""
+    """Predictions of a day are the same with or without later days in the table."""
     events = habits()
     known = events.filter(pa.compute.field("day") <= day(40))
     model = model_of(trained)
@@ -172,7 +172,7 @@ def test_tasks_that_could_not_be_trained_are_null(tmp_path: Path) -> None:
 
 
 def test_heads_are_the_same_after_a_reload(trained: TrainedModel, tmp_path: Path) -> None:
-    """A model foretells the same before it is saved and after it is loaded; calibration stands beside the weights."""
+    """A model predicts the same before it is saved and after it is loaded, calibration included."""
     model = model_of(trained)
     row = save(model, trained.card, tmp_path, "all").to_pylist()[0]
     loaded = load(tmp_path / row["path"], row["digest"])
@@ -192,7 +192,7 @@ def test_a_model_without_tasks_has_no_predictions() -> None:
 
 
 def test_a_warm_start_keeps_the_heads(trained: TrainedModel, tmp_path: Path) -> None:
-    """Where nothing is learned any more, heads say of known categories what they said before."""
+    """Without further training steps, heads predict the same for known categories as before."""
     row = save(model_of(trained), trained.card, tmp_path, "all").to_pylist()[0]
     more = pa.concat_tables([habits(), clean_events([(DAYS, "user 0", "a-new", "view")])])
     still = QUICK.model_copy(update={"warm_learning_rate": 1e-12, "warm_steps": 1})
@@ -210,7 +210,7 @@ def test_a_warm_start_keeps_the_heads(trained: TrainedModel, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_detached_task_sends_no_gradient_to_the_encoder(task: Task) -> None:
-    """With its gradient stopped a task is left out of the steps, and learned once the encoder stands."""
+    """With its gradient stopped a task is left out of the steps, and trained once the encoder is final."""
     events = random_log(3, users=40, days=70, per_day=30)
     network = fitted_network(events)
     vocabulary = Vocabulary.of(events)
@@ -236,7 +236,7 @@ def test_a_detached_task_sends_no_gradient_to_the_encoder(task: Task) -> None:
 
 
 def test_uncertainty_weighs_within_its_bound() -> None:
-    """A fixed sum adds weighted parts of the priors; a learned variance changes them, no further than its bound."""
+    """A fixed sum adds the weighted parts of the priors; a trained variance changes them within its bound."""
     priors = Priors(np.full(4, 0.25), 0.5, np.full(CHURN_WEEKS, 0.5), dict.fromkeys(TASKS, 2.0))
     losses: dict[Task, torch.Tensor] = {"purchase": torch.tensor(1.0), "churn": torch.tensor(3.0)}
     assert float(weighted_loss(losses, priors, {"purchase": 0.3, "churn": 0.1, "shift": 9.0}, None)) == pytest.approx(
@@ -260,8 +260,8 @@ def test_a_task_that_never_varies_weighs_nothing() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), slope=st.floats(0.4, 2.0), intercept=st.floats(-1.0, 1.0))
-def test_a_calibration_finds_the_line_that_the_cases_follow(seed: int, slope: float, intercept: float) -> None:
-    """With many cases the line is found; with none it is none."""
+def test_a_calibration_recovers_slope_and_intercept(seed: int, slope: float, intercept: float) -> None:
+    """With many cases the parameters are recovered; without cases nothing is calibrated."""
     random = np.random.default_rng(seed)
     log_odds = random.normal(0, 2, 20_000)
     happened = random.random(20_000) < 1 / (1 + np.exp(-(slope * log_odds + intercept)))
@@ -273,13 +273,13 @@ def test_a_calibration_finds_the_line_that_the_cases_follow(seed: int, slope: fl
 
 
 def test_auc_counts_pairs() -> None:
-    """Ties count half, and without both kinds there is nothing to count."""
+    """Ties count half, and without both classes there is no AUC."""
     assert auc(np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, False, True, True])) == pytest.approx(0.875)
     assert auc(np.array([1.0, 2.0]), np.array([True, True])) is None
 
 
 def test_a_prediction_point_reads_the_newest_events_up_to_it() -> None:
-    """The vector of a look is that of its own history cut off there, however the looks are blocked."""
+    """The vector of a prediction point is that of its own truncated history, for any division into blocks."""
     events = random_log(5)
     network = fitted_network(events)
     timeline = Timeline(pack(events, Vocabulary.of(events)))
@@ -309,7 +309,7 @@ def test_heads_can_be_evaluated_without_users() -> None:
 
 
 def test_binary_loss_counts_only_what_counts() -> None:
-    """Masked looks have no part in the loss, whatever they say."""
+    """Masked points do not contribute to the loss, whatever their logits."""
     logits = torch.tensor([0.0, 50.0])
     assert float(binary_loss(logits, np.array([True, False]), np.array([True, False]))) == pytest.approx(math.log(2))
 
@@ -326,7 +326,7 @@ def test_training_with_tasks_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_task_without_labels_learns_nothing() -> None:
-    """Where nobody can be spliced, a training for shifts alone leaves the heads as they were, and tells none."""
+    """Where nobody can be spliced, a training of shifts alone leaves the heads unchanged, and predicts none."""
     events = random_log(5, users=60, days=8, per_day=10)
     settings = TASK_SETTINGS.model_copy(update={"weights": {"shift": 1.0}, "shift_active_days": 6})
     trained = train(events, day(8), QUICK, seed=1, tasks=settings)
@@ -337,7 +337,7 @@ def test_a_task_without_labels_learns_nothing() -> None:
 
 
 def test_a_subset_of_prediction_points_gives_the_same_logits() -> None:
-    """Taking looks in any order gives them their own categories, and the heads say the same of them."""
+    """Points taken in any order get their own categories, and the same logits."""
     events = random_log(5)
     network = fitted_network(events)
     vocabulary = Vocabulary.of(events)

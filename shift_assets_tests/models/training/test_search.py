@@ -1,4 +1,4 @@
-"""A search tries what it was told to try, twice the same, and returns the best."""
+"""A search tries the given space, deterministically, and returns the best trial."""
 
 from __future__ import annotations
 

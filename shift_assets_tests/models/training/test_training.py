@@ -58,7 +58,7 @@ def test_training_reads_no_event_from_the_served_day_on() -> None:
 
 
 def test_the_model_beats_popularity_on_a_planted_sequence() -> None:
-    """Where every item is equally popular and only order tells, the true next item comes first."""
+    """Where every item is equally popular and only the order is informative, the true next item ranks first."""
     settings = ModelSettings(
         device="cpu", dimensions=32, dropout=0.0, maximum_steps=150, look_every=50, batch_size=16, target_span=1
     )
@@ -72,7 +72,7 @@ def test_the_model_beats_popularity_on_a_planted_sequence() -> None:
     following = [(int(names[item - 1].split("-")[1]) + 1) % 24 for item in last]
     found = [int(names[item].split("-")[1]) for item in best[:, 0]]
     share = np.mean(np.array(found) == np.array(following))
-    assert share > 0.8  # popularity, the same list for all, finds 1 in 24
+    assert share > 0.8  # popularity, the same slate for all, hits 1 in 24
 
 
 def test_a_warm_start_keeps_the_rows_of_known_items(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_every_loss_learns(loss: str, objective: str) -> None:
 
 
 def test_chunks_and_all_at_once_are_one_loss() -> None:
-    """The bounded loss trains the same model as the plain one, but for the last digits."""
+    """The chunked loss trains the same model as the loss over all logits, up to rounding."""
     exact = QUICK.model_copy(update={"precision": "float32", "dropout": 0.0})
     curves = [
         train(random_log(5), day(20), exact.model_copy(update={"loss": loss}), seed=1).curve
@@ -167,7 +167,7 @@ def test_chunks_and_all_at_once_are_one_loss() -> None:
     [("random", "transformer"), ("transitions", "transformer"), ("random", "gru"), ("random", "lstm")],
 )
 def test_the_next_event_is_learned_on_a_planted_sequence(item_start: str, architecture: str) -> None:
-    """Where the last item alone tells the next one, it comes first after a few passes over the log."""
+    """Where the last item determines the next one, that one ranks first after a few epochs."""
     settings = ModelSettings.model_validate(
         {
             "device": "cpu",
@@ -194,7 +194,7 @@ def test_the_next_event_is_learned_on_a_planted_sequence(item_start: str, archit
 
 
 def test_the_autoencoder_learns_tastes() -> None:
-    """Where users keep to a group of items and order says nothing, the mean of a history tells the group."""
+    """Where users keep to a group of items and the order carries no information, the mean of a history gives the group."""
     random = np.random.default_rng(0)
     rows = [
         (number, f"user {user}", f"g{user % 4}-{random.integers(6):02d}", "view")
@@ -246,7 +246,7 @@ def test_training_logs_are_written(tmp_path: Path) -> None:
 
 
 def test_scores_come_best_first_and_only_of_allowed_items() -> None:
-    """The best places hold allowed items in falling order of score, and no item where none is left."""
+    """The top ranks hold allowed items in descending order of score, and no item where none is left."""
     trained = train(random_log(1), day(20), QUICK, seed=1)
     assert trained.model is not None
     names = trained.model.vocabulary.items
@@ -293,7 +293,7 @@ def test_a_model_is_promoted_only_where_it_beats_the_served_one(tmp_path: Path) 
 
 
 def test_an_item_that_the_served_model_does_not_know_counts_against_it(tmp_path: Path) -> None:
-    """Both are judged by all that users took, also what only the new model knows."""
+    """Both are evaluated on all items that users took, including those that only the challenger knows."""
     old = random_log(3, days=18)
     first = served(train(old, day(18), QUICK, seed=1), tmp_path)
     new = clean_events([(d, f"user {u}", "c9-new", "purchase") for d in range(14, 20) for u in range(30)])
