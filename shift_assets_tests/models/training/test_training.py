@@ -194,7 +194,7 @@ def test_the_next_event_is_learned_on_a_planted_sequence(item_start: str, archit
 
 
 def test_the_autoencoder_learns_tastes() -> None:
-    """Where users keep to a group of items and the order carries no information, the mean of a history gives the group."""
+    """Where users keep to a group of items and order carries no information, the mean of a history gives the group."""
     random = np.random.default_rng(0)
     rows = [
         (number, f"user {user}", f"g{user % 4}-{random.integers(6):02d}", "view")
