@@ -235,7 +235,7 @@ def test_the_reports_agree_with_the_tables(made: Trial, call: Call, tmp_path: Pa
         (["run", "--from", "2026-01-01", "--to", "2026-01-02"], "set calendar.first_day"),
         (["export", ".", "--from", "2026-04-01", "--to", "2026-04-02"], "add --overwrite"),
         (["export", "x", "--from", "2026-04-01", "--to", "2026-04-02", "--table", "none"], "unknown tables none"),
-        (["quarantine", "ls", "--reason", "none"], "no such reason; known: malformed"),
+        (["quarantine", "ls", "--reason", "none"], "'none' is not one of 'malformed'"),
         (["land", __file__], "test_bring_your_own_log.py: the header"),
         (["land", __file__, "--table", "items"], "test_bring_your_own_log.py: the header"),
         (["land", __file__, "--table", "users"], "rows has an id in 'nr'"),
