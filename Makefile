@@ -32,8 +32,8 @@ lint: .venv/installed-test  ## Check style, types, SQL, import order and words
 cov: .venv/installed-test  ## Run all tests and show what they do not reach, branches included
 	$(VENV) -m pytest -n $(WORKERS) --cov --cov-report=term
 
-docs: .venv/installed-docs  ## Build the documentation site into site/
-	$(VENV) -m mkdocs build --strict --quiet -f .ci/mkdocs.yml
+docs: .venv/installed-test  ## Build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(VENV) -m mkdocs build --strict --quiet -f .ci/mkdocs.yml
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -42,9 +42,5 @@ docs: .venv/installed-docs  ## Build the documentation site into site/
 	@touch $@
 
 .venv/installed-test: .venv/installed
-	$(PIP) -c constraints.txt --editable '.[test]'
-	@touch $@
-
-.venv/installed-docs: .venv/installed
-	$(PIP) -c constraints.txt --editable '.[docs]'
+	$(PIP) -c constraints.txt --editable '.[test,docs]'
 	@touch $@
