@@ -14,27 +14,39 @@ import dagster as dg
 import duckdb
 from filelock import Timeout
 
-from shift_assets.ingest.readers.opened_file import FileChangedError
+from shift_assets.errors import TransientError
 
-TRANSIENT = (OSError, duckdb.IOException, sqlite3.OperationalError, Timeout, FileChangedError)
-"""A full disk, a lock held elsewhere, a connection lost, a file still being written."""
+_TRANSIENT_OF_THE_SYSTEM = (OSError, duckdb.IOException, sqlite3.OperationalError, Timeout)
+"""A full disk, a lock held elsewhere, a lost connection."""
 _PERMANENT_OF_THE_SYSTEM = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
 @contextmanager
 def final_unless_transient() -> Iterator[None]:
-    """Turns any failure but a transient one into one that no policy retries, with its own words as description."""
+    """Turn any failure but a transient one into one that no policy retries, with its own words as description.
+
+    A `TransientError` is retried, a `UserError` or `PermanentError` is not. Of foreign errors, those of disk, locks
+    and connections are retried; all others are defects.
+
+    Raises:
+        dagster.Failure: the step failed for good.
+    """
     try:
         yield
     except dg.Failure:
         raise
     except Exception as error:
-        transient = isinstance(error, TRANSIENT) and not isinstance(error, _PERMANENT_OF_THE_SYSTEM)
-        if transient or _is_lost_spark(error):
+        if _is_transient(error):
             raise
         raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
 
 
+def _is_transient(error: Exception) -> bool:
+    if isinstance(error, TransientError) or _is_lost_spark(error):
+        return True
+    return isinstance(error, _TRANSIENT_OF_THE_SYSTEM) and not isinstance(error, _PERMANENT_OF_THE_SYSTEM)
+
+
 def _is_lost_spark(error: Exception) -> bool:
-    """A Spark Connect server that went away; pyspark is not imported to ask."""
+    """Whether a Spark Connect server went away; pyspark is not imported to ask."""
     return type(error).__module__.startswith(("pyspark.errors.exceptions.connect", "grpc"))

@@ -20,6 +20,9 @@ POSTGRES_URL = "SHIFT_DAGSTER_POSTGRES_URL"
 POSTGRES_SCHEME = "postgresql+psycopg2://"
 """With the driver that the extra `postgres` installs: without it SQLAlchemy 2.1 looks for another one."""
 
+_MOVED_EVENT_LOG = "shift_assets.resources.event_log"
+"""Where version 0.1.0 had the class that `dagster.yaml` names; Dagster cannot load the instance with it."""
+
 LIVE_DAYS = 30
 """A shop whose newest day is at most that old is live."""
 FOLLOWED_GAP_DAYS = 31
@@ -71,7 +74,11 @@ def create(home: Path, source: str | Path, first_day: date | None = None, last_d
 
 
 def open_workspace(home: Path) -> Workspace:
-    """The installation at `home`; raises ConfigError naming what is missing and the command that makes it."""
+    """Return the installation at `home`; an instance file that only an older version can load is written again.
+
+    Raises:
+        ConfigError: something is missing; the message names the command that makes it.
+    """
     home = home.resolve()
     source = home / "source.yaml"
     if not source.exists():
@@ -79,7 +86,11 @@ def open_workspace(home: Path) -> Workspace:
             f"{home} is no installation: {source.name} is missing; make one with "
             f"`shift-assets init --home {home} --source NAME_OR_YAML` (shipped: {', '.join(sorted(SHIPPED))})"
         )
-    return Workspace(load_settings(home), load_source(source))
+    workspace = Workspace(load_settings(home), load_source(source))
+    instance_file = home / "dagster" / "dagster.yaml"
+    if instance_file.exists() and _MOVED_EVENT_LOG in instance_file.read_text(encoding="utf-8"):
+        write_instance_file(home)
+    return workspace
 
 
 def workspace_from_environment(home: Path) -> Workspace:
