@@ -1,4 +1,4 @@
-"""Part of shift_assets.storage.bi_generations."""
+"""The published BI files: name, access bits and tables."""
 
 from __future__ import annotations
 

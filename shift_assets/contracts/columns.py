@@ -1,4 +1,4 @@
-"""Part of shift_assets.contracts.registry."""
+"""Types, patterns and columns that several tables share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 CATEGORY_CHANGES = pa.list_(
     pa.struct(
         [("category", STRING), ("share_before", FLOAT), ("share_after", FLOAT), ("contribution", FLOAT)]
-    )  # contribution: to the evidence for the new profile, nats per day
+    )  # contribution: evidence for the new profile, nats per day
 )
 
 
@@ -28,7 +28,9 @@ CATEGORY_WEIGHTS = pa.list_(pa.struct([("category", STRING), ("weight", pa.float
 USER_ID = Column("user_id", STRING, "Pseudonym of the user", pattern=HEX_32)
 
 
-ITEM_ID = Column("item_id", STRING, "Item, as delivered")
+ITEM_ID = Column("item_id", STRING, "Raw id of the item")
 
 
-CATEGORY = Column("category", STRING, "Interest category: delivered, or learned from text or co-occurrence")
+CATEGORY = Column(
+    "category", STRING, "Interest category: given by the source, or learned from item texts or co-occurrence"
+)

@@ -1,4 +1,4 @@
-"""Part of shift_assets.storage.duckdb_file."""
+"""The comment of a column in DuckDB files and in the data dictionary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data dictionary, written from the contracts.
+"""The data dictionary, generated from the contracts.
 
 python -m shift_assets.contracts.data_dictionary > docs/data_dictionary.md
 """
@@ -19,10 +19,10 @@ from shift_assets.contracts.table import Column, Table
 _HEAD = """\
 # Data dictionary
 
-Made from `shift_assets/contracts/`; change those, then run
+Generated from `shift_assets/contracts/`; change those, then run
 `python -m shift_assets.contracts.data_dictionary > docs/data_dictionary.md`.
 
-A share lies between 0 and 1. A user id is a pseudonym everywhere. `null?` says whether a value may be missing.
+A share lies between 0 and 1. A user id is always a pseudonym. `null?` says whether a value may be missing.
 """
 
 _PUBLIC_HEAD = """
@@ -34,7 +34,7 @@ event may be compared.
 """
 
 _ACTIVATION_HEAD = f"""
-Per-pseudonym tables, readable by owner and group only. Beside those below it holds
+Per-pseudonym tables, readable by owner and group only. Besides those below it holds
 {", ".join(f"`{table.name}`" for schema, table in ACTIVATION_FILE.tables if schema == "base")}
 as in the lake, and `_generation` as above. What has a row per user and day whether or not anything happened
 ({", ".join(f"`{name}`" for name in sorted(RECENT_TABLES))}) reaches {RECENT_DAYS} days back here; the lake holds all.
@@ -61,6 +61,7 @@ def dictionary() -> str:
 def _sections(tables: Iterable[Table]) -> Iterator[str]:
     for table in tables:
         yield f"\n### {table.name}\n"
+        yield f"{table.description}.\n"
         yield f"- **Grain**: {table.grain}"
         yield f"- **Key**: {', '.join(f'`{name}`' for name in table.key)}"
         yield f"- **Read by**: {table.consumer}\n"

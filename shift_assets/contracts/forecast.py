@@ -1,4 +1,4 @@
-"""Part of shift_assets.contracts.registry."""
+"""Tables of the forecasting stage."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from shift_assets.contracts.table import Column, Table, share
 
 INTEREST_FORECASTS = Table(
     "interest_forecasts",
-    grain="one user and category met in the weeks before, and the seven days after the day",
+    description=(
+        "Forecast of each user's category shares for the next seven days, with a conformal band, by the model"
+        " of the settings"
+    ),
+    grain="one user and category seen in the preceding weeks, for the seven days after the day",
     key=("day", "user_id", "category"),
-    consumer="shift signals of seven days later, analysts",
+    consumer="`shift_signals` of seven days later",
     own_columns=(
         USER_ID,
         CATEGORY,
         share(
-            "share", "Forecast share of the category in the user's score of the next seven days, should the user come"
+            "share",
+            "Forecast share of the category in the user's score over the next seven days, given that the user is "
+            "active",
         ),
         Column("band", FLOAT, "Half width of the conformal band around the share", unit="share", minimum=0),
         Column(
             "quantile",
             FLOAT,
-            "Conformal quantile of the day's model: the band is so many spreads of the forecast",
+            "Conformal quantile of the day's model: the band is this number of spreads of the forecast",
             unit="spreads",
             minimum=0,
         ),
@@ -32,29 +38,32 @@ INTEREST_FORECASTS = Table(
 
 FORECAST_QUALITY = Table(
     "forecast_quality",
+    description="Out-of-time error of the forecasting model that serves and of the baselines, computed weekly",
     grain="the serving forecasting model or a baseline, evaluated on the newest weeks up to the weekly refit day",
     key=("day", "segment", "model"),
-    consumer="analysts: whether the serving model is still ahead of the baselines",
+    consumer="`shift-assets export` (analysts: does the serving model still beat the baselines?)",
     own_columns=(
-        Column("model", STRING, "Member of the family: a baseline or a learned one"),
-        Column("is_serving", pa.bool_(), "The settings let this member make the daily forecasts"),
-        Column("parameters", STRING, "JSON of the parameters that the search chose"),
-        Column("n_rows", INT, "User-category weeks judged, all out of time", unit="count", minimum=1),
+        Column("model", STRING, "Forecasting model: a baseline or a learned one"),
+        Column("is_serving", pa.bool_(), "Whether this model makes the daily forecasts, by the settings"),
+        Column("parameters", STRING, "Parameters chosen by the search, as JSON"),
+        Column(
+            "n_rows", INT, "User-category weeks evaluated, all later than the training data", unit="count", minimum=1
+        ),
         Column("mse", FLOAT, "Mean squared error", unit="share^2", minimum=0),
         Column("mae", FLOAT, "Mean absolute error", unit="share", minimum=0),
         Column(
             "r2",
             FLOAT,
-            "1 - squared error over that of the mean share; null: all shares were the same",
+            "Coefficient of determination against the mean share; null where all shares are equal",
             nullable=True,
             maximum=1,
         ),
-        share("coverage", "Part of the users' weeks with every category inside its band"),
+        share("coverage", "Share of user weeks in which every category lies within its band"),
         Column("band", FLOAT, "Mean half width of the conformal band", unit="share", minimum=0),
         Column(
             "features",
             pa.list_(pa.struct([("name", STRING), ("anova_f", FLOAT), ("lasso_weight", FLOAT), ("importance", FLOAT)])),
-            "Feature selection, the same for all members: F statistic, Lasso weight, forest importance",
+            "Feature selection, the same for all models: ANOVA F statistic, lasso weight, forest importance",
         ),
     ),
 )

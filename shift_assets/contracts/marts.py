@@ -56,7 +56,7 @@ BASE_COLUMNS: dict[str, tuple[str, ...]] = {
     )
 } | {
     "item_features": tuple(name for name in ITEM_FEATURES.schema.names if name != "embedding"),
-    # Never the raw bytes: they hold delivered user ids.
+    # Never the raw bytes: they hold raw user ids.
     "rejected_events": ("day", "segment", "reason"),
 }
 """Lake tables that the warehouse holds, with the columns that marts or BI read."""
@@ -66,16 +66,17 @@ RECENT_TABLES = frozenset(
 )
 RECENT_DAYS = 35
 """Days of RECENT_TABLES that the warehouse holds: they have a row per user or item and day whether or not anything
-happened, and would soon be most of every published file. Their history is in the lake."""
+happens, and would soon be most of every published file. Their history is in the lake."""
 
 COUNTED_TABLES = ("clean_events", "interest_state")
 """Lake tables of which the warehouse only knows the rows per partition."""
 
 LOADED_PARTITIONS = Table(
     "loaded_partitions",
+    description="What the warehouse has loaded",
     grain="one partition of a lake table, as the warehouse last saw it",
     key=("table_name", "day", "segment"),
-    consumer="the warehouse's own incremental load",
+    consumer="the incremental load of `warehouse`",
     own_columns=(
         Column("table_name", _STRING, "Lake table"),
         Column("digest", _STRING, "Content digest of the partition"),
@@ -93,114 +94,143 @@ def _like(table: Table, *names: str) -> tuple[Column, ...]:
 
 
 _QUANTILES = tuple(
-    _number(f"{signal}_{quantile}", f"{meaning} of {signal} over the users watched")
+    _number(f"{signal}_{quantile}", f"{meaning} of {signal} over the users with signals")
     for signal in ("change_rate", "interest_gap", "distribution_distance")
     for quantile, meaning in (("p10", "10 % quantile"), ("p50", "Median"), ("p90", "90 % quantile"))
 )
 
 SHIFT_OVERVIEW = Table(
     "shift_overview",
+    description="Users and alerts of a day, counted",
     grain="one day of one segment",
     key=("day", "segment"),
-    consumer="the dashboard's first page, analysts",
+    consumer="`bi_activation.duckdb` (analysts), `bi_public.duckdb`",
     own_columns=(
         count("users_known", "Users with an interest state at the end of the day"),
         count("users_active", "Users with an event that day"),
         count("users_watched", "Users with shift signals that day"),
-        *(count(f"alerts_{status}", f"Alarms that {status} that day") for status in ALERT_STATUSES),
-        *(count(f"alerts_{kind}", f"Alarms opened or continued of kind {kind}") for kind in ALERT_KINDS),
-        *(count(f"alerts_{severity}", f"Alarms opened or continued of severity {severity}") for severity in SEVERITIES),
+        *(count(f"alerts_{status}", f"Alerts that {status} that day") for status in ALERT_STATUSES),
+        *(count(f"alerts_{kind}", f"Alerts of kind {kind}, opened or continued") for kind in ALERT_KINDS),
+        *(
+            count(f"alerts_{severity}", f"Alerts of severity {severity}, opened or continued")
+            for severity in SEVERITIES
+        ),
         *_QUANTILES,
-        _number("churn_probability_mean", "Mean churn probability of the users watched", "share 0..1"),
+        _number("churn_probability_mean", "Mean churn probability of the users with signals", "share 0..1"),
     ),
 )
 
 ALERTS = Table(
     "alerts",
-    grain="one alarm on one day of its episode",
+    description="Alerts with their categories as text and their outcome",
+    grain="one alert on one day of its episode",
     key=("day", "alert_id"),
-    consumer="marketers, alert browsers",
+    consumer="`bi_activation.duckdb` (marketers)",
     own_columns=(
         *_like(SHIFT_ALERTS, "alert_id", "user_id", "status", "kind", "severity", "magnitude"),
         *_like(SHIFT_ALERTS, "confidence", "p_value", "q_value", "onset_day"),
-        Column("top_rising", _STRING, "Category that gained most", nullable=True),
-        Column("top_falling", _STRING, "Category that lost most", nullable=True),
+        Column("top_rising", _STRING, "Category that gained most share", nullable=True),
+        Column("top_falling", _STRING, "Category that lost most share", nullable=True),
         Column("rising_text", _STRING, "Categories that gained share, as `name before % → after %`, largest first"),
         Column("falling_text", _STRING, "Categories that lost share, as `name before % → after %`, largest first"),
         *_like(SHIFT_ALERTS, "platform_share", "explanation", "detector", "model_version"),
-        Column("confirmed", _BOOL, "What the days after said; null while open or with too few events", nullable=True),
-        _number("log_likelihood_gain", "Mean gain of the recent over the reference profile", "nats per event"),
+        Column(
+            "confirmed",
+            _BOOL,
+            "Whether the events of the horizon confirm the alert; null before its end or with too few events",
+            nullable=True,
+        ),
+        _number(
+            "log_likelihood_gain",
+            "Mean log-likelihood under the recent profile minus that under the reference profile",
+            "nats per event",
+        ),
     ),
 )
 
 RECOMMENDATION_LIST = Table(
     "recommendation_list",
-    grain=f"one place in one user's list, of the last {RECENT_DAYS} days",
+    description="Recommendations with the attributes of their items",
+    grain=f"one rank of one user's recommendations, of the last {RECENT_DAYS} days",
     key=("day", "user_id", "rank"),
-    consumer="mail campaigns, shop front, recommendation explorer",
+    consumer="`bi_activation.duckdb` (shop front, mail campaigns)",
     own_columns=(
         *_like(RECOMMENDATIONS, "user_id", "rank", "item_id"),
         Column("category", _STRING, "Interest category of the item", nullable=True),
         _number("price", "Median price of the item in the look-back window", "shop currency"),
         _number("popularity", "Distinct users of the item in the last 7 days", "users"),
         *_like(RECOMMENDATIONS, "score", "source", "reason", "alert_id"),
-        Column("alert_kind", _STRING, "Kind of the alarm that caused it", nullable=True, allowed=ALERT_KINDS),
+        Column(
+            "alert_kind",
+            _STRING,
+            "Kind of the alert that caused the recommendation",
+            nullable=True,
+            allowed=ALERT_KINDS,
+        ),
         *_like(RECOMMENDATIONS, "policy", "propensity"),
     ),
 )
 
 SEGMENT_TRENDS = Table(
     "segment_trends",
+    description="Interest of a segment in each category, summed over its users",
     grain="one category of one segment on one day",
     key=("day", "segment", "category"),
-    consumer="category managers, campaign planning",
+    consumer="`bi_activation.duckdb` (category managers, campaign planning), `bi_public.duckdb`",
     own_columns=(
         Column("category", _STRING, "Interest category"),
         count("users", "Users with an event in the category that day"),
         Column("score", _FLOAT, "Sum of the users' interest scores", minimum=0.0),
         _number("interest_share", "Share of the segment's score of the day; null when that is 0", "share 0..1"),
-        Column("amount", _FLOAT, "Quantity x price of purchases less returns", unit="shop currency"),
+        Column("amount", _FLOAT, "Sum of quantity x price of purchases, less that of returns", unit="shop currency"),
     ),
 )
 
 DATA_QUALITY = Table(
     "data_quality",
+    description="Rows delivered, accepted and rejected, and expectations met",
     grain="one day of one segment",
     key=("day", "segment"),
-    consumer="whoever runs the platform",
+    consumer="`bi_activation.duckdb` (operators), `bi_public.duckdb`",
     own_columns=(
         count("rows_delivered", "Rows delivered: clean and rejected"),
         count("rows_clean", "Rows accepted as events"),
         count("rows_rejected", "Rows rejected with a reason"),
         _number("rejected_share", "Rejected over delivered; null when nothing was delivered", "share 0..1"),
-        count("expectations_passed", "Expectations that the day's tables keep"),
-        count("expectations_failed", "Expectations that they break"),
-        count("errors", "Broken expectations that hold back what reads the table"),
+        count("expectations_passed", "Expectations that the day's tables meet"),
+        count("expectations_failed", "Expectations that they fail"),
+        count("errors", "Failed expectations that close the gate for readers of the table"),
     ),
 )
 
 REJECTED_REASONS = Table(
     "rejected_reasons",
+    description="Rejected rows counted by reason",
     grain="one reason on one day of one segment",
     key=("day", "segment", "reason"),
-    consumer="whoever runs the platform, the deliverer of the data",
+    consumer="`bi_activation.duckdb` (operators, the supplier of the data)",
     own_columns=(
         *_like(REJECTED_EVENTS, "reason"),
-        count("rows_rejected", "Rows rejected for it"),
+        count("rows_rejected", "Rows rejected for this reason"),
         Column("share", _FLOAT, "Share of the rows delivered", unit="share 0..1", minimum=0, maximum=1),
     ),
 )
 
 OUTCOMES = Table(
     "outcomes",
-    grain="one day of one segment: the alarms whose horizon ended that day",
+    description="Alerts confirmed by what followed, counted",
+    grain="one day of one segment: the alerts whose horizon ended that day",
     key=("day", "segment"),
-    consumer="quality reports",
+    consumer="`bi_activation.duckdb` (analysts), `bi_public.duckdb`",
     own_columns=(
-        count("alerts_judged", "Alarms with enough events after them"),
-        count("alerts_confirmed", "Alarms that the days after confirm"),
-        _number("confirmed_share", "Confirmed over judged; null when none is judged", "share 0..1"),
-        _number("log_likelihood_gain_mean", "Mean gain of the recent over the reference profile", "nats per event"),
+        count("alerts_judged", "Alerts with enough events in the horizon"),
+        count("alerts_confirmed", "Alerts that the events of the horizon confirm"),
+        _number("confirmed_share", "Confirmed over evaluated alerts; null where none is evaluated", "share 0..1"),
+        _number(
+            "log_likelihood_gain_mean",
+            "Mean log-likelihood under the recent profile minus that under the reference profile",
+            "nats per event",
+        ),
     ),
 )
 
@@ -218,31 +248,35 @@ MARTS: dict[str, Table] = {
 }
 """Marts by name, in the order in which they are computed."""
 
-_SUPPRESSED = Column("suppressed", _BOOL, "True: values withheld, the cell or one beside it is of too few users")
+_SUPPRESSED = Column(
+    "suppressed", _BOOL, "True: the values are withheld, because this cell or a related one has too few users"
+)
 SHIFT_CLASSES = ("no_shift", *(kind for kind in ALERT_KINDS if kind != "churn_risk"))
 
 PUBLIC_SHIFT_OVERVIEW = Table(
     "shift_overview",
+    description="Active users and the medians of their change indicators",
     grain="one day of one segment",
     key=("day", "segment"),
-    consumer="everybody",
+    consumer="`bi_public.duckdb` (everybody)",
     own_columns=(
         count("users_active", "Users with an event that day", nullable=True),
         _number("change_rate_median", "Median change rate, rounded to 0.01"),
         _number("interest_gap_median", "Median interest gap, rounded to 0.01"),
         _number("distribution_distance_median", "Median distance of distributions, rounded to 0.01"),
         _SUPPRESSED,
-        count("users_churn_risk", "Users with a churn alarm, active or not; null when too few", nullable=True),
+        count("users_churn_risk", "Users with a churn alert, active or not; null when too few", nullable=True),
     ),
 )
 
 PUBLIC_SHIFT_KINDS = Table(
     "shift_kinds",
-    grain="one class of the active users of one segment on one day; classes without users are not listed",
+    description="Active users counted by the kind of their open alert",
+    grain="one class of the active users of one segment on one day; classes without users have no row",
     key=("day", "segment", "kind"),
-    consumer="everybody",
+    consumer="`bi_public.duckdb` (everybody)",
     own_columns=(
-        Column("kind", _STRING, "Kind of the user's most severe open alarm, or no_shift", allowed=SHIFT_CLASSES),
+        Column("kind", _STRING, "Kind of the user's most severe open alert, or no_shift", allowed=SHIFT_CLASSES),
         count("users", "Active users of the class; with the other classes they sum to users_active", nullable=True),
         _SUPPRESSED,
     ),
@@ -250,9 +284,10 @@ PUBLIC_SHIFT_KINDS = Table(
 
 PUBLIC_SEGMENT_TRENDS = Table(
     "segment_trends",
-    grain="one category of one segment on one day; categories without users are not listed",
+    description="Interest of a segment in each category",
+    grain="one category of one segment on one day; categories without users have no row",
     key=("day", "segment", "category"),
-    consumer="everybody",
+    consumer="`bi_public.duckdb` (everybody)",
     own_columns=(
         Column("category", _STRING, "Interest category"),
         count("users", "Users with an event in the category that day", nullable=True),
@@ -263,68 +298,90 @@ PUBLIC_SEGMENT_TRENDS = Table(
 
 PUBLIC_SEGMENT_SHIFTS = Table(
     "segment_shifts",
+    description="Change of each category's share in a segment",
     grain="one category of one segment on one day",
     key=("day", "segment", "category"),
-    consumer="everybody",
+    consumer="`bi_public.duckdb` (everybody)",
     own_columns=(
         Column("category", _STRING, "Interest category"),
         count("users", "Users with interest in the category in the recent window", nullable=True),
         _number("share_before", "Share of the segment's interest in the reference window", "share 0..1"),
         _number("share_after", "Share of the segment's interest in the recent window", "share 0..1"),
-        _number("z_score", "Change over its day-to-day standard error", "standard errors"),
-        Column("direction", _STRING, "Which way it moved", nullable=True, allowed=("rising", "falling", "steady")),
+        _number("z_score", "Change divided by its day-to-day standard error", "standard errors"),
+        Column("direction", _STRING, "Direction of the change", nullable=True, allowed=("rising", "falling", "steady")),
         _SUPPRESSED,
     ),
 )
 
 PUBLIC_INTEREST_MOVES = Table(
     "interest_moves",
-    grain="one pair of categories between which users of one segment moved in the 28 days; rare moves are not listed",
+    description="Users who moved from one category to another",
+    grain="one pair of categories between which users of one segment moved in the 28 days; rare moves have no row",
     key=("day", "segment", "from_category", "to_category"),
-    consumer="everybody",
+    consumer="`bi_public.duckdb` (everybody)",
     own_columns=(
-        Column("from_category", _STRING, "Category whose share fell in the users' alarms"),
+        Column("from_category", _STRING, "Category whose share fell in the users' alerts"),
         Column("to_category", _STRING, "Category whose share rose"),
-        count("users", "Users who moved so"),
-        _number("share_of_leavers", "Their share of those who left; null unless both sides are many", "share 0..1"),
-        _number("lift", "That share over the one of all alarmed users; null where it is", "ratio"),
+        count("users", "Users who moved from the one to the other"),
+        _number(
+            "share_of_leavers",
+            "Their share of the users who left the first; null unless both groups are large enough",
+            "share 0..1",
+        ),
+        _number(
+            "lift",
+            "That share divided by the share of all users with an alert who moved to the second; null where that "
+            "share is",
+            "ratio",
+        ),
     ),
 )
 
 PUBLIC_OUTCOMES = Table(
     "outcomes",
-    grain="one day of one segment: the alarms whose horizon ended that day",
+    description="Share of users whose alert was confirmed by what followed",
+    grain="one day of one segment: the alerts whose horizon ended that day",
     key=("day", "segment"),
-    consumer="everybody",
+    consumer="`bi_public.duckdb` (everybody)",
     own_columns=(
-        count("users_judged", "Users with a judged alarm", nullable=True),
-        _number("confirmed_share", "Share of them with a confirmed one; null unless both sides are many", "share 0..1"),
+        count("users_judged", "Users with an evaluated alert", nullable=True),
+        _number(
+            "confirmed_share",
+            "Share of them with a confirmed alert; null unless both groups are large enough",
+            "share 0..1",
+        ),
         _SUPPRESSED,
     ),
 )
 
 PUBLIC_RECOMMENDATION_QUALITY = Table(
     "recommendation_quality",
-    grain="one policy on one day of one segment: the lists whose horizon ended that day",
+    description="Ranking metrics of the recommendations, by policy",
+    grain="one policy on one day of one segment: the recommendations whose horizon ended that day",
     key=("day", "segment", "policy"),
-    consumer="everybody",
+    consumer="`bi_public.duckdb` (everybody)",
     own_columns=(
         *_like(RECOMMENDATION_OUTCOMES, "policy", "horizon_days", "k"),
-        count("users", "Users with a list and an event in the horizon", nullable=True),
+        count("users", "Users with recommendations and an event in the horizon", nullable=True),
         *_like(RECOMMENDATION_OUTCOMES, "recall_at_k", "ndcg_at_k", "coverage", "novelty"),
         _number(
-            "click_rate", "Share of users who met a recommended item; null unless both sides are many", "share 0..1"
+            "click_rate",
+            "Share of users who interacted with a recommended item; null unless both groups are large enough",
+            "share 0..1",
         ),
-        _number("purchase_rate", "Share who bought one; null unless both sides are many", "share 0..1"),
+        _number(
+            "purchase_rate", "Share of users who bought one; null unless both groups are large enough", "share 0..1"
+        ),
         _SUPPRESSED,
     ),
 )
 
 PUBLIC_DATA_QUALITY = Table(
     "data_quality",
+    description="Rows delivered, accepted and rejected",
     grain="one day of one segment",
     key=("day", "segment"),
-    consumer="everybody",
+    consumer="`bi_public.duckdb` (everybody)",
     own_columns=(
         count("rows_delivered", "Rows delivered: clean and rejected", nullable=True),
         count("rows_clean", "Rows accepted as events", nullable=True),
@@ -360,14 +417,15 @@ class Unpartitioned(Table):
 
 GENERATION = Unpartitioned(
     "_generation",
+    description="Which publication the file is, and what each of its tables holds",
     grain="one table of the file",
     key=("table_name",),
-    consumer="BI tools and tests that must know which publication they read",
+    consumer="`shift-assets doctor`, BI tools that open `bi_public.duckdb` or `bi_activation.duckdb`",
     own_columns=(
         Column("generation", _INT, "Number of the publication, rising by one", minimum=1),
-        Column("as_of_day", pa.date32(), "Last day that the warehouse knew; null while it knew none", nullable=True),
+        Column("as_of_day", pa.date32(), "Last day that the warehouse holds; null while it is empty", nullable=True),
         Column("table_name", _STRING, "Table of this file"),
-        Column("rows", _INT, "Its rows", unit="count", minimum=0),
+        Column("rows", _INT, "Rows of the table", unit="count", minimum=0),
         Column("digest", _STRING, "Order-independent digest of its rows"),
         Column("code_version", _STRING, "Version of shift_assets that published it"),
     ),

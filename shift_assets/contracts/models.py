@@ -1,4 +1,4 @@
-"""Part of shift_assets.contracts.registry."""
+"""Tables of the interest models."""
 
 from __future__ import annotations
 
@@ -9,62 +9,86 @@ from shift_assets.contracts.table import Column, Table, count
 
 MODEL_REGISTRY = Table(
     "model_registry",
+    description=(
+        "Trained interest models: where the weights are, what they were trained on, how they were validated "
+        "and whether they serve"
+    ),
     grain="one trained model",
     key=("model", "version"),
-    consumer="scoring, audits",
+    consumer="the next day's `interest_model`, `model_predictions`, `list_fits`, `recommendations`",
     own_columns=(
-        Column("model", STRING, "Which model"),
+        Column("model", STRING, "Name of the model"),
         Column("version", STRING, "Version, from the digest of its weights"),
         Column("digest", STRING, "SHA-256 of the weights file", pattern=r"^[0-9a-f]{64}$"),
         Column("path", STRING, "Folder of the model, relative to the models folder"),
         Column("window_start", DAY, "First day of the training data"),
         Column("window_end", DAY, "Last day of the training data"),
-        Column("served_from", DAY, "First day it may be served"),
+        Column("served_from", DAY, "First day on which the model may serve"),
         Column("metrics", pa.list_(pa.struct([("name", STRING), ("value", FLOAT)])), "Validation metrics"),
         Column(
             "promoted",
             pa.bool_(),
-            "It is served from `served_from` on, until a later one is; false: the one served before was no worse; "
-            "null: served, from before there was a choice",
+            "True: it serves from `served_from` until a later model is promoted; false: the champion was at least as "
+            "good; null: it serves, and was trained before there was a comparison",
             nullable=True,
         ),
-        Column("judged_against", STRING, "Version served before, on the same validation days", nullable=True),
-        Column("started_from", STRING, "Version whose weights it continued; null: random weights", nullable=True),
         Column(
-            "revision", STRING, "Git revision of the code, + with changes; its version where it is none", nullable=True
+            "judged_against",
+            STRING,
+            "Version of the champion that it was compared with, on the same validation days",
+            nullable=True,
         ),
-        count("parameters", "Numbers in the weights of the encoder", nullable=True),
+        Column(
+            "started_from",
+            STRING,
+            "Version whose weights initialised the training; null: random weights",
+            nullable=True,
+        ),
+        Column(
+            "revision",
+            STRING,
+            "Git revision of the code, with + where it had changes; the package's version outside a checkout",
+            nullable=True,
+        ),
+        count("parameters", "Number of parameters of the encoder", nullable=True),
         Column("size_bytes", INT, "Size of the weights file", unit="bytes", nullable=True, minimum=0),
     ),
 )
 
 
 def _probability(name: str, meaning: str) -> Column:
-    """A probability that a model may have been unable to learn."""
+    """A probability; null where the training data had no examples."""
     return Column(name, FLOAT, meaning, "probability", True, None, 0, 1)
 
 
 MODEL_PREDICTIONS = Table(
     "model_predictions",
-    grain="one user seen within 28 days, as the served model foretells it at the end of the day",
+    description=(
+        "Purchase, churn and shift probabilities of each recently active user, scored by the champion of the day"
+    ),
+    grain="one user seen within 28 days, scored by the champion at the end of the day",
     key=("day", "user_id"),
-    consumer="mail campaigns, churn and shift reviews, BI",
+    consumer="`shift-assets export` (mail campaigns, churn reviews)",
     own_columns=(
         USER_ID,
-        Column("horizon_days", INT, "Days ahead that a purchase and categories are foretold for", "days", minimum=1),
-        _probability("purchase_propensity", "A purchase within the horizon; null where none was to be learned from"),
+        Column("horizon_days", INT, "Days ahead for which purchase and categories are predicted", "days", minimum=1),
         _probability(
-            "churn_probability", "No visit in the following 28 days; null where no 28 days had been seen to the end"
+            "purchase_propensity", "Probability of a purchase within the horizon; null where the training data had none"
+        ),
+        _probability(
+            "churn_probability",
+            "Probability of no visit in the next 28 days; null where the training data cover fewer than 28 days",
         ),
         _probability(
             "shift_score",
-            "The newest active days are another's, had half of all users been replaced; null without spliced users",
+            "Probability that the newest active days belong to another user, at a prior of one half; null where the "
+            "training data had no spliced histories",
         ),
         Column(
             "categories",
             pa.list_(pa.struct([("category", STRING), ("share", FLOAT)])),
-            "Categories of the largest share of the interest expected within the horizon, largest first, at most five",
+            "Up to five categories with the largest expected share of interest within the horizon, largest first",
         ),
-        Column("model_version", STRING, "Interest model that foretells"),
+        Column("model_version", STRING, "Version of the interest model"),
     ),
 )

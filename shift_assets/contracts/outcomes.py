@@ -1,4 +1,4 @@
-"""Part of shift_assets.contracts.registry."""
+"""Tables of outcomes: alerts, recommendations, experiments and churn against what followed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ from shift_assets.contracts.table import Column, Table, count, share
 
 CHURN_CALIBRATION = Table(
     "churn_calibration",
-    grain="one segment: churn predictions made 28 days before, against what followed",
+    description="Calibration of the churn probabilities of four weeks ago, computed weekly",
+    grain="one segment: churn probabilities of 28 days ago against the visits since",
     key=("day", "segment"),
-    consumer="trust in churn warnings, quality reports",
+    consumer="`shift-assets export` (whoever acts on churn warnings)",
     own_columns=(
         count("n_users", "Users with a prediction"),
         share("base_rate", "Share of the users without a visit in the 28 days"),
         Column("brier", FLOAT, "Mean squared error of the churn probability", minimum=0, maximum=1),
-        Column("brier_low", FLOAT, "Lower end of its 95 % interval"),
-        Column("brier_high", FLOAT, "Upper end of its 95 % interval"),
-        Column("brier_skill", FLOAT, "1 - Brier score over that of the base rate", nullable=True, maximum=1),
-        Column("brier_skill_low", FLOAT, "Lower end of its 95 % interval", nullable=True),
-        Column("brier_skill_high", FLOAT, "Upper end of its 95 % interval", nullable=True),
+        Column("brier_low", FLOAT, "Lower end of the 95 % interval"),
+        Column("brier_high", FLOAT, "Upper end of the 95 % interval"),
+        Column(
+            "brier_skill",
+            FLOAT,
+            "Brier skill score: 1 - Brier score / Brier score of the base rate",
+            nullable=True,
+            maximum=1,
+        ),
+        Column("brier_skill_low", FLOAT, "Lower end of the 95 % interval", nullable=True),
+        Column("brier_skill_high", FLOAT, "Upper end of the 95 % interval", nullable=True),
         Column(
             "reliability",
             pa.list_(
@@ -36,7 +43,9 @@ CHURN_CALIBRATION = Table(
                     ]
                 )
             ),
-            "Ten bins of predicted probability: users, mean prediction, observed share and its 95 % Wilson interval",
+            "Reliability diagram, ten bins of predicted probability: users, mean prediction, observed share and "
+            "its 95 % "
+            "Wilson interval",
         ),
     ),
 )
@@ -44,20 +53,29 @@ CHURN_CALIBRATION = Table(
 
 ALERT_OUTCOMES = Table(
     "alert_outcomes",
-    grain="one alarm, judged on the day that completed its horizon: it had opened on `day - horizon_days`",
+    description=(
+        "Whether the days after an alert confirm it: likelihood of the new events under the recent against "
+        "the reference profile"
+    ),
+    grain="one alert that opened on `day - horizon_days`, evaluated on the day that completes its horizon",
     key=("alert_id",),
-    consumer="quality reports, the self-check",
+    consumer="`alerts`, `outcomes`, `bi_public.duckdb`, `shift-assets run` (its report)",
     own_columns=(
-        Column("alert_id", STRING, "Alarm judged", pattern=HEX_32),
-        Column("horizon_days", INT, "Days after the alarm that were looked at", unit="days", minimum=1),
+        Column("alert_id", STRING, "Alert that is evaluated", pattern=HEX_32),
+        Column("horizon_days", INT, "Days after the alert that are evaluated", unit="days", minimum=1),
         Column(
             "confirmed",
             pa.bool_(),
-            "The days after are likelier under the recent profile; null with too few events",
+            "Whether the events of the horizon are likelier under the recent profile than under the reference profile; "
+            "null where there are too few",
             nullable=True,
         ),
         Column(
-            "log_likelihood_gain", FLOAT, "Mean gain of the recent over the reference profile", "nats per event", True
+            "log_likelihood_gain",
+            FLOAT,
+            "Mean log-likelihood under the recent profile minus that under the reference profile",
+            "nats per event",
+            True,
         ),
         count("n_events", "Events in the horizon"),
     ),
@@ -74,28 +92,35 @@ _RATES = ("recall_at_k", "ndcg_at_k", "click_rate", "purchase_rate", "coverage",
 
 
 _RATE_MEANINGS = {
-    "recall_at_k": "Share of the items met in the horizon that the list held (at most k counted)",
-    "ndcg_at_k": "Normalised discounted cumulative gain of the list",
-    "click_rate": "Share of users who met a recommended item",
+    "recall_at_k": "recall@k: share of the items of the horizon's events that were recommended; at most k count",
+    "ndcg_at_k": "NDCG@k: normalised discounted cumulative gain of the recommendations",
+    "click_rate": "Share of users who interacted with a recommended item",
     "purchase_rate": "Share of users who bought a recommended item",
-    "coverage": "Share of the catalogue that the lists hold",
-    "novelty": "Mean self-information of recommended items, bits",
-    "ips": "Inverse-propensity estimate of the click rate per item shown, had no lot been held",
-    "snips": "Self-normalised inverse-propensity estimate of the same",
-    "dr": "Doubly robust estimate of the same",
+    "coverage": "Share of the catalogue that is recommended to anyone",
+    "novelty": "Mean self-information of the recommended items, in bits",
+    "ips": "Inverse-propensity estimate (IPS) of the click rate per item shown, had the policy not explored",
+    "snips": "Self-normalised inverse-propensity estimate (SNIPS) of the same",
+    "dr": "Doubly robust estimate (DR) of the same",
 }
 
 
 RECOMMENDATION_OUTCOMES = Table(
     "recommendation_outcomes",
-    grain="one policy, judged on the day that completed the horizon of its lists, those of `day - horizon_days`",
+    description="Ranking metrics and off-policy estimates of the recommendations whose horizon ended, by policy",
+    grain=(
+        "one policy, evaluated on the day that completes the horizon of its recommendations, those of `day - "
+        "horizon_days`"
+    ),
     key=("day", "segment", "policy"),
-    consumer="quality reports, policy choice, BI",
+    consumer=(
+        "`recommendations` of the following days, `bi_activation.duckdb` (whoever chooses the policy), "
+        "`bi_public.duckdb`, `shift-assets run` (its report)"
+    ),
     own_columns=(
-        Column("policy", STRING, "Policy judged"),
-        Column("horizon_days", INT, "Days after the lists that were looked at", unit="days", minimum=1),
-        Column("k", INT, "Length of the list judged", minimum=1),
-        count("users", "Users with a list and an event in the horizon"),
+        Column("policy", STRING, "Policy that is evaluated"),
+        Column("horizon_days", INT, "Days after the recommendations that are evaluated", unit="days", minimum=1),
+        Column("k", INT, "Number of recommendations per user", minimum=1),
+        count("users", "Users with recommendations and an event in the horizon"),
         *(
             column
             for name in _RATES
@@ -113,17 +138,17 @@ RECOMMENDATION_OUTCOMES = Table(
             nullable=True,
             minimum=0,
         ),
-        Column("off_policy_note", STRING, "Why ips, snips and dr are null, where they are", nullable=True),
+        Column("off_policy_note", STRING, "Why ips, snips and dr are null; null where they are not", nullable=True),
         Column(
             "by_shift_kind",
             _BY_SHIFT_KIND,
-            "All users with a list by the kind of their open alarm, or no_shift; those who met a recommended item in "
-            "the horizon, and those who bought one: what bandits learn from",
+            "By kind of the open alert, or no_shift: users with recommendations, those who interacted with one in the "
+            "horizon, and those who bought one; the bandits learn from it",
         ),
         Column(
             "explored",
             _EXPLORED,
-            "Places drawn by lot, by category of the item shown, and how many of them their user met",
+            "Explored ranks by category of the item shown, and how many of these items the user interacted with",
         ),
     ),
 )
@@ -131,38 +156,49 @@ RECOMMENDATION_OUTCOMES = Table(
 
 EXPERIMENT_REPORT = Table(
     "experiment_report",
-    grain="one metric of one pair of policies, over the lists of the period whose horizon has ended",
+    description="Difference between two policies with fixed-day and always-valid intervals",
+    grain="one metric of one pair of policies, over the recommendations of the period whose horizon has ended",
     key=("day", "segment", "policy", "baseline", "metric"),
-    consumer="whoever decides which policy stays, BI",
+    consumer="`bi_activation.duckdb` (whoever chooses the policy)",
     own_columns=(
-        Column("experiment", STRING, "Name of the experiment, by which users were dealt to policies"),
-        Column("period_start", DAY, "First day of the period: each period is an experiment of its own"),
-        Column("policy", STRING, "Policy judged"),
+        Column("experiment", STRING, "Name of the experiment; it seeds the assignment of users to policies"),
+        Column("period_start", DAY, "First day of the period; each period is an experiment of its own"),
+        Column("policy", STRING, "Policy that is evaluated"),
         Column("baseline", STRING, "Policy that it is compared with"),
         Column(
             "metric",
             STRING,
-            "What is compared: share of lists with an item met, with one bought, or recall of the list",
+            "What is compared: share of users who interacted with a recommended item, share who bought one, or "
+            "recall@k",
             allowed=("click_rate", "purchase_rate", "recall_at_k"),
         ),
         count("users", "Users of the policy"),
         count("baseline_users", "Users of the baseline"),
-        Column("difference", FLOAT, "Rate of the policy less that of the baseline", nullable=True),
-        Column("difference_low", FLOAT, "Lower end of its 95 % interval, on a day fixed beforehand", nullable=True),
-        Column("difference_high", FLOAT, "Upper end of its 95 % interval, on a day fixed beforehand", nullable=True),
-        Column("sequential_low", FLOAT, "Lower end of the 95 % interval that holds on all days at once", None, True),
-        Column("sequential_high", FLOAT, "Upper end of the 95 % interval that holds on all days at once", None, True),
+        Column("difference", FLOAT, "Metric of the policy minus that of the baseline", nullable=True),
+        Column(
+            "difference_low", FLOAT, "Lower end of the 95 % interval, valid on one day fixed in advance", nullable=True
+        ),
+        Column(
+            "difference_high", FLOAT, "Upper end of the 95 % interval, valid on one day fixed in advance", nullable=True
+        ),
+        Column(
+            "sequential_low", FLOAT, "Lower end of the 95 % confidence sequence, valid on all days at once", None, True
+        ),
+        Column(
+            "sequential_high", FLOAT, "Upper end of the 95 % confidence sequence, valid on all days at once", None, True
+        ),
         share(
             "sequential_p_value",
-            "p-value of no difference, however often it is looked at in the period",
+            "Always-valid p-value of no difference, however often it is read in the period",
             nullable=True,
         ),
         share(
             "sample_ratio_p_value",
-            "p-value that users came to the policies by their shares; below 0.001 no difference is told; null with "
-            "one policy only",
+            "p-value of the sample ratio test, that users were assigned to the policies by their shares; below "
+            "0.001 no "
+            "difference is reported; null with one policy",
             nullable=True,
         ),
-        Column("note", STRING, "Why nothing is compared, where it is not", nullable=True),
+        Column("note", STRING, "Why nothing is compared; null where it is", nullable=True),
     ),
 )

@@ -1,4 +1,4 @@
-"""Part of shift_assets.contracts.registry."""
+"""Tables of recommendations and what campaigns make of them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ from shift_assets.contracts.table import Column, Table, count, share
 
 RECOMMENDATIONS = Table(
     "recommendations",
-    grain="one place in one user's list",
+    description=(
+        "Top-k recommendations of each recently active user: candidates of several generators, blended, "
+        "re-ranked and adapted to open alerts"
+    ),
+    grain="one rank of one user's recommendations",
     key=("day", "user_id", "rank"),
-    consumer="shop front, mail campaigns, outcomes",
+    consumer=(
+        "`campaign_audiences`, `ad_slots`, `recommendation_outcomes`, `experiment_report`, "
+        "`recommendation_list`, `shift-assets run` (its report)"
+    ),
     own_columns=(
         USER_ID,
-        Column("rank", INT, "Place in the list, 1 is best", minimum=1),
+        Column("rank", INT, "Rank, 1 is best", minimum=1),
         ITEM_ID,
-        Column("score", FLOAT, "Blended score; comparable within one user's list"),
-        Column("source", STRING, "Candidate source that contributed most"),
-        Column("reason", STRING, "Why this item, for a person"),
-        Column("alert_id", STRING, "Alarm that caused it, if any", nullable=True),
-        Column("policy", STRING, "Policy that made the list"),
+        Column("score", FLOAT, "Blended score, comparable among the recommendations of one user"),
+        Column("source", STRING, "Candidate generator that contributed most to the score"),
+        Column("reason", STRING, "Why this item is recommended, as a sentence"),
+        Column("alert_id", STRING, "Alert that caused the recommendation, if any", nullable=True),
+        Column("policy", STRING, "Policy that made the recommendations"),
         Column(
             "propensity",
             FLOAT,
-            "Probability with which the policy showed this item here",
+            "Probability with which the policy shows this item at this rank",
             "probability",
             False,
             None,
@@ -34,7 +41,7 @@ RECOMMENDATIONS = Table(
         Column(
             "policy_propensity",
             FLOAT,
-            "Probability with which the user was dealt the policy",
+            "Probability with which the user was assigned the policy",
             "probability",
             False,
             None,
@@ -45,27 +52,34 @@ RECOMMENDATIONS = Table(
 )
 
 
-_GAIN = Column("gain", FLOAT, "Share that the category gained in the user's alarm; null without one", nullable=True)
+_GAIN = Column(
+    "gain", FLOAT, "Share that the category gained in the user's alert; null without an alert", nullable=True
+)
 
 
-_ALERT_ID = Column("alert_id", STRING, "Open alarm of the user in which the category rose, if any", nullable=True)
+_ALERT_ID = Column("alert_id", STRING, "Open alert of the user in which the category rose, if any", nullable=True)
 
 
 _SUGGESTED_ITEMS = Column(
-    "items", pa.list_(STRING), "Up to five items to show, best first: the user's own listed ones, else the segment's"
+    "items",
+    pa.list_(STRING),
+    "Up to five items to show, best first: those recommended to the user, else the segment's most popular",
 )
 
 
 CAMPAIGN_AUDIENCES = Table(
     "campaign_audiences",
-    grain="one user to be addressed about one category that rose in an alarm of the segment",
+    description=(
+        "Users to address about a category that rises in the segment, ranked by expected interest, with items to show"
+    ),
+    grain="one user to address about one category that rose in an alert of the segment",
     key=("day", "user_id", "category"),
-    consumer="mail and push campaigns",
+    consumer="`bi_activation.duckdb` (mail and push campaigns)",
     own_columns=(
         USER_ID,
         CATEGORY,
-        Column("place", INT, "Place of the user in the category's audience, 1 is best", minimum=1),
-        share("score", "Share of the user's interest that the category is expected to have"),
+        Column("place", INT, "Rank of the user in the category's audience, 1 is best", minimum=1),
+        share("score", "Expected share of the category in the user's interest"),
         _GAIN,
         _ALERT_ID,
         _SUGGESTED_ITEMS,
@@ -75,14 +89,15 @@ CAMPAIGN_AUDIENCES = Table(
 
 AD_SLOTS = Table(
     "ad_slots",
+    description="The categories and items to advertise to each user, ranked by expected interest",
     grain="one advertising slot of one user",
     key=("day", "user_id", "slot"),
-    consumer="advertising on the shop's pages and elsewhere",
+    consumer="`bi_activation.duckdb` (advertising on the shop's pages and elsewhere)",
     own_columns=(
         USER_ID,
-        Column("slot", INT, "Which slot, 1 is the most promising", minimum=1),
+        Column("slot", INT, "Number of the slot, 1 is the most promising", minimum=1),
         CATEGORY,
-        share("score", "Share of the user's interest that the category is expected to have"),
+        share("score", "Expected share of the category in the user's interest"),
         _GAIN,
         _ALERT_ID,
         _SUGGESTED_ITEMS,
@@ -92,14 +107,21 @@ AD_SLOTS = Table(
 
 LIST_FITS = Table(
     "list_fits",
-    grain="one thing that lists are made with, learnt anew every week",
+    description=(
+        "What the weekly fit of the recommender learned: the blend of candidate generators and the shift classifier"
+    ),
+    grain="one fitted part of the recommender, refitted every week",
     key=("day", "part"),
-    consumer="recommendations of the following days, audits",
+    consumer="`recommendations` of the following days",
     own_columns=(
-        Column("part", STRING, "What was learnt: blend, how sources are mixed; gate, when a list leans"),
-        Column("chosen", STRING, "The blend that foretold best; for the gate: taught"),
-        count("n_users", "Users that it was learnt from"),
-        Column("quality", pa.list_(pa.struct([("name", STRING), ("value", FLOAT)])), "On users held out"),
-        Column("parameters", STRING, "What was learnt, as JSON"),
+        Column(
+            "part",
+            STRING,
+            "What was fitted: blend, the weights of the candidate generators; gate, the shift classifier",
+        ),
+        Column("chosen", STRING, "The blend that ranked best on validation; for the shift classifier: taught"),
+        count("n_users", "Users in the training data"),
+        Column("quality", pa.list_(pa.struct([("name", STRING), ("value", FLOAT)])), "Metrics on held-out users"),
+        Column("parameters", STRING, "Fitted parameters, as JSON"),
     ),
 )

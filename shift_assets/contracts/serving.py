@@ -1,4 +1,4 @@
-"""Part of shift_assets.contracts.registry."""
+"""The table of messages about alerts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from shift_assets.contracts.table import Column, Table
 
 ALERT_OUTBOX = Table(
     "alert_outbox",
-    grain="one message about one alarm",
+    description="Messages about alerts of sufficient severity, waiting for the webhook",
+    grain="one message about one alert",
     key=("message_id",),
-    consumer="the webhook notifier",
+    consumer="`alert_notifications`",
     own_columns=(
         Column("message_id", STRING, "Idempotency key of the message", pattern=HEX_32),
-        Column("alert_id", STRING, "Alarm it tells of", pattern=HEX_32),
-        Column("status", STRING, "Status of the alarm", allowed=ALERT_STATUSES),
-        Column("severity", STRING, "How large", allowed=SEVERITIES),
-        Column("payload", STRING, "JSON body that the webhook receives"),
+        Column("alert_id", STRING, "Alert that the message is about", pattern=HEX_32),
+        Column("status", STRING, "Status of the alert", allowed=ALERT_STATUSES),
+        Column("severity", STRING, "Severity of the alert", allowed=SEVERITIES),
+        Column("payload", STRING, "JSON body of the request"),
     ),
 )

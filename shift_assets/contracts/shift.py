@@ -1,4 +1,4 @@
-"""Part of shift_assets.contracts.registry."""
+"""Tables of the shift stage: state, signals, alerts, segments and the self-check."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Donor = Literal["random", "same_tier", "nearest_profile"]
 
 
 DONORS: tuple[Donor, ...] = get_args(Donor)
-"""Who takes over from a user in a spliced history: anyone of the segment, one as active, or the nearest profile."""
+"""Whose days replace a user's in a spliced history: any user's, those of one as active, or of the nearest profile."""
 
 
 SELF_CHECK_DETECTORS = ("e_value", "posterior", "learned", "none")
@@ -40,9 +40,10 @@ SELF_CHECK_DETECTORS = ("e_value", "posterior", "learned", "none")
 
 INTEREST_STATE = Table(
     "interest_state",
-    grain="one user ever active, as of the end of the day",
+    description="State of the shift detector and the churn model for each user, carried from day to day",
+    grain="one user who was ever active, at the end of the day",
     key=("day", "user_id"),
-    consumer="its own next day, shift signals, alerts, recommendations",
+    consumer="the next day's `interest_state`, `shift_signals`, `shift_alerts`, `alert_outcomes`, `churn_calibration`",
     own_columns=(
         USER_ID,
         Column("last_active_day", DAY, "The user's last active day"),
@@ -51,9 +52,9 @@ INTEREST_STATE = Table(
         Column(
             "profile",
             CATEGORY_WEIGHTS,
-            "Long-term profile: exponentially decayed sum of the daily shares, without what the whole segment did",
+            "Long-term profile: exponentially decayed sum of the daily shares, without moves of the whole segment",
         ),
-        Column("former_profile", CATEGORY_WEIGHTS, "Profile before the last shift that has become the user's normal"),
+        Column("former_profile", CATEGORY_WEIGHTS, "Long-term profile before the user's last accepted shift"),
         Column(
             "recent_days",
             pa.list_(
@@ -70,67 +71,75 @@ INTEREST_STATE = Table(
                     ]
                 )
             ),
-            "The last active days, oldest first: score per category, its share of the day without what the whole "
-            "segment did (0 once older than the possible starts), and count per behaviour (contract order)",
+            "The last active days, oldest first: score per category, its share of the day without moves of the whole "
+            "segment (0 for days older than the possible onsets), and count per behaviour (contract order)",
         ),
-        Column("log_evidence", pa.list_(pa.float32()), "Log e-value of each possible start, oldest first", unit="nats"),
+        Column("log_evidence", pa.list_(pa.float32()), "Log e-value of each possible onset, oldest first", unit="nats"),
         Column(
             "run_length",
             pa.list_(pa.float32()),
-            "Posterior of the start of the current regime: before the possible starts, then each of them, oldest first",
+            "Posterior of the onset of the current regime: before the possible onsets, then each of them, oldest first",
         ),
-        Column("response_gradient", pa.float32(), "Learnt response to the segment's moves, less one: numerator"),
-        Column("response_information", pa.float32(), "Learnt response to the segment's moves: information", minimum=0),
-        Column("evidence", FLOAT, "Log of the alarm statistic M on the last scored day", unit="nats", nullable=True),
+        Column("response_gradient", pa.float32(), "Fitted response to moves of the segment, minus one: numerator"),
+        Column(
+            "response_information",
+            pa.float32(),
+            "Fitted response to moves of the segment: information (denominator)",
+            minimum=0,
+        ),
+        Column("evidence", FLOAT, "Log of the alert statistic M on the last scored day", unit="nats", nullable=True),
         share("confidence", "Posterior of a recent shift on the last scored day", nullable=True),
-        share("p_value", "p-value of the evidence; null for users without score today", nullable=True),
+        share("p_value", "p-value of the evidence; null for users without a score today", nullable=True),
         share(
             "q_value",
-            "p-value adjusted over the tests and alarms of the last 28 days; null for users with an open alarm, too",
+            "p-value adjusted for the tests and alerts of the last 28 days; also null for users with an open alert",
             nullable=True,
         ),
-        Column("last_alert_day", DAY, "Day on which the user's last alarm opened", nullable=True),
-        Column("change_rate_ewma", FLOAT, "Smoothed change rate carried forward", nullable=True),
-        Column("interest_gap_ewma", FLOAT, "Smoothed interest gap carried forward", nullable=True),
-        Column("distribution_distance_ewma", FLOAT, "Smoothed distribution distance carried forward", nullable=True),
-        Column("alert_id", STRING, "Open alarm, if any", nullable=True),
-        Column("alert_kind", STRING, "Kind of the open alarm", nullable=True, allowed=ALERT_KINDS),
-        Column("alert_opened_day", DAY, "Day on which the open alarm opened", nullable=True),
-        Column("alert_onset_day", DAY, "First active day of the open alarm's new interest", nullable=True),
+        Column("last_alert_day", DAY, "Day on which the user's last alert opened", nullable=True),
+        Column("change_rate_ewma", FLOAT, "Exponentially smoothed change rate", nullable=True),
+        Column("interest_gap_ewma", FLOAT, "Exponentially smoothed interest gap", nullable=True),
+        Column("distribution_distance_ewma", FLOAT, "Exponentially smoothed distribution distance", nullable=True),
+        Column("alert_id", STRING, "Open alert, if any", nullable=True),
+        Column("alert_kind", STRING, "Kind of the open alert", nullable=True, allowed=ALERT_KINDS),
+        Column("alert_opened_day", DAY, "Day on which the open alert opened", nullable=True),
+        Column("alert_onset_day", DAY, "First active day of the new interest of the open alert", nullable=True),
         Column(
             "alert_exceeded_day",
             DAY,
-            "Last day on which a signal of the open alarm stood above its line",
+            "Last day on which a signal of the open alert exceeded its threshold",
             nullable=True,
         ),
         Column(
             "alert_status",
             STRING,
-            "What happened to the alarm today; null where nothing did",
+            "Change of the alert on the day; null where there was none",
             nullable=True,
             allowed=ALERT_STATUSES,
         ),
-        share("churn_probability", "Probability that the user does not come in the following 28 days", nullable=True),
+        share("churn_probability", "Probability of no visit in the next 28 days", nullable=True),
         Column("churn_opened_day", DAY, "Day on which the open churn warning opened", nullable=True),
         Column(
             "churn_status",
             STRING,
-            "What happened to the churn warning today; null where nothing did",
+            "Change of the churn warning on the day; null where there was none",
             nullable=True,
             allowed=("opened", "closed"),
         ),
-        count("gap_count", "Visit gaps seen"),
+        count("gap_count", "Number of gaps between active days"),
         Column("gap_mean_days", FLOAT, "Mean gap between active days", unit="days", nullable=True, minimum=0),
-        Column("gap_square_mean", FLOAT, "Mean squared gap", unit="days^2", nullable=True, minimum=0),
+        Column(
+            "gap_square_mean", FLOAT, "Mean squared gap between active days", unit="days^2", nullable=True, minimum=0
+        ),
     ),
 )
 
 
 SHIFT_SIGNALS = Table(
     "shift_signals",
+    description="Change indicators and detector statistics of each active user, computed from the state",
     grain="one user active that day, or whose churn warning opened or closed",
     key=("day", "user_id"),
-    consumer="shift alerts, analysts",
+    consumer="`shift_alerts`, `shift_overview`, `bi_activation.duckdb` (analysts), `bi_public.duckdb`",
     own_columns=(
         USER_ID,
         count("n_recent", "Active days in the recent window"),
@@ -147,7 +156,7 @@ SHIFT_SIGNALS = Table(
         Column(
             "change_rate_by_behavior",
             pa.list_(pa.struct([("behavior", STRING), ("change_rate", FLOAT)])),
-            "The same for each behaviour seen in the reference window",
+            "Change rate of each behaviour that occurs in the reference window",
         ),
         share("interest_gap", "Largest |share recent - share reference| over categories", nullable=True),
         Column(
@@ -168,87 +177,94 @@ SHIFT_SIGNALS = Table(
         Column(
             "forecast_error",
             FLOAT,
-            "Largest |residual| over its conformal band among the user's categories; above 1 the week fell outside",
+            "Largest |residual| / conformal band among the user's categories; above 1 the week lies outside its band",
             unit="ratio",
             nullable=True,
             minimum=0,
         ),
         share("model_shift_score", "Score of the learned shift detector", nullable=True),
-        Column("evidence", FLOAT, "Log of the alarm statistic M, an e-value for a shift", unit="nats", nullable=True),
+        Column("evidence", FLOAT, "Log of the alert statistic M, an e-value for a shift", unit="nats", nullable=True),
         share("confidence", "Posterior probability of a recent shift", nullable=True),
         share("p_value", "p-value of the evidence under no shift", nullable=True),
-        share("churn_probability", "Probability that the user does not come in the following 28 days", nullable=True),
+        share("churn_probability", "Probability of no visit in the next 28 days", nullable=True),
     ),
 )
 
 
 SHIFT_ALERTS = Table(
     "shift_alerts",
-    grain="one alarm on one day of its episode",
+    description="Alerts on users whose interest shifted or who are at risk of churn, with kind, size and explanation",
+    grain="one alert on one day of its episode",
     key=("day", "alert_id"),
-    consumer="marketers, recommendations, the alert outbox",
+    consumer=(
+        "`recommendations`, `campaign_audiences`, `ad_slots`, `alarm_clusters`, `interest_moves`, "
+        "`alert_outcomes`, `recommendation_outcomes`, `alert_outbox`, `alerts`, `shift_overview`, "
+        "`recommendation_list`, `bi_public.duckdb`, `shift-assets run` (its report)"
+    ),
     own_columns=(
-        Column("alert_id", STRING, "Alarm, the same through its episode", pattern=HEX_32),
+        Column("alert_id", STRING, "Alert, the same throughout its episode", pattern=HEX_32),
         USER_ID,
-        Column("status", STRING, "What happened today", allowed=ALERT_STATUSES),
-        Column("kind", STRING, "What sort of shift", allowed=ALERT_KINDS),
-        Column("severity", STRING, "How large", allowed=SEVERITIES),
-        share("magnitude", "Total variation distance between old and new profile"),
-        share("magnitude_low", "Magnitude: lower end of its 90 % interval", nullable=True),
-        share("magnitude_high", "Magnitude: upper end of its 90 % interval", nullable=True),
+        Column("status", STRING, "Status on the day", allowed=ALERT_STATUSES),
+        Column("kind", STRING, "Kind of shift", allowed=ALERT_KINDS),
+        Column("severity", STRING, "Severity, by magnitude", allowed=SEVERITIES),
+        share("magnitude", "Total variation distance between the profiles before and after"),
+        share("magnitude_low", "Lower end of the 90 % interval of the magnitude", nullable=True),
+        share("magnitude_high", "Upper end of the 90 % interval of the magnitude", nullable=True),
         share("confidence", "Posterior probability of a shift", nullable=True),
         share("p_value", "p-value under no shift", nullable=True),
         share(
             "q_value",
-            "Share of false alarms among those of the last 28 days with p-values up to this; of the opening day only",
+            "Estimated share of false alerts among those of the last 28 days with a p-value up to this one; null after "
+            "the opening day",
             nullable=True,
         ),
-        share("model_shift_score", "Score of the learned detector", nullable=True),
+        share("model_shift_score", "Score of the learned shift detector", nullable=True),
         Column(
             "ranking",
             STRING,
-            "What ranks the day's alarms, as the newest self-check chose",
+            "What ranks the day's alerts, chosen by the newest self-check",
             nullable=True,
             allowed=("posterior", "learned"),
         ),
-        share("ranking_score", "Its value: the confidence, or the score of the learned detector", nullable=True),
+        share("ranking_score", "Value to rank by: the confidence, or the score of the learned detector", nullable=True),
         share(
             "placebo_false_share",
-            "Measured by the newest self-check: share of users left as they are, but for the order of their days, whom "
-            "the alarm statistic flags within the active days that the check looks at",
+            "False alert rate under the permutation null, by the newest self-check: share of users with shuffled days "
+            "whom the alert statistic flags within the active days of the check",
             nullable=True,
         ),
         Column("onset_day", DAY, "First active day of the new interest"),
         Column(
             "rising",
             CATEGORY_CHANGES,
-            "Categories that gained share, largest first, with what each adds to the evidence per day (nats)",
+            "Categories that gained share, largest first, with the contribution of each to the evidence (nats per day)",
         ),
         Column("falling", CATEGORY_CHANGES, "Categories that lost share, largest first"),
-        share("platform_share", "Part of the move that the whole segment made", nullable=True),
-        Column("explanation", STRING, "The alarm in one sentence"),
-        Column("detector", STRING, "Detector that owns the alarm"),
-        Column("model_version", STRING, "Interest model consulted", nullable=True),
+        share("platform_share", "Share of the change that the whole segment made", nullable=True),
+        Column("explanation", STRING, "The alert in one sentence"),
+        Column("detector", STRING, "Detector that opened the alert"),
+        Column("model_version", STRING, "Version of the interest model used", nullable=True),
     ),
 )
 
 
 SEGMENT_SHIFTS = Table(
     "segment_shifts",
+    description="Change of each category's share in a segment, the last seven days against the 28 before",
     grain="one category of one segment",
     key=("day", "segment", "category"),
-    consumer="campaign planning, BI",
+    consumer="`recommendations`, `bi_activation.duckdb` (campaign planning), `bi_public.duckdb`",
     own_columns=(
         CATEGORY,
         share("share_before", "Share of the segment's interest in the reference window"),
         share("share_after", "Share of the segment's interest in the recent window"),
-        Column("z_score", FLOAT, "Change over its day-to-day standard error", "standard errors", True),
-        Column("direction", STRING, "Which way it moved", allowed=("rising", "falling", "steady")),
+        Column("z_score", FLOAT, "Change divided by its day-to-day standard error", "standard errors", True),
+        Column("direction", STRING, "Direction of the change", allowed=("rising", "falling", "steady")),
         count("n_users", "Users with interest in the category in the recent window"),
         Column(
             "rising_pairs",
             pa.list_(pa.struct([("item_a", STRING), ("item_b", STRING), ("lift", FLOAT)])),
-            "Item pairs bought or viewed together more often than before",
+            "Item pairs bought or viewed together more often than in the reference window",
         ),
     ),
 )
@@ -259,22 +275,31 @@ SEGMENT_EVENT_MEASURES = ("volume", "active_users", "category_share")
 
 SEGMENT_EVENTS = Table(
     "segment_events",
+    description=(
+        "Recent changes of a whole segment's volume, active users or category shares, found by online "
+        "change-point detection"
+    ),
     grain="one measure of one segment that changed within its last ten days",
     key=("day", "segment", "measure", "category"),
-    consumer="campaign planning, reading of user alarms, BI",
+    consumer="`bi_activation.duckdb` (campaign planning)",
     own_columns=(
-        Column("measure", STRING, "What changed for the whole segment", allowed=SEGMENT_EVENT_MEASURES),
+        Column("measure", STRING, "Measure of the segment that changed", allowed=SEGMENT_EVENT_MEASURES),
         Column("category", STRING, "Category whose share changed; empty for the other measures"),
-        Column("status", STRING, "Told today for the first time, or told before", allowed=("opened", "continued")),
+        Column(
+            "status",
+            STRING,
+            "opened: reported for the first time; continued: reported before",
+            allowed=("opened", "continued"),
+        ),
         Column("onset_day", DAY, "First day after the change"),
         Column(
             "before",
             FLOAT,
-            "Mean of the same weekdays in the regime before, at most four weeks of it",
+            "Mean of the same weekdays before the change, at most four weeks of them",
             "as measured",
             minimum=0,
         ),
-        Column("after", FLOAT, "Mean of the days since the onset", "score, users, or share of a day", minimum=0),
+        Column("after", FLOAT, "Mean since the onset", "score, users, or share of a day", minimum=0),
         share("posterior", "Posterior probability of a change within the last ten days"),
         Column("explanation", STRING, "The event in one sentence"),
     ),
@@ -283,94 +308,129 @@ SEGMENT_EVENTS = Table(
 
 ALERT_CLUSTERS = Table(
     "alarm_clusters",
-    grain="one cluster of users alarmed in the last 28 days, by one method",
+    description="Users with a recent alert, grouped by their change of interest with k-means and DBSCAN",
+    grain="one cluster of users with an alert in the last 28 days, by one method",
     key=("day", "segment", "method", "cluster"),
-    consumer="campaign planning, BI",
+    consumer="`bi_activation.duckdb` (campaign planning)",
     own_columns=(
         Column("method", STRING, "How the users were grouped", allowed=("k_means", "dbscan")),
         Column("cluster", INT, "Number of the cluster, the largest is 1", minimum=1),
-        Column("name", STRING, "What its users left and what they came to, by category"),
-        count("n_users", "Users of the cluster"),
-        share("share_of_users", "Their share of all users with such an alarm"),
+        Column("name", STRING, "Categories that its users left and those that they moved to"),
+        count("n_users", "Users in the cluster"),
+        share("share_of_users", "Share of all users with such an alert"),
         Column("rising", CATEGORY_CHANGES, "Categories whose mean share rose most, largest first"),
         Column("falling", CATEGORY_CHANGES, "Categories whose mean share fell most, largest first"),
         Column(
             "silhouette",
             FLOAT,
-            "Mean silhouette of its users: 1 apart from the others, 0 between",
+            "Mean silhouette coefficient of its users",
             None,
             True,
             None,
             -1,
             1,
         ),
-        Column("user_id", STRING, "Pseudonym of the user nearest to its centre, as an example", pattern=HEX_32),
+        Column("user_id", STRING, "Pseudonym of the user nearest to the centre, as an example", pattern=HEX_32),
     ),
 )
 
 
 INTEREST_MOVES = Table(
     "interest_moves",
-    grain="one association rule over the categories that fell and rose in the alarms of the last 28 days",
+    description="Association rules between the categories that fell and rose together in recent alerts",
+    grain="one association rule over the categories that fell and rose in the alerts of the last 28 days",
     key=("day", "segment", "antecedent", "antecedent_items", "consequent"),
-    consumer="who moves from where to where: campaign planning, BI",
+    consumer="`bi_activation.duckdb` (campaign planning), `bi_public.duckdb`",
     own_columns=(
-        Column("antecedent", STRING, "What was seen, such as `fell:mugs`, in order of the alphabet, joined by ` + `"),
-        Column("antecedent_items", INT, "How many were joined; a category may hold ` + ` itself", "count", minimum=1),
-        Column("consequent", STRING, "What was seen with it, such as `rose:garden`"),
-        count("n_users", "Users of whom both sides are true"),
-        count("n_antecedent", "Users of whom the antecedent is true"),
-        share("support", "Share of all users with such an alarm of whom both sides are true"),
-        share("confidence", "Share of the users of the antecedent of whom the consequent is true"),
         Column(
-            "lift", FLOAT, "Confidence over the share of all users of whom the consequent is true", "ratio", minimum=0
+            "antecedent", STRING, "Left-hand side, such as `fell:mugs`; several in alphabetical order, joined by ` + `"
+        ),
+        Column(
+            "antecedent_items",
+            INT,
+            "Number of items on the left-hand side; a category's name may itself contain ` + `",
+            "count",
+            minimum=1,
+        ),
+        Column("consequent", STRING, "Right-hand side, such as `rose:garden`"),
+        count("n_users", "Users for whom both sides hold"),
+        count("n_antecedent", "Users for whom the antecedent holds"),
+        share("support", "Share of all users with such an alert for whom both sides hold"),
+        share("confidence", "Share of the users of the antecedent for whom the consequent holds"),
+        Column(
+            "lift",
+            FLOAT,
+            "Confidence divided by the share of all users for whom the consequent holds",
+            "ratio",
+            minimum=0,
         ),
     ),
 )
 
 
 NO_SHIFT = "no_shift"
-"""Stands where a kind of alarm would, for users without an open one."""
+"""In place of the kind of an alert, for users without an open one."""
 
 
 def _with_interval(name: str, meaning: str) -> tuple[Column, ...]:
-    """A share that could not always be measured, and the ends of its interval."""
+    """A share that is null where it could not be measured, and the ends of its interval."""
     return (
         share(name, meaning, nullable=True),
-        share(f"{name}_low", f"{name}: lower end of its 95 % interval", nullable=True),
-        share(f"{name}_high", f"{name}: upper end of its 95 % interval", nullable=True),
+        share(f"{name}_low", f"Lower end of the 95 % interval of {name}", nullable=True),
+        share(f"{name}_high", f"Upper end of the 95 % interval of {name}", nullable=True),
     )
 
 
 DETECTOR_SELF_CHECK = Table(
     "detector_self_check",
-    grain="one detector with its settings, on one sort of spliced histories, so many active days after the splice",
+    description=(
+        "Weekly evaluation of the shift detectors on spliced histories of the installation's own users; it "
+        "chooses window and detector"
+    ),
+    grain=(
+        "one detector with its settings, on one kind of spliced histories, at one number of active days after"
+        " the splice"
+    ),
     key=("day", "segment", "detector", "starts", "posterior_window", "kind", "kept", "active_days"),
-    consumer="choice of window and detector, the false share beside every alarm list, BI",
+    consumer="`interest_state`, `shift_signals`, `shift_alerts` of the following days, `shift-assets run` (its report)",
     own_columns=(
-        Column("detector", STRING, "Detector judged; none: nothing could be", allowed=SELF_CHECK_DETECTORS),
-        Column("starts", INT, "Possible starts that the evidence looks back to", unit="days", nullable=True),
+        Column(
+            "detector", STRING, "Evaluated detector; none: nothing could be evaluated", allowed=SELF_CHECK_DETECTORS
+        ),
+        Column("starts", INT, "Look-back of the evidence: number of possible onsets", unit="days", nullable=True),
         Column("posterior_window", INT, "Age up to which the posterior counts a regime as new", "days", nullable=True),
         Column("kind", STRING, "Donor of the spliced histories", nullable=True, allowed=DONORS),
-        share("kept", "Share of the user's own days that stay after the splice; 0: a whole shift", nullable=True),
-        Column("active_days", INT, "Active days from the splice on that were seen", nullable=True, minimum=1),
-        count("n_users", "Users with enough active days on both sides of a splice, up to the sample's size"),
-        count("n_cases", "Spliced histories judged"),
-        share("donor_distance", "Mean total variation between the profiles of user and donor", nullable=True),
-        *_with_interval("auc", "Area under the curve of spliced against whole histories"),
-        *_with_interval("average_precision", "Average precision, as many histories spliced as whole"),
-        *_with_interval("recall_at_1_percent", "Spliced flagged where 1 % of the whole are"),
-        *_with_interval("recall_at_5_percent", "Spliced flagged where 5 % of the whole are"),
+        share(
+            "kept",
+            "Share of the user's own days that remain after the splice point; 0: a complete shift",
+            nullable=True,
+        ),
+        Column(
+            "active_days",
+            INT,
+            "Active days from the splice point on that the detector has seen",
+            nullable=True,
+            minimum=1,
+        ),
+        count("n_users", "Users with enough active days on both sides of a splice point, up to the sample size"),
+        count("n_cases", "Spliced histories evaluated"),
+        share("donor_distance", "Mean total variation distance between the profiles of user and donor", nullable=True),
+        *_with_interval("auc", "ROC AUC of spliced against unspliced histories"),
+        *_with_interval("average_precision", "Average precision with as many spliced as unspliced histories"),
+        *_with_interval("recall_at_1_percent", "Recall of spliced histories at a 1 % flag rate of unspliced ones"),
+        *_with_interval("recall_at_5_percent", "Recall of spliced histories at a 5 % flag rate of unspliced ones"),
         *_with_interval(
             "placebo_false_share",
-            "Histories made of one user's own days that are flagged: by the e-value at the patience, by others where "
-            "5 % of the whole are",
+            "False alert rate under the permutation null: share of histories of shuffled own days that are flagged, by "
+            "the e-value at threshold A, by others at a 5 % flag rate of unspliced histories",
         ),
-        *_with_interval("flagged_share", "Whole histories with M at the patience or above; some of them did shift"),
-        share("flagged_bound", "What flagged_share may be at most, were none of them to shift", nullable=True),
-        Column("chosen", pa.bool_(), "These settings serve, or this detector owns the ranking, until the next check"),
-        Column("model_path", STRING, "Folder of the taught detector, relative to the models folder", nullable=True),
+        *_with_interval(
+            "flagged_share", "Share of unspliced histories with M at threshold A or above; some of them did shift"
+        ),
+        share("flagged_bound", "Upper bound of flagged_share if none of them had shifted", nullable=True),
+        Column("chosen", pa.bool_(), "Whether these settings serve, or this detector ranks, until the next check"),
+        Column("model_path", STRING, "Folder of the learned detector, relative to the models folder", nullable=True),
         Column("model_digest", STRING, "SHA-256 of its weights file", nullable=True, pattern=r"^[0-9a-f]{64}$"),
-        Column("note", STRING, "Why nothing could be judged", nullable=True),
+        Column("note", STRING, "Why nothing could be evaluated", nullable=True),
     ),
 )

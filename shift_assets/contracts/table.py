@@ -46,13 +46,22 @@ _PARTITION_COLUMNS = (
 
 @dataclass(frozen=True)
 class Table:
-    """One table: what a row is, what identifies it, who reads it."""
+    """One table.
+
+    name: of the table in the lake or in a DuckDB file.
+    grain: what one row is.
+    key: columns that identify a row.
+    consumer: what reads the table, each by its name in backticks; people in parentheses.
+    own_columns: columns besides `day` and `segment`.
+    description: what the table is and how it is made, in one sentence without a full stop.
+    """
 
     name: str
     grain: str
     key: tuple[str, ...]
     consumer: str
     own_columns: tuple[Column, ...] = field(repr=False)
+    description: str = field(default="", repr=False, kw_only=True)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
