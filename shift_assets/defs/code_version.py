@@ -87,6 +87,8 @@ class _Facts:
     """Of a class: methods that count once their name is accessed."""
     texts: set[str] = field(default_factory=set)
     """Path patterns of SQL files."""
+    libraries: set[str] = field(default_factory=set)
+    """Foreign packages that it uses."""
 
 
 @dataclass
@@ -105,6 +107,11 @@ def code_version(compute: Callable[..., object], *values: str) -> str:
     """Return the version of what the function `compute` computes, given the `values` that it also depends on."""
     package = package_named(compute.__module__.partition(".")[0])
     return package.version(compute.__module__, compute.__qualname__, *values)
+
+
+def libraries(compute: Callable[..., object]) -> set[str]:
+    """Return the foreign packages that what the function `compute` computes uses."""
+    return package_named(compute.__module__.partition(".")[0]).libraries(compute.__module__, compute.__qualname__)
 
 
 @cache
@@ -137,27 +144,37 @@ class Package:
         self._sources: dict[str, _Source | None] = {}
         self._meanings: dict[tuple[str, str], Meaning | None] = {}
         self._facts: dict[tuple[Definition, bool], _Facts] = {}
+        self._closures: dict[Definition, list[_Facts]] = {}
 
     def version(self, module: str, function: str, *values: str) -> str:
         """Return the version of what `function` of `module`, a qualified name, computes with `values`.
 
         Raises LookupError if there is no such function.
         """
-        name, _, member = function.partition(".<locals>")[0].partition(".")
-        start = Definition(module, name, member)
-        if not self.statements(start):
-            raise LookupError(f"{module} defines no {function}")
-        digests, patterns = self._reached(start)
-        digest = hashlib.sha256(b"".join(sorted(digests)))
+        reached = self._reached(module, function)
+        patterns = {pattern for facts in reached for pattern in facts.texts}
+        digest = hashlib.sha256(b"".join(sorted(facts.digest for facts in reached)))
         for path in sorted({path for pattern in patterns for path in (self._folder / "sql").glob(pattern)}):
             digest.update(_SQL_TOKEN.sub(lambda token: token[1] or " ", path.read_text(encoding="utf-8")).encode())
         digest.update("\0".join(values).encode())
         return digest.hexdigest()[:LENGTH]
 
-    def _reached(self, start: Definition) -> tuple[list[bytes], set[str]]:
-        """Return the digests of the definitions that `start` reaches, and their path patterns of SQL files."""
-        digests: list[bytes] = []
-        patterns: set[str] = set()
+    def libraries(self, module: str, function: str) -> set[str]:
+        """Return the foreign packages, such as `numpy`, that what `function` of `module` computes uses.
+
+        Raises LookupError if there is no such function.
+        """
+        return {library for facts in self._reached(module, function) for library in facts.libraries}
+
+    def _reached(self, module: str, function: str) -> list[_Facts]:
+        """Return the facts of every definition that a function reaches, itself included."""
+        name, _, member = function.partition(".<locals>")[0].partition(".")
+        start = Definition(module, name, member)
+        if not self.statements(start):
+            raise LookupError(f"{module} defines no {function}")
+        if start in self._closures:
+            return self._closures[start]
+        reached = self._closures[start] = []
         asked: set[str] = set()
         unasked: dict[str, set[Definition]] = {}
         waiting = [(start, False)]
@@ -165,8 +182,7 @@ class Package:
         while waiting:
             definition, passed_in = waiting.pop()
             facts = self._facts_of(definition, passed_in)
-            digests.append(facts.digest)
-            patterns |= facts.texts
+            reached.append(facts)
             found = {Definition(definition.module, "")} | facts.values
             for name, method in facts.methods.items():
                 if name in asked:
@@ -179,7 +195,7 @@ class Package:
             new = ({(each, False) for each in found} | {(each, True) for each in facts.held}) - seen
             waiting.extend(new)
             seen |= new
-        return digests, patterns
+        return reached
 
     def _facts_of(self, definition: Definition, passed_in: bool) -> _Facts:
         if (definition, passed_in) not in self._facts:
@@ -456,6 +472,7 @@ class _Reader:
             self._facts.values.add(meaning)
             self._written.append(meaning.name)
         elif isinstance(meaning, Foreign):
+            self._facts.libraries.add(meaning.name.partition(".")[0])
             self._written.append(meaning.name)
         else:  # the module itself is passed on
             source = self._package.source(meaning.name)

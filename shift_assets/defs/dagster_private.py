@@ -1,6 +1,6 @@
 """Everything private of Dagster that we use: the pin in pyproject.toml is exact, and each name has a canary test.
 
-The event log's `_connect` is the one exception; it is overridden where the event log is.
+One exception: the event log imports the class that it derives from, and overrides its `_connect`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,25 @@ from importlib.resources import as_file, files
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    INPUT_DATA_VERSION_TAG_PREFIX,
+    INPUT_EVENT_POINTER_TAG_PREFIX,
+)
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    MAX_RETRIES_TAG,
+    MULTIDIMENSIONAL_PARTITION_PREFIX,
+    PARTITION_NAME_TAG,
+    RUN_KEY_TAG,
+)
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
 EVENTS_ARE_EMITTED_BY_THE_STEP = SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
@@ -26,6 +41,46 @@ version on all its partitions (dagster#21072).
 
 AssetJob = UnresolvedAssetJobDefinition
 """What `define_asset_job` returns."""
+
+RANGE_START_TAG, RANGE_END_TAG = ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG
+"""Tags of a run over a range of partitions: its first and last key."""
+
+__all__ = [
+    "EVENTS_ARE_EMITTED_BY_THE_STEP",
+    "MAX_RETRIES_TAG",
+    "PARTITION_NAME_TAG",
+    "RANGE_END_TAG",
+    "RANGE_START_TAG",
+    "RUN_KEY_TAG",
+    "AssetJob",
+    "execute_in_process",
+    "free_concurrency_slots",
+    "has_unfinished_backfill",
+    "input_pointer_tag",
+    "input_version_tag",
+    "job_origin",
+    "version_tags",
+]
+
+
+def version_tags(key: dg.MultiPartitionKey, data_version: str, code_version: str) -> dict[str, str]:
+    """The tags by which a materialisation event carries the versions of its partition."""
+    return {
+        **{f"{MULTIDIMENSIONAL_PARTITION_PREFIX}{name}": value for name, value in key.keys_by_dimension.items()},
+        DATA_VERSION_TAG: data_version,
+        DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+        CODE_VERSION_TAG: code_version,
+    }
+
+
+def input_version_tag(asset: str) -> str:
+    """Name of the tag that holds the data version of an input."""
+    return f"{INPUT_DATA_VERSION_TAG_PREFIX}/{asset}"
+
+
+def input_pointer_tag(asset: str) -> str:
+    """Name of the tag that holds the storage id of the newest event of an input."""
+    return f"{INPUT_EVENT_POINTER_TAG_PREFIX}/{asset}"
 
 
 def execute_in_process(

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from shift_assets.contracts.partition import SEGMENT_PATTERN, Partition
+from shift_assets.defs.dagster_private import RANGE_END_TAG, RANGE_START_TAG
 from shift_assets.ingest.source.config import Source
 from shift_assets.settings.root import Settings
 
@@ -74,8 +75,8 @@ def range_tags(partitions: Iterable[Partition], segment_order: Sequence[str]) ->
     return {
         "shift/days": f"{min(days)}..{max(days)}",
         "shift/segments": ", ".join(segments),
-        "dagster/asset_partition_range_start": str(key_of(Partition(min(days), segments[0]))),
-        "dagster/asset_partition_range_end": str(key_of(Partition(max(days), segments[-1]))),
+        RANGE_START_TAG: str(key_of(Partition(min(days), segments[0]))),
+        RANGE_END_TAG: str(key_of(Partition(max(days), segments[-1]))),
     }
 
 

@@ -1,10 +1,9 @@
-"""How an asset of ours becomes partitions: claim, compute, publish, and tell Dagster about each partition.
+"""How an asset becomes partitions: its version, and one materialisation reported to Dagster per partition.
 
-An asset is a `TableAsset`: what it reads, the pure computation, and what a person wants to see of it. What does
-not belong here: any knowledge of a particular table.
+What does not belong here: any knowledge of a particular table.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -14,13 +13,16 @@ import pyarrow as pa
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.table import Table
 from shift_assets.defs.code_version import code_version
-from shift_assets.defs.dagster_private import EVENTS_ARE_EMITTED_BY_THE_STEP
+from shift_assets.defs.dagster_private import (
+    EVENTS_ARE_EMITTED_BY_THE_STEP,
+    input_pointer_tag,
+    input_version_tag,
+    version_tags,
+)
 from shift_assets.defs.partitions import key_of
 from shift_assets.defs.preview import preview
 from shift_assets.settings.root import Settings
 from shift_assets.storage.lake import Published, partition_slices
-
-Rows = Mapping[Partition, pa.Table]
 
 
 def version(compute: Callable[..., object], settings: Settings, sections: Sequence[str] = (), *more: str) -> str:
@@ -39,7 +41,7 @@ def by_partition(rows: pa.Table, partitions: Iterable[Partition]) -> dict[Partit
 
 
 def input_version_tags(context: dg.AssetExecutionContext, asset: str) -> dict[str, str]:
-    """The tags that tell how far into the history of its inputs an asset has seen; ask before reading them.
+    """The tags that record how far into the history of its inputs an asset has read; ask before reading them.
 
     Dagster shows a partition as unsynced when an input got other content after that. Without the tags of a step that
     emits its own events every partition would look unsynced from the start. Of a partitioned input only the pointer
@@ -47,12 +49,9 @@ def input_version_tags(context: dg.AssetExecutionContext, asset: str) -> dict[st
     """
     tags: dict[str, str] = {}
     for key in sorted(context.assets_def.asset_deps[dg.AssetKey(asset)]):
-        tags[f"dagster/input_data_version/{key.to_user_string()}"] = "partitioned"
-        tags[_POINTER + key.to_user_string()] = _newest_event(context, key)
+        tags[input_version_tag(key.to_user_string())] = "partitioned"
+        tags[input_pointer_tag(key.to_user_string())] = _newest_event(context, key)
     return tags
-
-
-_POINTER = "dagster/input_event_pointer/"
 
 
 def _newest_event(context: dg.AssetExecutionContext, key: dg.AssetKey) -> str:
@@ -71,20 +70,23 @@ def report_materializations(
     plot: bytes | None = None,
     more: Mapping[Partition, Mapping[str, Any]] | None = None,
 ) -> None:
-    """One materialisation event per partition, with its own data version, row count and metrics.
+    """Report one materialisation per partition to Dagster, with its own data version, row count and metrics.
 
-    `inputs` is what `input_version_tags` told before they were read.
-    The newest day's partitions also carry a masked preview and the picture of the run.
+    Args:
+        context: the step that published.
+        asset: key of the asset.
+        rows: rows of the published partitions; others are ignored.
+        published: what was published, in order of day.
+        inputs: what `input_version_tags` returned before the inputs were read.
+        metrics: numbers of one partition's rows, which Dagster plots over partitions.
+        plot: picture of the whole run; the newest day's partitions carry it and a masked preview.
+        more: further metadata by partition.
     """
     parts = by_partition(rows, published)
     newest = max(partition.day for partition in published)
-    version = context.assets_def.code_versions_by_key[dg.AssetKey(asset)]
-    reported: date | None = None
-    for partition, found in published.items():
-        key = key_of(partition)
-        if _POINTER + asset in inputs and partition.day != reported:  # it reads its own day before, told just now
-            inputs = {**inputs, _POINTER + asset: _newest_event(context, dg.AssetKey(asset))}
-            reported = partition.day
+    version = context.assets_def.code_versions_by_key[dg.AssetKey(asset)] or ""
+    for partition, input_tags in _with_own_pointer(context, asset, published, inputs):
+        found, key = published[partition], key_of(partition)
         metadata: dict[str, Any] = {
             "dagster/row_count": found.rows,
             "file": found.path,
@@ -95,20 +97,24 @@ def report_materializations(
             metadata["preview"] = preview(parts[partition])
             if plot is not None:
                 metadata["picture"] = png_markdown(plot)
-        context.log_event(
-            dg.AssetMaterialization(
-                asset,
-                partition=key,
-                metadata=metadata,
-                tags={
-                    **{f"dagster/partition/{name}": value for name, value in key.keys_by_dimension.items()},
-                    "dagster/data_version": found.digest,
-                    "dagster/data_version_is_user_provided": "true",
-                    "dagster/code_version": version or "",
-                    **inputs,
-                },
-            )
-        )
+        tags = {**version_tags(key, found.digest, version), **input_tags}
+        context.log_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata, tags=tags))
+
+
+def _with_own_pointer(
+    context: dg.AssetExecutionContext, asset: str, partitions: Iterable[Partition], inputs: Mapping[str, str]
+) -> Iterator[tuple[Partition, Mapping[str, str]]]:
+    """Each partition with the tags of its inputs.
+
+    An asset that reads its own day before has read what was reported just now: its pointer moves on with every day.
+    """
+    pointer = input_pointer_tag(asset)
+    reported: date | None = None
+    for partition in partitions:
+        if pointer in inputs and partition.day != reported:
+            inputs = {**inputs, pointer: _newest_event(context, dg.AssetKey(asset))}
+            reported = partition.day
+        yield partition, inputs
 
 
 def already_reported(asset: str) -> dg.MaterializeResult:

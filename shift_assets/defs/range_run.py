@@ -21,7 +21,7 @@ from shift_assets.contracts.shift import INTEREST_STATE
 from shift_assets.defs.assets.graph import BASE_MODEL
 from shift_assets.defs.automation.housekeeping import drop_expired_snapshots
 from shift_assets.defs.automation.jobs import BASE_MODEL_JOB, CATEGORIES, DAILY, HISTORY
-from shift_assets.defs.dagster_private import execute_in_process, free_concurrency_slots
+from shift_assets.defs.dagster_private import MAX_RETRIES_TAG, execute_in_process, free_concurrency_slots
 from shift_assets.defs.instance import open_instance
 from shift_assets.defs.partitions import first_day, parse_key, range_tags
 from shift_assets.workspace.workspace import Workspace
@@ -32,7 +32,7 @@ QUIET_RUN_CONFIG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}
 BASE_MODEL_DAYS = 7
 STARTED_BY_COMMAND = {"shift/started_by": "command"}
 """Tag of the runs that a command executes in its own process."""
-NO_RETRY = {"dagster/max_retries": "0"}
+NO_RETRY = {MAX_RETRIES_TAG: "0"}
 """A killed command is called again by a person; a retry by the daemon would write the same partitions beside it."""
 
 

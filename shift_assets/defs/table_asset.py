@@ -1,4 +1,7 @@
-"""Part of shift_assets.defs.publishing."""
+"""How a table becomes an asset: a `TableAsset` says what it reads, how its rows are computed and what people see of it.
+
+What does not belong here: any knowledge of a particular table.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +14,7 @@ import pyarrow as pa
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.table import Table
 from shift_assets.defs.failures import final_unless_transient
+from shift_assets.defs.kinds import kinds_of
 from shift_assets.defs.partitions import requested
 from shift_assets.defs.publishing import (
     already_reported,
@@ -40,7 +44,6 @@ class TableAsset:
 
     table: Table
     group: str
-    kinds: frozenset[str]
     deps: Sequence[dg.AssetDep | str]
     compute: Callable[[Workspace, list[Partition]], pa.Table]
     sections: Sequence[str] = ()
@@ -73,7 +76,7 @@ def build_asset(asset: TableAsset, partitions: dg.PartitionsDefinition, settings
         **table_attributes(
             asset.table,
             asset.group,
-            asset.kinds,
+            kinds_of(asset.compute),
             version(asset.compute, settings, asset.sections, shape_of(asset.table)),
         ),
     )
@@ -109,7 +112,8 @@ def table_attributes(table: Table, group: str, kinds: Iterable[str], version: st
         "owners": [OWNER],
         "code_version": version,
         "description": (
-            f"**Grain**: {table.grain}.\n\n**Key**: {', '.join(table.key)}.\n\n**Read by**: {table.consumer}."
+            f"{table.description}.\n\n**Grain**: {table.grain}.\n\n**Key**: {', '.join(table.key)}.\n\n"
+            f"**Read by**: {table.consumer}."
         ),
         "metadata": {"dagster/column_schema": column_schema(table), "dagster/table_name": table.name},
     }

@@ -64,6 +64,27 @@ class GatedReader:
         requested_days = sorted(days)
         return self.read(table, requested_days[0] - timedelta(days=look_back_days - 1), requested_days[-1], segments)
 
+    def read_day(self, table: Table, day: date, segment: str) -> pa.Table:
+        """Return the rows of one partition; none where it was never made.
+
+        Raises:
+            GateClosed: as `read`.
+        """
+        return self.read(table, day, day, [segment])
+
+    def read_windows(
+        self, table: Table, partitions: Collection[Partition], look_back_days: int, *, ending_days_before: int = 0
+    ) -> dict[str, pa.Table]:
+        """Return by segment the rows of all windows that end on a day of `partitions`, or some days before it.
+
+        Raises:
+            GateClosed: as `read`.
+        """
+        days = [day - timedelta(days=ending_days_before) for day in days_of(partitions)]
+        return {
+            segment: self.read_window(table, days, [segment], look_back_days) for segment in segments_of(partitions)
+        }
+
     def _require_passed(self, table: Table, first_day: date, last_day: date, segments: Collection[str]) -> None:
         digests = {
             partition: published.digest

@@ -20,6 +20,7 @@ from shift_assets.settings.root import Settings
 from shift_assets.storage.fence import Fence
 from shift_assets.storage.lake import Lake
 from shift_assets.workspace.category_models import CategoryModels
+from shift_assets.workspace.interest_models import InterestModels
 from shift_assets.workspace.quality_gate import GatedReader
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class Workspace:
     @property
     def category_models(self) -> CategoryModels:
         return CategoryModels(self.settings.models / "category_model")
+
+    @property
+    def interest_models(self) -> InterestModels:
+        return InterestModels(self.lake, self.settings.models)
 
     def engine(self) -> EngineName:
         """The engine that cleans events on this machine.

@@ -58,7 +58,7 @@ EDITS: list[tuple[str, str, set[str]]] = [
     ("shift/learned/shift_model.py", "fit", {"detector_self_check"}),
     ("shift/baselines/g_test.py", "score", set()),
     ("churn/calibration.py", "churn_calibration", {"churn_calibration"}),
-    ("churn/bg_nbd.py", "fit_churn", {"interest_state", "churn_calibration"}),
+    ("churn/calibration.py", "fit_churn", {"interest_state", "churn_calibration"}),
     # Models, and recommendations, which use the production model.
     ("models/network/blocks.py", "causal_attention", {*MODELS, "model_predictions", *RECOMMENDED}),
     ("models/training/losses.py", "cross_entropy", MODELS),
@@ -91,7 +91,7 @@ EDITS: list[tuple[str, str, set[str]]] = [
     ("defs/automation_conditions.py", "content_changed", set()),
     ("defs/checks/expectations.py", "check_name", set()),
     ("simulate/traffic.py", "calibrate", set()),
-    ("cli/app.py", "land", set()),
+    ("cli/setup.py", "land", set()),
 ]
 
 SQL = {
@@ -424,3 +424,13 @@ def test_a_function_that_does_not_exist_has_no_version(tmp_path: Path) -> None:
     version_of(tmp_path)
     with pytest.raises(LookupError, match="no_such"):
         Package(tmp_path / "shop").version("shop.start", "no_such")
+
+
+def test_the_libraries_are_those_that_the_computation_uses(tmp_path: Path) -> None:
+    """Imports of modules on the way that nothing uses do not count; a used one counts wherever it is."""
+    version_of(tmp_path, sums=SHOP["sums"].replace("from dataclasses", "import numpy\n        from dataclasses"))
+    found = Package(tmp_path / "shop").libraries("shop.start", "compute")
+    assert found >= {"math", "framework"}
+    assert "numpy" not in found
+    version_of(tmp_path, ("FACTOR = 2", "FACTOR = numpy.pi"), sums="import numpy\n" + dedent(SHOP["sums"]))
+    assert "numpy" in Package(tmp_path / "shop").libraries("shop.start", "compute")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.data_version import extract_data_version_from_entry
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from shift_assets.defs import dagster_private as private
@@ -74,7 +75,7 @@ def test_an_output_with_the_key_emits_no_event() -> None:
         context.log_event(dg.AssetMaterialization("table", partition="a"))
         return dg.MaterializeResult("table", metadata={private.EVENTS_ARE_EMITTED_BY_THE_STEP: True})
 
-    span = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "b"}
+    span = {private.RANGE_START_TAG: "a", private.RANGE_END_TAG: "b"}
     with dg.DagsterInstance.ephemeral() as instance:
         assert dg.materialize([table], instance=instance, tags=span).success
         assert [r.partition_key for r in instance.fetch_materializations(table.key, limit=9).records] == ["a"]
@@ -86,10 +87,36 @@ def test_a_run_that_may_not_be_retried_is_not(tmp_path: Path) -> None:
     with dg.DagsterInstance.local_temp(str(tmp_path), overrides=overrides) as instance:
         marks = {}
         for allowed in ("0", "2"):
-            tags = {"dagster/max_retries": allowed}
+            tags = {private.MAX_RETRIES_TAG: allowed}
             run = instance.create_run_for_job(small, status=dg.DagsterRunStatus.STARTED, tags=tags)
             instance.report_run_failed(run)
             failed = instance.get_run_by_id(run.run_id)
             assert failed is not None
             marks[allowed] = failed.tags.get("dagster/will_retry")
     assert marks == {"0": "false", "2": "true"}
+
+
+def test_freeing_the_slots_of_a_run_lets_another_run_claim_them(tmp_path: Path) -> None:
+    """The slots of other runs stay claimed."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("pool", 1)
+        assert storage.claim_concurrency_slot("pool", "first", "step").is_claimed
+        private.free_concurrency_slots(instance, "another")
+        assert not storage.claim_concurrency_slot("pool", "second", "step").is_claimed
+        private.free_concurrency_slots(instance, "first")
+        assert storage.claim_concurrency_slot("pool", "second", "step").is_claimed
+
+
+def test_an_event_with_version_tags_carries_the_versions(tmp_path: Path) -> None:
+    """Dagster finds partition, data version and code version in an event that a step emits itself."""
+    key = dg.MultiPartitionKey({"day": "2026-03-01", "segment": "uk"})
+    tags = private.version_tags(key, "digest", "code")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("table", partition=key, tags=tags))
+        (record,) = instance.fetch_materializations(dg.AssetKey("table"), limit=9).records
+        assert record.partition_key == "2026-03-01|uk"
+        assert extract_data_version_from_entry(record.event_log_entry) == dg.DataVersion("digest")
+        assert instance.get_latest_materialization_code_versions([dg.AssetKey("table")]) == {
+            dg.AssetKey("table"): "code"
+        }

@@ -48,7 +48,6 @@ class Shop:
             TableAsset(
                 table=TABLE,
                 group="test",
-                kinds=frozenset({"duckdb"}),
                 deps=[],
                 compute=self.compute,
                 metrics=lambda rows: {"users": float(len(rows["user_id"].unique()))},

@@ -1,4 +1,4 @@
-"""The lists of a day from the campaign's side: audiences of risen categories, and advertising slots per user."""
+"""A day's recommendations arranged for campaigns: audiences of risen categories, and advertising slots per user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ def campaign_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         TableAsset(
             table=table,
             group="recommendations",
-            kinds=frozenset({"numpy"}),
             deps=[RECOMMENDATIONS_KEY, ALERTS, ITEM_FEATURES.name],
             compute=compute,
             metrics=lambda rows: {"users": float(pc.count_distinct(rows["user_id"]).as_py())},
@@ -46,10 +45,9 @@ def _ad_slots(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
 
 def _read(workspace: Workspace, partition: Partition) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Lists, alarms and item features of the partition."""
-    day, segment = partition
+    """Recommendations, alerts and item features of the partition."""
     return (
-        workspace.reader.read(RECOMMENDATIONS, day, day, [segment]),
-        workspace.reader.read(SHIFT_ALERTS, day, day, [segment]),
-        workspace.reader.read(ITEM_FEATURES, day, day, [segment]),
+        workspace.reader.read_day(RECOMMENDATIONS, *partition),
+        workspace.reader.read_day(SHIFT_ALERTS, *partition),
+        workspace.reader.read_day(ITEM_FEATURES, *partition),
     )

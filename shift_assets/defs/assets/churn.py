@@ -21,7 +21,6 @@ def churn_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
     asset = TableAsset(
         table=CHURN_CALIBRATION,
         group="outcomes",
-        kinds=frozenset({"numpy", "scipy"}),
         deps=[dg.AssetDep(STATE, partition_mapping=keys.window(HORIZON_DAYS + 1))],
         compute=_calibration,
         sections=["churn", "forecast"],
@@ -42,9 +41,7 @@ def _calibration(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     found = [CHURN_CALIBRATION.empty()]
     for day, segment in partitions:
         if day.weekday() == workspace.settings.forecast.refit_weekday:
-            then, now = (
-                workspace.reader.read(INTEREST_STATE, as_of, as_of, [segment])
-                for as_of in (day - timedelta(days=HORIZON_DAYS), day)
-            )
+            then = workspace.reader.read_day(INTEREST_STATE, day - timedelta(days=HORIZON_DAYS), segment)
+            now = workspace.reader.read_day(INTEREST_STATE, day, segment)
             found.append(churn_calibration(then, now, day, segment, workspace.settings.churn))
     return pa.concat_tables(found)

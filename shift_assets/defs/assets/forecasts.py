@@ -25,7 +25,6 @@ def forecast_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         TableAsset(
             table=INTEREST_FORECASTS,
             group=GROUP,
-            kinds=frozenset({"numpy"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=window)],
             compute=_forecasts,
             sections=["forecast", "seed"],
@@ -34,7 +33,6 @@ def forecast_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         TableAsset(
             table=FORECAST_QUALITY,
             group=GROUP,
-            kinds=frozenset({"scikitlearn"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=window)],
             compute=_quality,
             sections=["forecast", "seed"],

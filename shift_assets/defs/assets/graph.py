@@ -14,7 +14,7 @@ from shift_assets.defs.assets.outcomes import outcome_assets
 from shift_assets.defs.assets.recommendations import recommendation_assets
 from shift_assets.defs.assets.self_check import self_check_assets
 from shift_assets.defs.assets.serving import serving_assets
-from shift_assets.defs.assets.shift import shift_assets
+from shift_assets.defs.assets.shift import shift_stage_assets
 from shift_assets.defs.code_version import sources_kept
 from shift_assets.workspace.workspace import Workspace
 
@@ -32,7 +32,7 @@ def all_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
             *ingest_assets(workspace),
             *interest_assets(workspace),
             *forecast_assets(workspace),
-            *shift_assets(workspace),
+            *shift_stage_assets(workspace),
             *self_check_assets(workspace),
             *model_assets(workspace),
             *recommendation_assets(workspace),

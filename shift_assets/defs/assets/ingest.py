@@ -13,6 +13,7 @@ from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.table import Table
 from shift_assets.defs import partitions as keys
 from shift_assets.defs.failures import final_unless_transient
+from shift_assets.defs.kinds import kinds_of
 from shift_assets.defs.plots import rejections_by_reason
 from shift_assets.defs.publishing import (
     already_reported,
@@ -48,14 +49,14 @@ def _category_model(workspace: Workspace) -> dg.AssetsDefinition:
         name=CATEGORY_MODEL,
         partitions_def=keys.day_partitions(settings, source),
         group_name=GROUP,
-        kinds={"scikitlearn"},
+        kinds=kinds_of(_categories),
         owners=[OWNER],
         code_version=version(_categories, settings, ["seed"]),
         retry_policy=TRANSIENT_RETRY,
         description=(
-            "**Grain**: one interest category per item, pooled over the segments and frozen: the partition of the "
-            "calendar's first day is the one that is served, fitted on the first 28 landed days, because categories "
-            "must not move under the detector's feet.\n\n**Read by**: cleaning."
+            "Interest categories of the items, fitted on the first 28 landed days of all segments and then frozen, so "
+            "that categories never move under the detector. The partition of the calendar's first day serves.\n\n"
+            "**Grain**: one category per item.\n\n**Read by**: `clean_events`, `rejected_events`."
         ),
     )
     def category_model(
@@ -91,7 +92,7 @@ def _cleaning(workspace: Workspace) -> dg.AssetsDefinition:
             table.name,
             deps=[dg.AssetDep(CATEGORY_MODEL, partition_mapping=keys.first_day_only(settings))],
             partitions_def=keys.day_segment_partitions(settings, workspace.source),
-            **table_attributes(table, GROUP, {"spark", "duckdb"}, made_by),
+            **table_attributes(table, GROUP, kinds_of(_cleaned), made_by),
         )
         for table in _ASSETS
     ]

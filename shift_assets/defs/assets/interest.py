@@ -15,6 +15,7 @@ from shift_assets.defs import partitions as keys
 from shift_assets.defs.assets.ingest import CLEAN
 from shift_assets.defs.automation_conditions import content_changed
 from shift_assets.defs.failures import final_unless_transient
+from shift_assets.defs.kinds import kinds_of
 from shift_assets.defs.plots import interest_share
 from shift_assets.defs.publishing import (
     already_reported,
@@ -44,7 +45,6 @@ def interest_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         TableAsset(
             table=INTEREST_SERIES,
             group=GROUP,
-            kinds=frozenset({"duckdb"}),
             deps=[CLEAN],
             compute=_series,
             sections=["interest"],
@@ -58,7 +58,6 @@ def interest_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         TableAsset(
             table=USER_FEATURES,
             group=GROUP,
-            kinds=frozenset({"duckdb"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=look_back), dg.AssetDep(CLEAN, partition_mapping=look_back)],
             compute=_user_features,
             sections=["features"],
@@ -67,7 +66,6 @@ def interest_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         TableAsset(
             table=ITEM_FEATURES,
             group=GROUP,
-            kinds=frozenset({"scikitlearn"}),
             deps=[dg.AssetDep(CLEAN, partition_mapping=look_back)],
             compute=_item_features,
             sections=["features", "seed"],
@@ -102,7 +100,7 @@ def _state(workspace: Workspace, partitions: dg.MultiPartitionsDefinition) -> dg
         **table_attributes(
             INTEREST_STATE,
             GROUP,
-            {"numpy"},
+            kinds_of(_advanced),
             version(
                 _advanced,
                 settings,

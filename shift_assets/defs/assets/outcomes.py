@@ -1,6 +1,6 @@
-"""What the days after said about a day's claims. The partition is the day that completed the horizon.
+"""What happened after a day's alerts and recommendations. The partition is the day that completed the horizon.
 
-So nothing looks ahead: on day D the lists and alarms of D - horizon are judged, and a policy of day D may read
+Nothing looks ahead: day D evaluates the alerts and recommendations of D - horizon, and a policy of day D may read
 outcomes up to D - 1.
 """
 
@@ -33,14 +33,13 @@ GROUP = "outcomes"
 
 def outcome_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
     settings = workspace.settings
-    horizon = settings.outcomes.horizon_days
-    period = settings.experiments.period_days
+    horizon, period = settings.outcomes.horizon_days, settings.experiments.period_days
+    look_back = settings.recommendations.look_back_days
     then, since = keys.days_ago(horizon), keys.window(horizon)
     tables = [
         TableAsset(
             table=ALERT_OUTCOMES,
             group=GROUP,
-            kinds=frozenset({"numpy"}),
             deps=[
                 dg.AssetDep(ALERTS, partition_mapping=then),
                 dg.AssetDep(STATE, partition_mapping=then),
@@ -54,27 +53,20 @@ def outcome_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         TableAsset(
             table=RECOMMENDATION_OUTCOMES,
             group=GROUP,
-            kinds=frozenset({"numpy"}),
             deps=[
                 dg.AssetDep(RECOMMENDATIONS_KEY, partition_mapping=then),
                 dg.AssetDep(ALERTS, partition_mapping=then),
-                dg.AssetDep(CLEAN, partition_mapping=keys.window(horizon + settings.recommendations.look_back_days)),
+                dg.AssetDep(CLEAN, partition_mapping=keys.window(horizon + look_back)),
             ],
             compute=_recommendation_outcomes,
             sections=["outcomes", "seed"],
-            metrics=lambda rows: {
-                f"{name}_{row['policy']}": row[name]
-                for row in rows.to_pylist()
-                for name in ("recall_at_k", "ndcg_at_k")
-                if row[name] is not None
-            },
+            metrics=_recall_and_ndcg,
             plot=recall_by_day,
             automation=content_changed(CLEAN),
         ),
         TableAsset(
             table=EXPERIMENT_REPORT,
             group=GROUP,
-            kinds=frozenset({"scipy"}),
             deps=[
                 dg.AssetDep(RECOMMENDATIONS_KEY, partition_mapping=keys.window_between(horizon + period - 1, horizon)),
                 dg.AssetDep(CLEAN, partition_mapping=keys.window(horizon + period - 1)),
@@ -91,13 +83,14 @@ def outcome_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
 def _alert_outcomes(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.outcomes.alerts import alert_outcomes
 
+    reader, horizon_days = workspace.reader, workspace.settings.outcomes.horizon_days
     evaluated = [ALERT_OUTCOMES.empty()]
     for day, segment in partitions:
-        then = day - timedelta(days=workspace.settings.outcomes.horizon_days)
-        alerts = workspace.reader.read(SHIFT_ALERTS, then, then, [segment])
+        then = day - timedelta(days=horizon_days)
+        alerts = reader.read_day(SHIFT_ALERTS, then, segment)
         if alerts.num_rows:
-            state = workspace.reader.read(INTEREST_STATE, then, then, [segment])
-            series = workspace.reader.read(INTEREST_SERIES, then + timedelta(days=1), day, [segment])
+            state = reader.read_day(INTEREST_STATE, then, segment)
+            series = reader.read_window(INTEREST_SERIES, [day], [segment], horizon_days)
             evaluated.append(_dated_by_evaluation_day(alert_outcomes(alerts, state, series, workspace.settings), day))
     return pa.concat_tables(evaluated)
 
@@ -105,19 +98,17 @@ def _alert_outcomes(workspace: Workspace, partitions: list[Partition]) -> pa.Tab
 def _recommendation_outcomes(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.outcomes.recommendations import recommendation_outcomes
 
-    settings = workspace.settings
+    reader, settings = workspace.reader, workspace.settings
+    horizon_days, look_back_days = settings.outcomes.horizon_days, settings.recommendations.look_back_days
     evaluated = [RECOMMENDATION_OUTCOMES.empty()]
-    days = days_of(partitions)
-    look_back = settings.recommendations.look_back_days + settings.outcomes.horizon_days
-    windows = {s: workspace.reader.read_window(CLEAN_EVENTS, days, [s], look_back) for s in segments_of(partitions)}
+    windows = reader.read_windows(CLEAN_EVENTS, partitions, horizon_days + look_back_days)
     for day, segment in partitions:
-        then = day - timedelta(days=settings.outcomes.horizon_days)
-        slates = workspace.reader.read(RECOMMENDATIONS, then, then, [segment])
+        then = day - timedelta(days=horizon_days)
+        slates = reader.read_day(RECOMMENDATIONS, then, segment)
         if slates.num_rows:
-            events = windows[segment]
-            oldest = then - timedelta(days=settings.recommendations.look_back_days - 1)
+            events, oldest = windows[segment], then - timedelta(days=look_back_days - 1)
             before = events.filter((pc.field("day") >= oldest) & (pc.field("day") <= then))
-            alerts = workspace.reader.read(SHIFT_ALERTS, then, then, [segment])
+            alerts = reader.read_day(SHIFT_ALERTS, then, segment)
             rows = recommendation_outcomes(slates, events, before, alerts, settings.outcomes, seed=settings.seed)
             evaluated.append(_dated_by_evaluation_day(rows, day))
     return pa.concat_tables(evaluated)
@@ -143,6 +134,16 @@ def _experiment_report(workspace: Workspace, partitions: list[Partition]) -> pa.
 def _dated_by_evaluation_day(rows: pa.Table, day: date) -> pa.Table:
     days = pa.repeat(pa.scalar(day, pa.date32()), rows.num_rows)
     return rows.set_column(0, rows.schema.field("day"), days)
+
+
+def _recall_and_ndcg(outcomes: pa.Table) -> dict[str, float]:
+    rows = outcomes.to_pylist()
+    return {
+        f"{name}_{row['policy']}": row[name]
+        for row in rows
+        for name in ("recall_at_k", "ndcg_at_k")
+        if row[name] is not None
+    }
 
 
 def _confirmed_share(rows: pa.Table) -> dict[str, float]:

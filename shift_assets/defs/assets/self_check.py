@@ -21,7 +21,6 @@ def self_check_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
     asset = TableAsset(
         table=DETECTOR_SELF_CHECK,
         group="shift",
-        kinds=frozenset({"scikitlearn"}),
         deps=[dg.AssetDep(SERIES, partition_mapping=window)],
         compute=_checked,
         sections=["self_check", "evidence", "alerts", "seed"],

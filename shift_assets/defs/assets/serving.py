@@ -1,4 +1,4 @@
-"""What leaves the platform: the warehouse, the two BI files, and messages about alarms."""
+"""What leaves the platform: the warehouse, the two BI files, and messages about alerts."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -15,6 +15,7 @@ from shift_assets.defs import partitions as keys
 from shift_assets.defs.assets.shift import ALERTS
 from shift_assets.defs.automation_conditions import content_changed
 from shift_assets.defs.failures import final_unless_transient
+from shift_assets.defs.kinds import kinds_of
 from shift_assets.defs.publishing import version
 from shift_assets.defs.resources import DuckDBResource, warehouse_of
 from shift_assets.defs.table_asset import OWNER, TRANSIENT_RETRY, TableAsset, backfill_policy, build_asset
@@ -39,7 +40,6 @@ def serving_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
     outbox = TableAsset(
         table=ALERT_OUTBOX,
         group=GROUP,
-        kinds=frozenset({"json"}),
         deps=[ALERTS],
         compute=_messages,
         sections=["notify"],
@@ -66,15 +66,15 @@ def _notifications(workspace: Workspace) -> dg.AssetsDefinition:
         partitions_def=keys.day_segment_partitions(workspace.settings, workspace.source),
         deps=[ALERT_OUTBOX.name],
         group_name=GROUP,
-        kinds={"webhook"},
+        kinds=kinds_of(_delivered),
         owners=[OWNER],
         code_version=version(_delivered, workspace.settings, ["notify"]),
         pool=NOTIFICATIONS,
         backfill_policy=backfill_policy(single_run=True),
         description=(
             "Posts the outbox of the last days to `notify.webhook_url`, at least once, with the message id as "
-            "idempotency key; nothing is sent twice by a re-run, and a failing receiver fails no run. Without an "
-            "address nothing is sent.\n\n**Read by**: whoever the webhook tells."
+            "idempotency key. A re-run sends nothing twice, and a failing receiver fails no run. Without an address "
+            "nothing is sent.\n\n**Read by**: the receiver of the webhook."
         ),
     )
     def alert_notifications(
@@ -108,7 +108,7 @@ def _warehouse(workspace: Workspace) -> dg.AssetsDefinition:
         partitions_def=keys.day_segment_partitions(workspace.settings, workspace.source),
         deps=sorted(TABLES.keys() - NOT_AN_ASSET),
         group_name=GROUP,
-        kinds={"duckdb", "sql"},
+        kinds=kinds_of(_loaded),
         owners=[OWNER],
         code_version=version(_loaded, workspace.settings, ["public"]),
         pool=WAREHOUSE,
@@ -116,9 +116,9 @@ def _warehouse(workspace: Workspace) -> dg.AssetsDefinition:
         retry_policy=TRANSIENT_RETRY,
         automation_condition=content_changed(),
         description=(
-            "**Grain**: the lake's tables and the marts of `sql/marts`, in one private DuckDB file.\n\n"
-            "Loaded incrementally: only partitions whose content digest changed. A cache: a missing or damaged file "
-            "is rebuilt from the lake.\n\n**Read by**: the published BI files."
+            "One private DuckDB file with tables of the lake and the marts of `sql/marts` and `sql/public`. Only "
+            "partitions whose content digest changed are loaded; a missing or damaged file is rebuilt from the lake."
+            "\n\n**Read by**: `bi_files`."
         ),
     )
     def warehouse(
@@ -148,7 +148,7 @@ def _bi_files(workspace: Workspace) -> dg.AssetsDefinition:
         partitions_def=keys.day_segment_partitions(workspace.settings, workspace.source),
         deps=[WAREHOUSE],
         group_name=GROUP,
-        kinds={"duckdb"},
+        kinds=kinds_of(_published),
         owners=[OWNER],
         # The warehouse is a cache: what it computes is what is published.
         code_version=version(_published, workspace.settings, ["public"], version(_loaded, workspace.settings)),
@@ -157,9 +157,9 @@ def _bi_files(workspace: Workspace) -> dg.AssetsDefinition:
         retry_policy=TRANSIENT_RETRY,
         automation_condition=content_changed(),
         description=(
-            "`bi_public.duckdb` (aggregates, small cells suppressed) and `bi_activation.duckdb` (per-pseudonym tables, "
-            "mode 0640), each replaced by one rename: readers never wait and never see half of a day.\n\n"
-            "**Read by**: BI tools and the dashboard."
+            "The published files `bi_public.duckdb` (aggregates, small cells suppressed) and `bi_activation.duckdb` "
+            "(per-pseudonym tables, mode 0640), copied from the warehouse. Each is replaced by one rename: readers "
+            "never wait and never see half of a day.\n\n**Read by**: BI tools."
         ),
     )
     def bi_files(

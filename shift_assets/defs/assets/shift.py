@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 import dagster as dg
@@ -14,6 +15,7 @@ from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.shift import (
     ALERT_CLUSTERS,
+    ALERT_STATUSES,
     DETECTOR_SELF_CHECK,
     INTEREST_MOVES,
     INTEREST_STATE,
@@ -42,76 +44,77 @@ CHUNK_DAYS = 14
 """State snapshots hold every user: two weeks of them at a time."""
 
 
-def shift_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
+def shift_stage_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
     partitions = keys.day_segment_partitions(workspace.settings, workspace.source)
+    tables = [_signals_of_users(), _alerts_of_users(), *_segment_tables(), *_tables_of_recent_alerts()]
+    return [build_asset(asset, partitions, workspace.settings) for asset in tables]
+
+
+def _self_checks_before() -> dg.AssetDep:
+    return dg.AssetDep(DETECTOR_SELF_CHECK.name, partition_mapping=keys.window_before(SELECTION_VALID_DAYS))
+
+
+def _signals_of_users() -> TableAsset:
+    return TableAsset(
+        table=SHIFT_SIGNALS,
+        group=GROUP,
+        deps=[
+            STATE,
+            dg.AssetDep(FORECASTS, partition_mapping=keys.days_ago(7)),
+            dg.AssetDep(SERIES, partition_mapping=keys.window(7)),
+            _self_checks_before(),
+        ],
+        compute=_signals,
+        sections=["state", "signals"],
+        metrics=_mean_gap_and_distance,
+        plot=signal_distribution,
+        chunk_days=CHUNK_DAYS,
+    )
+
+
+def _alerts_of_users() -> TableAsset:
+    return TableAsset(
+        table=SHIFT_ALERTS,
+        group=GROUP,
+        deps=[STATE, SIGNALS, _self_checks_before()],
+        compute=_alerts,
+        sections=["state", "evidence", "alerts", "churn", "seed"],
+        metrics=_alerts_by_status,
+        plot=alerts_by_day,
+        chunk_days=CHUNK_DAYS,
+    )
+
+
+def _segment_tables() -> list[TableAsset]:
     window = keys.window(SEGMENT_WINDOW_DAYS)
-    checks = dg.AssetDep(DETECTOR_SELF_CHECK.name, partition_mapping=keys.window_before(SELECTION_VALID_DAYS))
-    tables = [
-        TableAsset(
-            table=SHIFT_SIGNALS,
-            group=GROUP,
-            kinds=frozenset({"numpy"}),
-            deps=[
-                STATE,
-                dg.AssetDep(FORECASTS, partition_mapping=keys.days_ago(7)),
-                dg.AssetDep(SERIES, partition_mapping=keys.window(7)),
-                checks,
-            ],
-            compute=_signals,
-            sections=["state", "signals"],
-            metrics=lambda rows: {
-                name: float(found)
-                for name in ("interest_gap", "distribution_distance")
-                if (found := pc.mean(rows[name]).as_py()) is not None
-            },
-            plot=signal_distribution,
-            chunk_days=CHUNK_DAYS,
-        ),
-        TableAsset(
-            table=SHIFT_ALERTS,
-            group=GROUP,
-            kinds=frozenset({"numpy"}),
-            deps=[STATE, SIGNALS, checks],
-            compute=_alerts,
-            sections=["state", "evidence", "alerts", "churn", "seed"],
-            metrics=lambda rows: {
-                f"alarms_{status}": float(pc.sum(pc.equal(rows["status"], status)).as_py() or 0)
-                for status in ("opened", "continued", "closed")
-            },
-            plot=alerts_by_day,
-            chunk_days=CHUNK_DAYS,
-        ),
+    return [
         TableAsset(
             table=SEGMENT_SHIFTS,
             group=GROUP,
-            kinds=frozenset({"duckdb"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=window), dg.AssetDep(CLEAN, partition_mapping=window)],
             compute=_segment_shifts,
         ),
         TableAsset(
             table=SEGMENT_EVENTS,
             group=GROUP,
-            kinds=frozenset({"numba"}),
             deps=[dg.AssetDep(SERIES, partition_mapping=keys.window(EVENT_WINDOW_DAYS))],
             compute=_segment_events,
             sections=["alerts"],
         ),
-        *(
-            TableAsset(
-                table=table,
-                group=GROUP,
-                kinds=frozenset({kind}),
-                deps=[dg.AssetDep(ALERTS, partition_mapping=keys.window(MOVE_WINDOW_DAYS))],
-                compute=compute,
-                sections=["moves", "alerts", "seed"],
-            )
-            for table, kind, compute in (
-                (ALERT_CLUSTERS, "scikitlearn", _alert_clusters),
-                (INTEREST_MOVES, "spark", _interest_moves),
-            )
-        ),
     ]
-    return [build_asset(asset, partitions, workspace.settings) for asset in tables]
+
+
+def _tables_of_recent_alerts() -> list[TableAsset]:
+    return [
+        TableAsset(
+            table=table,
+            group=GROUP,
+            deps=[dg.AssetDep(ALERTS, partition_mapping=keys.window(MOVE_WINDOW_DAYS))],
+            compute=compute,
+            sections=["moves", "alerts", "seed"],
+        )
+        for table, compute in ((ALERT_CLUSTERS, _alert_clusters), (INTEREST_MOVES, _interest_moves))
+    ]
 
 
 def _signals(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
@@ -210,3 +213,13 @@ def _interest_moves(workspace: Workspace, partitions: list[Partition]) -> pa.Tab
 
 def _recent_alerts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     return workspace.reader.read_window(SHIFT_ALERTS, days_of(partitions), segments_of(partitions), MOVE_WINDOW_DAYS)
+
+
+def _mean_gap_and_distance(signals: pa.Table) -> dict[str, float]:
+    means = {name: pc.mean(signals[name]).as_py() for name in ("interest_gap", "distribution_distance")}
+    return {name: float(mean) for name, mean in means.items() if mean is not None}
+
+
+def _alerts_by_status(alerts: pa.Table) -> dict[str, float]:
+    statuses = Counter(alerts["status"].to_pylist())
+    return {f"alerts_{status}": float(statuses[status]) for status in ALERT_STATUSES}

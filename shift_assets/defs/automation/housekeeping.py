@@ -11,7 +11,7 @@ from dagster import DagsterRunStatus
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.registry import TABLES
 from shift_assets.contracts.shift import INTEREST_STATE
-from shift_assets.defs.dagster_private import has_unfinished_backfill
+from shift_assets.defs.dagster_private import PARTITION_NAME_TAG, RANGE_START_TAG, has_unfinished_backfill
 from shift_assets.defs.partitions import parse_key
 from shift_assets.workspace.workspace import Workspace
 
@@ -59,7 +59,7 @@ def drop_expired_snapshots(
 def _first_days(tags_of_runs: Iterable[Mapping[str, str]]) -> Iterator[date]:
     """The first day of each run over days and segments; other runs read no state."""
     for tags in tags_of_runs:
-        key = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
+        key = tags.get(RANGE_START_TAG) or tags.get(PARTITION_NAME_TAG)
         if key and "|" in key:
             yield parse_key(key).day
 

@@ -1,7 +1,7 @@
 """Sensors: what reacts to the world outside the asset graph."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,7 @@ from shift_assets.defs.assets.graph import CATEGORY_MODEL
 from shift_assets.defs.assets.interest import STATE
 from shift_assets.defs.automation.jobs import CATEGORIES, DAILY, ONE_WRITER, Job
 from shift_assets.defs.automation.landing_changes import LandingCursor, Scan, Span, ingested_folders, scan, spans
+from shift_assets.defs.dagster_private import RUN_KEY_TAG
 from shift_assets.defs.partitions import day_partitions, parse_key, range_tags
 from shift_assets.settings.config_file import ConfigError
 from shift_assets.workspace.home import FOLLOWED_GAP_DAYS, follow, open_workspace
@@ -38,7 +39,7 @@ def all_sensors(workspace: Workspace, jobs: Mapping[str, Job]) -> list[dg.Sensor
 
 
 def landing_sensor(workspace: Workspace, jobs: Mapping[str, Job]) -> dg.SensorDefinition:
-    """Reacts to new, changed and late files of the landing folder."""
+    """The sensor that reacts to new, changed and late files of the landing folder."""
 
     @dg.sensor(
         name="landing",
@@ -46,10 +47,11 @@ def landing_sensor(workspace: Workspace, jobs: Mapping[str, Job]) -> dg.SensorDe
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Asks for one range run over the days that changed folders concern, once their files are stable (unchanged "
-            "for two ticks, or a _SUCCESS file beside them). A delivery up to `lateness_days` behind the newest "
-            "recomputes its day and what follows; an older one its own days alone, and the run is tagged so. A "
-            "removed folder asks for nothing: its clean events stay. A day after the calendar's end moves the end on."
+            "Requests one range run over the days that changed folders concern, once their files are stable (unchanged "
+            "for two ticks, or a _SUCCESS file in the folder). A delivery up to `lateness_days` behind the newest "
+            "recomputes its day and the days after it; an older one recomputes its own days alone, and the run is "
+            "tagged so. A removed folder requests nothing: its clean events stay. A day after the calendar's end moves "
+            "the end on."
         ),
     )
     def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -61,24 +63,15 @@ def landing_sensor(workspace: Workspace, jobs: Mapping[str, Job]) -> dg.SensorDe
             )
         before = LandingCursor.from_json(context.cursor)
         scanned = scan(workspace.settings.landing, before, BYTES_PER_TICK)
-        first_day, last_day = calendar
-        changed = [day for day in scanned.changed(before) if first_day <= day <= last_day][:FOLDERS_PER_TICK]
-        ingested = ingested_folders(
-            workspace.lake, {day: scanned.stable[day] for day in changed}, workspace.settings.lateness_days
-        )
-        to_request = [day for day in changed if day not in ingested]
-        grown, growth = _follow_landing(workspace, scanned)
-        notes = [*growth, *_notes(scanned, before, first_day, max(last_day, grown))]
+        to_request, ingested = _folders_to_request(workspace, scanned, before, calendar)
+        notes = _notes_of_tick(workspace, scanned, before, calendar)
         for note in notes:
             context.log.warning(note)
+        cursor = scanned.next_cursor(before, ingested).to_json()
         if not to_request:
-            cursor = scanned.next_cursor(before, ingested).to_json()
             return dg.SensorResult(skip_reason="; ".join(["no new, changed or late files", *notes]), cursor=cursor)
-        fit = first_day.isoformat()
-        if fit not in context.instance.get_materialized_partitions(dg.AssetKey(CATEGORY_MODEL)):
-            key = _digest(*(f"{day}={folder.fingerprint}" for day, folder in scanned.stable.items()))
-            request = dg.RunRequest(run_key=f"{CATEGORIES}@{fit}@{key}", job_name=CATEGORIES, partition_key=fit)
-            return _fit_categories(context.instance, request, cursor=scanned.next_cursor(before, ingested).to_json())
+        if _lacks_categories(context.instance, calendar):
+            return _fit_categories(context.instance, _categories_request(scanned, calendar), cursor=cursor)
         return dg.SensorResult(
             run_requests=run_requests(
                 workspace, context.instance, scanned=scanned, before=before, to_request=to_request, calendar=calendar
@@ -87,6 +80,38 @@ def landing_sensor(workspace: Workspace, jobs: Mapping[str, Job]) -> dg.SensorDe
         )
 
     return landing
+
+
+def _folders_to_request(
+    workspace: Workspace, scanned: Scan, before: LandingCursor, calendar: tuple[date, date]
+) -> tuple[list[date], Collection[date]]:
+    """The changed folders that no run has ingested as they are now, and those that a run has."""
+    first_day, last_day = calendar
+    changed = [day for day in scanned.changed(before) if first_day <= day <= last_day][:FOLDERS_PER_TICK]
+    stable = {day: scanned.stable[day] for day in changed}
+    ingested = ingested_folders(workspace.lake, stable, workspace.settings.lateness_days)
+    return [day for day in changed if day not in ingested], ingested
+
+
+def _notes_of_tick(
+    workspace: Workspace, scanned: Scan, before: LandingCursor, calendar: tuple[date, date]
+) -> list[str]:
+    """What a person should know of this tick, after the calendar moved on to what is landed."""
+    first_day, last_day = calendar
+    grown, growth = _follow_landing(workspace, scanned)
+    return [*growth, *_notes(scanned, before, first_day, max(last_day, grown))]
+
+
+def _lacks_categories(instance: dg.DagsterInstance, calendar: tuple[date, date]) -> bool:
+    """Whether the frozen category model was never fitted."""
+    return calendar[0].isoformat() not in instance.get_materialized_partitions(dg.AssetKey(CATEGORY_MODEL))
+
+
+def _categories_request(scanned: Scan, calendar: tuple[date, date]) -> dg.RunRequest:
+    """The run that fits the category model on what is landed now."""
+    fit_key = calendar[0].isoformat()
+    content = _digest(*(f"{day}={folder.fingerprint}" for day, folder in scanned.stable.items()))
+    return dg.RunRequest(run_key=f"{CATEGORIES}@{fit_key}@{content}", job_name=CATEGORIES, partition_key=fit_key)
 
 
 def calendar_range(workspace: Workspace) -> tuple[date, date] | None:
@@ -180,7 +205,7 @@ def _fit_categories(instance: dg.DagsterInstance, request: dg.RunRequest, cursor
     if runs and not runs[0].is_finished:
         reason = f"the category model is being fitted by run {runs[0].run_id}"
         return dg.SensorResult(skip_reason=reason, cursor=cursor)
-    if runs and not runs[0].is_success and runs[0].tags.get("dagster/run_key") == request.run_key:
+    if runs and not runs[0].is_success and runs[0].tags.get(RUN_KEY_TAG) == request.run_key:
         reason = f"run {runs[0].run_id} could not fit the category model: mend the cause, launch job `{CATEGORIES}`"
         return dg.SensorResult(skip_reason=reason, cursor=cursor)
     return dg.SensorResult(run_requests=[request], cursor=cursor)

@@ -61,7 +61,6 @@ class Shop:
         asset = TableAsset(
             table=table,
             group="test",
-            kinds=frozenset(),
             deps=deps,
             compute=compute,  # type: ignore[arg-type]
         )
