@@ -1,4 +1,4 @@
-"""Windows of spliced histories: what a shift looks like, made of a log's own parts."""
+"""Windows of spliced histories: labelled shifts of interest made from a log's own events."""
 
 from __future__ import annotations
 
