@@ -48,7 +48,7 @@ def cleaned(
     categories: CategoryModel = DELIVERED,
     **settings: Any,
 ) -> Cleaned:
-    """Clean `days` of the landing folder of `context`; staging lies beside it, in a folder with a space."""
+    """Clean `days` of the landing folder of `context`; staging is next to it, in a folder with a space."""
     home = context.landing.parent
     configured = Settings(home=home, **settings)
     return collected(

@@ -1,6 +1,6 @@
-"""Dirt: what shops really deliver. Generators of evil lines and files, for every test that needs them.
+"""Dirty data as shops really deliver it. Generators of bad lines and files, for every test that needs them.
 
-`EVIL_LINES` names each kind of evil JSON line once, with the reason that must be given. `json_line_files` and
+`BAD_LINES` names each kind of bad JSON line once, with the reason that must be given. `json_line_files` and
 `csv_files` are hypothesis strategies of whole files. `dirty_landing` makes a landing folder from a seed.
 """
 
@@ -84,7 +84,7 @@ def _with_raw(key: str, raw: bytes) -> bytes:
 
 
 _GOOD = good_line()
-EVIL_LINES: dict[str, tuple[bytes, str | None]] = {
+BAD_LINES: dict[str, tuple[bytes, str | None]] = {
     "two objects": (_GOOD + _GOOD, "malformed"),
     "two objects apart": (_GOOD + b" " + _GOOD, "malformed"),
     "array": (b"[" + _GOOD + b"]", "malformed"),
@@ -227,15 +227,15 @@ def _json_lines(draw: st.DrawFn) -> bytes:
     return line
 
 
-_evil = st.sampled_from([line for line, _ in EVIL_LINES.values() if len(line) < 10_000])
+_bad_lines = st.sampled_from([line for line, _ in BAD_LINES.values() if len(line) < 10_000])
 _blank = st.sampled_from([b"", b" ", b"\t \r", b"\x0b"])
 _line_ends = st.sampled_from([b"\n", b"\r\n"])
 
 
 @st.composite
 def json_line_files(draw: st.DrawFn) -> bytes:
-    """A whole file of JSON lines, valid and evil, with blank lines, either line end, with or without a last one."""
-    lines = draw(st.lists(st.one_of(_json_lines(), _json_lines(), _evil, _blank), max_size=12))
+    """A whole file of JSON lines, good and bad, with blank lines, either line end, with or without a last one."""
+    lines = draw(st.lists(st.one_of(_json_lines(), _json_lines(), _bad_lines, _blank), max_size=12))
     end = draw(_line_ends)
     mark = draw(st.sampled_from([b"", b"", b"\xef\xbb\xbf"]))
     return mark + end.join(lines) + draw(st.sampled_from([b"", end]))
@@ -264,18 +264,18 @@ def csv_files(draw: st.DrawFn) -> bytes:
 def dirty_landing(landing: Path, seed: int, days: Sequence[date], lines_per_file: int = 60) -> list[SourceFile]:
     """Fill `landing` with dirty JSON files of JSON_SOURCE for `days`: the same seed gives the same bytes.
 
-    There are plain, gzip and zstd files, late events, events delivered twice in one file and in two, every evil
+    There are plain, gzip and zstd files, late events, events delivered twice in one file and in two, every bad
     line, a truncated gzip, an empty file, and names that are not deliveries.
     """
     rng = random.Random(seed)  # noqa: S311
     delivered = []
     earlier: list[bytes] = []
-    evil = [line for line, _ in EVIL_LINES.values() if len(line) < 10_000]
+    bad = [line for line, _ in BAD_LINES.values() if len(line) < 10_000]
     for day in days:
         noon = int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp())
         for number, pack in enumerate((_plain, _gzipped, _zstd)):
             lines = [_random_line(rng, noon) for _ in range(lines_per_file)]
-            lines += rng.sample(evil, 8) + rng.choices(lines, k=5) + rng.choices(earlier or lines, k=5)
+            lines += rng.sample(bad, 8) + rng.choices(lines, k=5) + rng.choices(earlier or lines, k=5)
             rng.shuffle(lines)
             earlier = lines
             delivered.append(deliver(landing, f"part-{number}.jsonl", pack(b"\n".join(lines) + b"\n"), day))

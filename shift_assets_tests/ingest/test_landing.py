@@ -43,7 +43,7 @@ def row_outcomes(home: Path, text: str) -> Counter[tuple[bytes, str | None]]:
 
 
 def whole(home: Path, text: str, content: bytes) -> Counter[tuple[bytes, str | None]]:
-    """The same of the export itself, delivered as one file in a folder after all of its days."""
+    """The same for the export itself, as one file in a folder after all of its days."""
     folder = home / "events" / "day=2100-01-01"
     folder.mkdir(parents=True)
     (folder / "export").write_bytes(content)
@@ -58,7 +58,7 @@ _slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCh
 def test_a_split_json_export_has_the_rows_of_the_whole(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
-    """Landing changes no row's bytes and no row's verdict, and loses none."""
+    """Landing changes no row's bytes and no row's outcome, and loses none."""
     home = tmp_path_factory.mktemp("home")
     export = home / "export.jsonl"
     export.write_bytes(content)
@@ -75,7 +75,7 @@ def test_a_split_json_export_has_the_rows_of_the_whole(
 @given(csv_files())
 @_slow
 def test_a_split_csv_export_has_the_rows_of_the_whole(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """Also where quotes stay open: rejected records are kept apart, so that none swallows another."""
+    """Also where quotes stay open: rejected records are separated, so that none absorbs another."""
     home = tmp_path_factory.mktemp("home")
     export = home / "export.csv"
     export.write_bytes(content)
@@ -89,7 +89,7 @@ def test_a_split_csv_export_has_the_rows_of_the_whole(tmp_path_factory: pytest.T
 
 
 def test_rows_lie_in_the_folder_of_their_local_day(tmp_path: Path) -> None:
-    """A row at 23:30 UTC in summer belongs to the next London day; undated rows lie in the fullest folder."""
+    """A row at 23:30 UTC in summer belongs to the next London day; undated rows are in the fullest folder."""
     evening = int(datetime(2026, 3, 29, 23, 30, tzinfo=UTC).timestamp())
     lines = [good_line(t=evening), good_line(t=evening, item="i2"), good_line(), b"broken", good_line(t="x")]
     export = tmp_path / "my export!.jsonl.gz"
@@ -104,7 +104,7 @@ def test_rows_lie_in_the_folder_of_their_local_day(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("buffer_bytes", [1, 128 << 20])
 def test_landing_again_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buffer_bytes: int) -> None:
-    """The same export gives the same names and bytes; another of the same name gives others beside them."""
+    """The same export gives the same names and bytes; another of the same name adds other files."""
     monkeypatch.setattr(landing_module, "BUFFER_BYTES", buffer_bytes)
     source = source_of(tmp_path, JSON_SOURCE)
     export = tmp_path / "export.jsonl"
@@ -124,7 +124,7 @@ def test_landing_again_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_line_too_long_to_hold_is_landed_whole(tmp_path: Path) -> None:
-    """Its bytes pass in pieces, and it is rejected where it lies."""
+    """It is copied in pieces, and rejected in its folder."""
     long = [good_line(title=letter * (6 << 20)) for letter in "xy"]
     export = tmp_path / "export.jsonl"
     export.write_bytes(b"\n".join([long[0], good_line(), long[1], good_line(item="i2")]))
@@ -139,7 +139,7 @@ def test_a_line_too_long_to_hold_is_landed_whole(tmp_path: Path) -> None:
 
 
 def test_every_part_of_a_headed_csv_has_the_header(tmp_path: Path) -> None:
-    """Each landed file stands by itself."""
+    """Each landed file is complete on its own."""
     text = CSV_SOURCE.replace("header: false, columns: [user, item, action, t, title]", "header: true")
     export = tmp_path / "export.csv"
     export.write_text(f'title,t,user,item,action\n"a\nb",{NOON},u,i,pv\nx,{NOON - 86400},u,i,pv\nx,never,u,i,pv\n')

@@ -50,7 +50,7 @@ def fill(shop: Shop) -> None:
 
 
 def test_rejected_rows_are_found_by_reason_day_and_file(tmp_path: Path) -> None:
-    """Each filter narrows the list; none shows everything that was rejected."""
+    """Each filter narrows the rows; without one all rejected rows are shown."""
     shop = shop_of(tmp_path)
     fill(shop)
     assert rejected_rows(shop.lake).num_rows == 6
@@ -60,7 +60,7 @@ def test_rejected_rows_are_found_by_reason_day_and_file(tmp_path: Path) -> None:
 
 
 def test_a_changed_source_recovers_what_it_now_accepts(tmp_path: Path) -> None:
-    """Replay names the partitions with rows that the present source takes in, and how many; running them does it."""
+    """Replay names the partitions with rows that the source now accepts, and how many; a run then accepts them."""
     fill(shop_of(tmp_path))
     shop = shop_of(tmp_path)
     assert replay(shop.lake, shop.parse_context, DAY, NEXT) == {}
@@ -90,7 +90,7 @@ def test_a_row_that_changes_its_day_reruns_both_days(tmp_path: Path) -> None:
 
 
 def test_a_file_no_longer_landed_recovers_nothing(tmp_path: Path) -> None:
-    """What cannot be read again cannot be taken in, and is no error."""
+    """What cannot be read again cannot be recovered, and is no error."""
     fill(shop_of(tmp_path))
     for path in (tmp_path / "landing").glob("events/*/*"):
         path.unlink()
@@ -99,7 +99,7 @@ def test_a_file_no_longer_landed_recovers_nothing(tmp_path: Path) -> None:
 
 
 def test_a_repaired_file_recovers_all_its_rows(tmp_path: Path) -> None:
-    """A file that was unreadable as a whole, delivered again in good order, counts every row."""
+    """A file that was unreadable as a whole, then replaced by a good one, counts every row."""
     shop = shop_of(tmp_path)
     file = deliver(shop.parse_context.landing, "a.jsonl.gz", b"\x1f\x8bbroken")
     publish(shop)

@@ -1,4 +1,4 @@
-"""Laws of the outbox: an alarm is told once per severity, and once when it ends."""
+"""Laws of the outbox: an alert is reported once per severity, and once when it ends."""
 
 from __future__ import annotations
 

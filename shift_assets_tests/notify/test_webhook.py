@@ -1,4 +1,4 @@
-"""Laws of the notifier, against a real server that answers by script."""
+"""Laws of the webhook delivery, against a real server with scripted responses."""
 
 from __future__ import annotations
 

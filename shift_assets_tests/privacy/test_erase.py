@@ -1,4 +1,4 @@
-"""Laws of erasure: afterwards no byte of the lake tells of the user, and everybody else is as before."""
+"""Laws of erasure: afterwards no byte of the lake names the user, and everybody else is as before."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_erasing_again_changes_nothing(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_the_report_names_the_days_and_models_concerned(lake: Lake, tmp_path: Path) -> None:
-    """Next-item models and taught detectors alike; of four daily checks the last looked at no day of the user."""
+    """For next-item models and fitted detectors; of four daily checks the last one covers no day of the user."""
     made = rows_of(DETECTOR_SELF_CHECK, partitions(1)[0], 1).to_pylist()[0]
     last = [partition for partition in partitions(4) if partition.segment == "uk"]
     checks = [made | {"day": p.day, "segment": "uk", "model_path": f"detector/{p.day}"} for p in last]

@@ -163,7 +163,7 @@ def test_a_digest_knows_every_row(place: int, change: str) -> None:
 
 
 def test_a_column_added_later_is_null_in_older_partitions(tmp_path: Path) -> None:
-    """What was written before a table had a column is still read; a column that may not be null is asked for anew."""
+    """Older partitions are read without a new column; if it may not be null, they must be materialised again."""
     lake = new_lake(tmp_path)
     name = Column("name", pa.string(), "A name")
     before = Table("grown", "one name", ("name",), "tests", (name,))

@@ -143,7 +143,7 @@ def test_a_confirmed_share_has_many_users_on_both_sides(shown: Shown) -> None:
 
 
 def test_a_public_move_has_many_users_on_both_sides(tmp_path: Path) -> None:
-    """Moves of too few users are not listed; the share of leavers is told only where those who stayed are many.
+    """Moves of too few users are not listed; the share of leavers is shown only where those who stayed are many.
 
     A category that is called as if it were two is one.
     """
@@ -176,8 +176,8 @@ def test_a_public_move_has_many_users_on_both_sides(tmp_path: Path) -> None:
     many = {f"c + {n}": leavers - users for n, (users, leavers) in enumerate(sizes) if users >= MINIMUM_USERS}
     assert shown.keys() == many.keys()
     for name, stayed in many.items():
-        told = (shown[name]["share_of_leavers"], shown[name]["lift"])
-        assert told == ((0.5, 2.0) if stayed >= MINIMUM_USERS else (None, None))
+        published = (shown[name]["share_of_leavers"], shown[name]["lift"])
+        assert published == ((0.5, 2.0) if stayed >= MINIMUM_USERS else (None, None))
 
 
 def test_the_audit_finds_a_cell_that_is_withheld_alone() -> None:

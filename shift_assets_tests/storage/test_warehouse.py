@@ -1,4 +1,4 @@
-"""Laws of the warehouse: a cache of the lake that loads only what changed and can always be made anew."""
+"""Laws of the warehouse: a cache of the lake that loads only what changed and can always be rebuilt."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_words_leave_out_colours_sizes_and_counts(text: str, expected: list[str]
 
 
 def test_plurals_are_one_term() -> None:
-    """English plurals meet their singular; words that only look like plurals stay."""
+    """English plurals meet their singular; words that only resemble plurals stay."""
     pairs = {"candles": "candle", "boxes": "box", "dishes": "dish", "ponies": "pony", "glass": "glass"}
     pairs |= {"christmas": "christmas", "iris": "iris", "cactus": "cactus"}
     assert {word: term(word) for word in pairs} == pairs
@@ -178,7 +178,7 @@ def test_clean_events_have_fitted_categories(tmp_path: Path) -> None:
 
 
 def test_groups_need_no_text(tmp_path: Path) -> None:
-    """Where leaf categories are delivered, they are the units that groups are made of."""
+    """Where the log has leaf categories, they are the units that are grouped."""
     text = JSON_SOURCE.replace("title}", "title, category: leaf}") + "categories: {from: cooccurrence, clusters: 3}\n"
     context = context_of(tmp_path / "landing", source_of(tmp_path / "landing", text))
     lines = [

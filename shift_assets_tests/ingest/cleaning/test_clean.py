@@ -54,7 +54,7 @@ def of_partition(rows: pa.Table, partition: Partition) -> list[dict]:
 
 
 def test_every_delivered_row_is_clean_or_rejected(context: ParseContext) -> None:
-    """Of every file of a dirty landing, rows delivered = clean + rejected + rows of partitions not asked for."""
+    """Of every file of a dirty landing, rows read = clean + rejected + rows of partitions not requested."""
     files = dirty_landing(context.landing, 1, DAYS)
     done = cleaned(context, DAYS)
     assert [account.path for account in done.file_accounts] == sorted(file.path for file in files)
@@ -68,7 +68,7 @@ def test_every_delivered_row_is_clean_or_rejected(context: ParseContext) -> None
 
 
 def test_what_comes_out_keeps_the_contracts(context: ParseContext) -> None:
-    """Clean and rejected rows have the contracts' columns, lie in asked partitions, and are sorted by key."""
+    """Clean and rejected rows have the contracts' columns, are in the requested partitions, and are sorted by key."""
     dirty_landing(context.landing, 2, DAYS)
     done = cleaned(context, DAYS)
     assert done.clean.schema == CLEAN_EVENTS.schema
@@ -84,14 +84,14 @@ def test_what_comes_out_keeps_the_contracts(context: ParseContext) -> None:
             assert row["raw_sha256"] == hashlib.sha256(row["raw"]).hexdigest()
 
 
-@pytest.mark.parametrize("asked", [DAYS[:1], DAYS[2:4], [DAYS[0], DAYS[5]], DAYS[::-1]])
-def test_a_partition_does_not_depend_on_what_is_asked_with_it(context: ParseContext, asked: list[date]) -> None:
+@pytest.mark.parametrize("requested", [DAYS[:1], DAYS[2:4], [DAYS[0], DAYS[5]], DAYS[::-1]])
+def test_a_partition_does_not_depend_on_what_is_requested_with_it(context: ParseContext, requested: list[date]) -> None:
     """A partition cleaned alone, in a range, or in one segment only, holds the same rows."""
     dirty_landing(context.landing, 3, DAYS)
     everything = cleaned(context, DAYS)
     segment = context.source.segment_keys[1]
-    for part in (cleaned(context, asked), cleaned(context, asked, segments=[segment])):
-        assert {partition.day for partition in part.partitions} == set(asked)
+    for part in (cleaned(context, requested), cleaned(context, requested, segments=[segment])):
+        assert {partition.day for partition in part.partitions} == set(requested)
         for partition in part.partitions:
             for mine, whole in ((part.clean, everything.clean), (part.rejected, everything.rejected)):
                 assert of_partition(mine, partition) == of_partition(whole, partition)
@@ -187,7 +187,7 @@ def test_a_busy_day_rejects_all_events_of_the_day(context: ParseContext) -> None
 
 
 def test_days_without_a_file_are_empty_partitions(context: ParseContext) -> None:
-    """Nothing delivered is a fact: the partitions are there, without rows."""
+    """Without source files the partitions exist, without rows."""
     done = cleaned(context, DAYS[:2])
     assert len(done.partitions) == 6
     assert done.clean.num_rows == done.rejected.num_rows == len(done.file_accounts) == 0

@@ -20,20 +20,22 @@ GOOD = f"ann,i1,pv,{NOON},".encode()
 
 
 def records(content: bytes, size: int = 10**9, *, fast: bool = True) -> list[tuple]:
-    """Number, raw bytes, values and fault of every record of a file that comes in pieces of `size` bytes."""
+    """Number, raw bytes, values and rejection reason of every record of a file that comes in pieces of `size` bytes."""
     found: list[tuple] = []
     chunks = [content[at : at + size] for at in range(0, len(content), size)]
     for part in read_csv_lines(chunks, DIALECT, COLUMNS, fast=fast):
         for at, (number, raw) in enumerate(zip(part.numbers.tolist(), part.raw.to_pylist(), strict=True)):
-            fault = part.rejections.get(at)
-            found.append((number, raw, [part.columns[name][at].as_py() for name in COLUMNS], fault and fault.reason))
+            rejection = part.rejections.get(at)
+            found.append(
+                (number, raw, [part.columns[name][at].as_py() for name in COLUMNS], rejection and rejection.reason)
+            )
     return found
 
 
 @given(csv_files(), st.sampled_from([5, 60, 10**6]))
 @settings(max_examples=300, deadline=None)
 def test_the_fast_path_splits_as_the_strict_path_does(content: bytes, size: int) -> None:
-    """On any dirt, in pieces of any size, both ways give the same records, values and faults."""
+    """On any dirt, in pieces of any size, both parsers give the same records, values and rejections."""
     assert records(content, size) == records(content, fast=False)
 
 
@@ -130,7 +132,7 @@ def test_a_file_without_its_columns_is_one_rejected_row(tmp_path: Path, header: 
 
 
 def test_a_row_in_place_of_the_header_is_not_shown(tmp_path: Path) -> None:
-    """Where the header is missing, the first row stands there: its user id stays out of the detail."""
+    """Where the header is missing, the first row is in its place: its user id is not in the detail."""
     for content in (b"ann,i1,pv,1,x", b"ann,ann,pv,1,x"):
         (row,) = parsed(tmp_path, HEADED, content)
         assert row["reason"] == "unreadable_file"
@@ -138,7 +140,7 @@ def test_a_row_in_place_of_the_header_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_header_alone_has_no_rows(tmp_path: Path) -> None:
-    """Nothing delivered is nothing parsed."""
+    """An empty file has no rows."""
     context = context_of(tmp_path, source_of(tmp_path, HEADED))
     for content in (b"user,item,action,t,title\n", b"", b"\n \n"):
         assert list(parse_file(context, deliver(tmp_path, "a.csv", content))) == []

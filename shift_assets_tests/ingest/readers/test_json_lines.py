@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shift_assets.ingest.readers.json_lines import read_json_lines
 from shift_assets.ingest.rows.parser import FileTally, parse_file
 from shift_assets_tests.ingest.dirty_data import (
-    EVIL_LINES,
+    BAD_LINES,
     JSON_SOURCE,
     context_of,
     deliver,
@@ -46,23 +46,23 @@ SHORT_AFTER_SPACED = (
 @example(SHORT_AFTER_SPACED, 10**6)
 @settings(max_examples=300, deadline=None)
 def test_the_fast_path_reads_what_the_strict_path_reads(content: bytes, size: int) -> None:
-    """On any dirt, in pieces of any size, both ways give the same rows, values, kinds and faults."""
+    """On any dirt, in pieces of any size, both parsers give the same rows, values, kinds and rejections."""
     assert rows_as_lists(content, size, fast=True) == rows_as_lists(content, 10**9, fast=False)
 
 
 @given(json_line_files())
 @settings(max_examples=100, deadline=None)
 def test_every_line_that_is_not_blank_is_one_row(content: bytes) -> None:
-    """Rows delivered are the lines that hold more than white space, each with its own bytes and line number."""
+    """Rows are the lines that contain more than white space, each with its own bytes and line number."""
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     expected = [(n, line.removesuffix(b"\r")) for n, line in enumerate(lines, 1) if line.strip()]
     assert [(number, raw) for number, raw, _, _ in rows_as_lists(content, 64, fast=True)] == expected
 
 
-@pytest.mark.parametrize("name", EVIL_LINES)
-def test_each_evil_line_gets_its_reason(name: str, tmp_path: Path) -> None:
-    """Alone and between good lines, an evil line is rejected for its own reason, and its neighbours are not."""
-    line, reason = EVIL_LINES[name]
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_each_bad_line_gets_its_reason(name: str, tmp_path: Path) -> None:
+    """Alone and between good lines, a bad line is rejected for its own reason, and its neighbours are not."""
+    line, reason = BAD_LINES[name]
     context = context_of(tmp_path, source_of(tmp_path, JSON_SOURCE))
     neighbours = good_line(item="before") + b"\n" + line + b"\n" + good_line(item="after") + b"\n"
     for content, at in ((b"\n" + line, 0), (neighbours, 1)):
@@ -88,5 +88,9 @@ def test_a_line_of_one_mebibyte_is_read_and_one_byte_more_is_too_long(size: int)
             line = good_line(title="x" * (1024 * 1024 - frame + more))
             content = good_line() + b"\n" + line + end + (good_line(user="last") if end else b"")
             rows = rows_as_lists(content, max(size, 50_000) if size < 1000 else size, fast=True)
-            assert [fault.reason if fault else None for *_, fault in rows] == [None, reason, *([None] if end else [])]
+            assert [rejection.reason if rejection else None for *_, rejection in rows] == [
+                None,
+                reason,
+                *([None] if end else []),
+            ]
             assert [number for number, *_ in rows] == [1, 2, *([3] if end else [])]

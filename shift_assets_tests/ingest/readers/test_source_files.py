@@ -42,7 +42,7 @@ PACKED = {
 @pytest.mark.parametrize("packing", PACKED)
 @pytest.mark.parametrize("name", ["a.jsonl", "a.gz", "no ending"])
 def test_compression_is_detected_by_content_not_by_name(tmp_path: Path, packing: str, name: str) -> None:
-    """Every packing gives every row under any name, and the digest is of the delivered bytes."""
+    """Every packing gives every row under any name, and the digest is of the bytes on disk."""
     delivered = deliver(tmp_path, name, PACKED[packing])
     assert reasons(tmp_path, delivered) == [None] * 2000
     with open_source_file(tmp_path, delivered.path) as opened:
@@ -52,7 +52,7 @@ def test_compression_is_detected_by_content_not_by_name(tmp_path: Path, packing:
 @pytest.mark.parametrize("packing", ["gzip", "gzip of two members", "zstd", "zstd of two frames"])
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9, 0.9999])
 def test_a_cut_compressed_file_publishes_nothing(tmp_path: Path, packing: str, share: float) -> None:
-    """Wherever it is cut: one rejected row for the whole, with the digest of what was delivered."""
+    """Wherever it is truncated: one rejected row for the whole, with the digest of the bytes on disk."""
     content = PACKED[packing][: max(4, int(len(PACKED[packing]) * share))]
     context = context_of(tmp_path, source_of(tmp_path, JSON_SOURCE))
     ((row,),) = (batch.to_pylist() for batch in parse_file(context, deliver(tmp_path, "a.jsonl", content)))

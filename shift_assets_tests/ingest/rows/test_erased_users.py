@@ -1,4 +1,4 @@
-"""Laws of erased users: no byte of their rows is taken in again, every row is accounted for, others are as before."""
+"""Laws of erased users: no byte of their rows is accepted again, every row is accounted for, others are as before."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_field_of_a_broken_csv_row_is_recognised(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file_keeps_no_head_that_names_the_user(tmp_path: Path) -> None:
-    """The head of a file without its header is not kept where the user stands in it."""
+    """The head of a file without its header is not stored if it names the user."""
     text = CSV_SOURCE.replace("header: false, columns: [user, item, action, t, title]", "header: true")
     context = context_of(tmp_path, source_of(tmp_path, text))
     content = f"{WHO},i1,pv,{NOON},title\n".encode()

@@ -47,7 +47,7 @@ def test_the_newest_row_of_an_item_counts(landing: Path) -> None:
 
 
 def test_users_are_pseudonyms_with_attributes(landing: Path) -> None:
-    """No delivered id is left; attributes are text."""
+    """No raw id remains; attributes are text."""
     users = read_users(landing, source_of(landing / "s", WITH_TABLES), KEY)
     assert users is not None
     by_id = {row.pop("user_id"): row for row in users.to_pylist()}

@@ -80,7 +80,7 @@ def test_an_accepted_event_keeps_every_value(tmp_path: Path) -> None:
 
 
 def test_dirty_files_are_accounted_row_by_row(tmp_path: Path) -> None:
-    """Whatever is delivered: one row per row, the raw bytes kept, a known reason, no user id outside of raw."""
+    """For any input: one PARSED row per raw row, with its raw bytes, a known reason, and no user id outside of raw."""
     context = context_of(tmp_path, source_of(tmp_path, JSON_SOURCE))
     reasons = set()
     for delivered in dirty_landing(tmp_path, 7, days_before(DAY, 3)):
@@ -124,7 +124,7 @@ def test_details_never_hold_a_user_id(tmp_path: Path) -> None:
 
 
 def test_the_context_shows_no_secret_and_travels(tmp_path: Path) -> None:
-    """Its text form lacks the key; pickled, it parses the same, and what it has learned of users stays behind."""
+    """Its repr lacks the key; pickled, it parses the same, and its caches of users are not included."""
     context = context_of(tmp_path, source_of(tmp_path, JSON_SOURCE))
     assert KEY.decode() not in repr(context)
     delivered = deliver(tmp_path, "a.jsonl", good_line(user="somebody-known-4711"))
@@ -189,7 +189,9 @@ ISO = JSON_SOURCE.replace("  timestamp: {unit: s}\n", "")
         (JSON_SOURCE.replace("unit: s", "unit: ms"), NOON, None),
     ],
 )
-def test_a_time_is_read_in_its_form_or_rejected(tmp_path: Path, text: str, delivered: object, utc: str | None) -> None:
+def test_a_time_in_its_format_is_read_or_rejected(
+    tmp_path: Path, text: str, delivered: object, utc: str | None
+) -> None:
     """Epochs, patterns and ISO 8601; no time in a skipped hour, no date that is none, no epoch of another unit."""
     (row,) = parse_lines(tmp_path, [good_line(t=delivered)], text)
     if utc is None:
@@ -216,7 +218,7 @@ def test_an_event_belongs_to_the_local_day(tmp_path: Path) -> None:
 
 
 def test_a_rejected_row_of_a_valid_day_lies_in_that_day(tmp_path: Path) -> None:
-    """A day that can be told and fits is kept, whatever else is wrong; otherwise the folder's day stands."""
+    """A readable day that fits the folder is used, whatever else is wrong; otherwise the folder's day is."""
     yesterday = NOON - 86_400
     rows = parse_lines(
         tmp_path, [good_line(t=yesterday, user=None), good_line(t=yesterday, price="x"), good_line(t="x"), b"{"]
@@ -370,7 +372,7 @@ def test_a_parquet_file_without_its_columns_is_one_rejected_row(tmp_path: Path) 
 
 
 def test_rules_that_do_not_fit_the_types_of_a_file_reject_the_file(tmp_path: Path) -> None:
-    """A text price under a numeric rule on a delivered column cannot be judged; nothing of it is published."""
+    """A text price under a numeric rule on a raw column cannot be evaluated; nothing of it is published."""
     text = PARQUET_SOURCE.replace('"price < 0"', '"size < 0"')
     columns = {name: pa.array(["1", "2"]) for name in ("user", "item", "action", "t", "price", "n", "title", "size")}
     (row,) = parse_table(tmp_path, columns, text)

@@ -28,7 +28,7 @@ def parsed(landing: Path, name: str, first: date, last: date) -> pa.Table:
 
 
 def test_the_shipped_log_lands_whole_and_cleans_by_its_rules(tmp_path: Path) -> None:
-    """Two years, every row in its day; returns and purchases told apart, with positive quantities and prices."""
+    """Two years, every row in its day; returns and purchases are distinguished, with positive quantities and prices."""
     landed = land(sample_log(), tmp_path, load_source("online_retail_ii"))
     assert sum(landed.rows_per_day.values()) == pq.read_metadata(sample_log()).num_rows == 1_044_847
     assert landed.undated == 0

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("spark_server")
 @pytest.mark.spark
 @needs_java
 def test_both_engines_clean_a_dirty_landing_identically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Same rows, same order, same accounts, whole or in chunks, with bursts and with learned categories."""
+    """Same rows, same order, same accounts, whole or in chunks, with bursts and with fitted categories."""
     text = JSON_SOURCE + "categories: {from: text, clusters: 3}\n"
     context = context_of(tmp_path / "landing", source_of(tmp_path / "landing", text))
     dirty_landing(context.landing, 11, DAYS)
