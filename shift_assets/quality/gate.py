@@ -48,5 +48,5 @@ def require_passed(check_results: pa.Table, table: Table, data_versions: Mapping
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
             raise GateClosed(
                 f"{where}: failed “{failures[0]['expectation']}”, observed {failures[0]['observed']}{more}; "
-                f"repair what was delivered for {day}, then {rerun}"
+                f"fix the source files of {day}, then {rerun}"
             )

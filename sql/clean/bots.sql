@@ -1,4 +1,4 @@
--- Bursts of events that no person produces, counted without duplicates. Only users above either limit are examined.
+-- Bursts of events that no person produces, counted without duplicates. Only users with more rows than the lower limit are examined.
 with busy_users as (
     select
         accepted.day,
