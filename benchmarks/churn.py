@@ -84,7 +84,7 @@ def measure(series: pa.Table, settings: ChurnSettings, gone: dict[str, int] | No
     for segment, log in logs.items():
         own: dict[str, list[tuple[Float64Array, BoolArray]]] = defaultdict(list)
         for day in log.weeks():
-            for name, probability in predicted(log, day, settings).items():
+            for name, probability in predicted(log, day).items():
                 own[name].append((probability, log.churned(day)))
         for name, looks in own.items():
             print(f"| {segment} | {name} | {scores(looks)} |")
@@ -162,10 +162,10 @@ class Log:
         return shop, rate
 
 
-def predicted(log: Log, day: int, settings: ChurnSettings) -> dict[str, Float64Array]:
+def predicted(log: Log, day: int) -> dict[str, Float64Array]:
     """P(no visit in the horizon) of every user known on `day`, by each way; nothing where there is no fit."""
     state = log.state(day, with_recent_days=True)
-    fitted = fit_churn(state, as_date(day), settings)
+    fitted = fit_churn(state, as_date(day))
     if fitted is None:
         return {}
     visits = visits_from_state(state, as_date(day))
@@ -216,7 +216,7 @@ def warnings(log: Log, settings: ChurnSettings, gone: dict[str, int] | None) -> 
     parameters, user_days = None, 0
     for day in range(start, log.last + 1):
         if parameters is None or (day - start) % 7 == 0:
-            parameters = fit_churn(log.state(day, with_recent_days=True), as_date(day), settings)
+            parameters = fit_churn(log.state(day, with_recent_days=True), as_date(day))
         state = log.state(day)
         if parameters is None:
             continue

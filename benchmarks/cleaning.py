@@ -122,7 +122,7 @@ def engine(name: str, log: Summary) -> int:
         bots=settings.bots,
         categories=CategoryModel("delivered"),
         engine="spark" if name == "spark" else "embedded",
-        spark_remote=settings.spark_remote,
+        spark_remote=settings.spark.remote,
         staging=settings.staging,
     )
     count = 0

@@ -38,7 +38,7 @@ def measure(series: pa.Table, settings: Settings) -> None:
     """Prints the table of members per segment, then what a partition costs."""
     print("| segment | model | rows (looks) | MSE | MAE | R² | users' weeks inside the band | mean band |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
-    for row in forecast_report(series, settings.forecast, settings.seed):
+    for row in forecast_report(series, settings.forecast, settings.seed, refit_weekday=settings.schedule.refit_weekday):
         explained = "–" if row["r2"] is None else f"{row['r2']:.3f}"
         print(
             f"| {row['segment']} | {row['model']} | {row['n_rows']:,} ({row['looks']}) | {row['mse']:.5f} "
@@ -52,13 +52,14 @@ def measure(series: pa.Table, settings: Settings) -> None:
 def cost(series: pa.Table, segment: str, settings: Settings) -> str:
     """Processor seconds of the newest week's partitions, and what the errors of the week after the first were."""
     forecast: ForecastSettings = settings.forecast
-    newest = last_refit(pc.max(series["day"]).as_py() - timedelta(days=7), forecast)
-    forecast_quality(series, newest, segment, forecast, settings.seed)  # pays for the imports
+    weekday = settings.schedule.refit_weekday
+    newest = last_refit(pc.max(series["day"]).as_py() - timedelta(days=7), weekday)
+    forecast_quality(series, newest, segment, forecast, settings.seed, refit_weekday=weekday)  # pays for the imports
     start = time.process_time()
-    forecast_quality(series, newest, segment, forecast, settings.seed)
+    forecast_quality(series, newest, segment, forecast, settings.seed, refit_weekday=weekday)
     weekly = time.process_time() - start
     start = time.process_time()
-    found = interest_forecasts(series, [newest], segment, forecast, settings.seed)
+    found = interest_forecasts(series, [newest], segment, forecast, settings.seed, refit_weekday=weekday)
     daily = time.process_time() - start
     errors = forecast_errors(found, series)["forecast_error"]
     outside = pc.sum(pc.greater(errors, 1.0)).as_py() or 0

@@ -30,7 +30,7 @@ from shift_assets.models.network.encoder import CausalEncoder
 from shift_assets.models.network.precision import has_bfloat16
 from shift_assets.models.training.examples import Examples, Points, prefetch
 from shift_assets.models.training.fit import step_loss
-from shift_assets.settings.root import ModelSettings
+from shift_assets.models.training.parameters import ModelParameters
 
 
 class Training(NamedTuple):
@@ -104,7 +104,7 @@ def roof(device: torch.device, size: int) -> float:
 
 def trained(training: Training, device: torch.device) -> tuple[float, float]:
     """Tokens per second, and the loss's candidates per step on average."""
-    settings = ModelSettings.model_validate(
+    settings = ModelParameters.model_validate(
         {"objective": "next_event", "dimensions": training.dimensions, "layers": training.layers, "heads": 2,
          "maximum_length": training.length, "loss": training.loss, "negatives": max(training.negatives, 1),
          "batch_size": max(1, training.tokens * 4 // (3 * training.length))}

@@ -43,7 +43,8 @@ from shift_assets.models.training.fit import fit
 from shift_assets.models.training.head_evaluation import evaluate_heads
 from shift_assets.models.training.head_losses import label_losses
 from shift_assets.models.training.multitask import TaskPlan, TaskTraining, shift_examples
-from shift_assets.settings.root import InterestSettings, ModelSettings, TaskSettings
+from shift_assets.models.training.parameters import ModelParameters, TaskParameters
+from shift_assets.settings.root import InterestSettings
 from shift_assets.workspace.home import open_workspace
 from shift_assets.workspace.landed import load_events
 
@@ -64,7 +65,7 @@ class Log(NamedTuple):
     validation_start: int
 
     @classmethod
-    def of(cls, events: pa.Table, day: date, settings: ModelSettings) -> Log:
+    def of(cls, events: pa.Table, day: date, settings: ModelParameters) -> Log:
         last = day + timedelta(days=7 * CHURN_WITHIN_WEEKS - 1)
         days = events["day"]
         known = events.filter(pc.greater_equal(days, day - timedelta(days=settings.window_days)))
@@ -87,7 +88,7 @@ def main() -> None:
     events = load_events(open_workspace(given.home.resolve()))
     if given.segment != "all":
         events = events.filter(pc.equal(events["segment"], given.segment))
-    model, tasks = ModelSettings(device="cpu"), TaskSettings(horizon_days=given.horizon)
+    model, tasks = ModelParameters(device="cpu"), TaskParameters(horizon_days=given.horizon)
     kinds = ("single", "all teach", "as set", "none teaches")
     found: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in kinds}
     seconds: dict[str, float] = defaultdict(float)
@@ -111,7 +112,7 @@ def main() -> None:
         print(f"| {name} | {single:.4f} | " + " | ".join(f"{other:.4f}" for other in others) + f" | {gains} |")
 
 
-def measured(kind: str, log: Log, model: ModelSettings, tasks: TaskSettings, seed: int) -> dict[str, float]:
+def measured(kind: str, log: Log, model: ModelParameters, tasks: TaskParameters, seed: int) -> dict[str, float]:
     """Every measure of one training, or of one training per measure's task where `kind` is single."""
     if kind == "single":
         found = items(trained(log, model, None, seed)[0], log, tasks)
@@ -129,7 +130,7 @@ def measured(kind: str, log: Log, model: ModelSettings, tasks: TaskSettings, see
 
 
 def trained(
-    log: Log, model: ModelSettings, tasks: TaskSettings | None, seed: int
+    log: Log, model: ModelParameters, tasks: TaskParameters | None, seed: int
 ) -> tuple[InterestModel, TrainedHeads | None]:
     """The model as it would be served on the log's day, with `tasks` or without."""
     learnable = log.window.until(log.validation_start)
@@ -145,7 +146,7 @@ def trained(
 
 
 def alone(
-    log: Log, model: ModelSettings, tasks: TaskSettings, task: Task, *, seed: int
+    log: Log, model: ModelParameters, tasks: TaskParameters, task: Task, *, seed: int
 ) -> tuple[InterestModel, TrainedHeads]:
     """Encoder and head taught by one task only, for as many steps as the next item has at most."""
     torch.manual_seed(seed)
@@ -188,7 +189,7 @@ def alone(
     return made, found.trained_heads
 
 
-def items(model: InterestModel, log: Log, tasks: TaskSettings) -> dict[str, float]:
+def items(model: InterestModel, log: Log, tasks: TaskParameters) -> dict[str, float]:
     """NDCG@20 of the items of the days after."""
     after = Validation.of(log.whole.until(log.day + tasks.horizon_days), log.day)
     best, _ = score(model, after.histories, 20)
@@ -200,7 +201,7 @@ def items(model: InterestModel, log: Log, tasks: TaskSettings) -> dict[str, floa
 
 
 def quality(
-    model: InterestModel, trained_heads: TrainedHeads, log: Log, tasks: TaskSettings, task: Task
+    model: InterestModel, trained_heads: TrainedHeads, log: Log, tasks: TaskParameters, task: Task
 ) -> dict[str, float]:
     """What one head is worth on the days after."""
     heads = trained_heads.heads

@@ -216,7 +216,7 @@ def rows_of(name: str, entrant: Entrant, tuned: Line, cases: Sequence[Case]) -> 
 
 def product_rows(cases: Sequence[Case]) -> list[dict[str, object]]:
     """The verdicts on the product's own alarms in one scenario, one per rule."""
-    rules: dict[str, dict[str, object]] = {"A=10": {"rule": "patience", "patience_active_days": 10.0}}
+    rules: dict[str, dict[str, object]] = {"A=10": {"rule": "average_run_length", "average_run_length": 10.0}}
     rules |= {f"q={q}": {"rule": "discovery", "false_discovery_rate": q} for q in (0.05, 0.1, 0.2)}
     rows = []
     for label, rule in rules.items():

@@ -68,7 +68,7 @@ def ours(log: str, loss: str, precision: str) -> dict[str, float]:
     from shift_assets.models.data.sequences import Sequences, Vocabulary
     from shift_assets.models.data.validation import Validation
     from shift_assets.models.training.fit import fit
-    from shift_assets.settings.root import ModelSettings
+    from shift_assets.models.training.parameters import ModelParameters
 
     drawn, items, length = sequences(log)
     codes = np.concatenate(drawn).astype(np.int64)
@@ -77,7 +77,7 @@ def ours(log: str, loss: str, precision: str) -> dict[str, float]:
     learnable = Sequences(tuple(map(str, range(len(drawn)))), offsets, codes, one, one, one, one)
     vocabulary = Vocabulary(tuple(map(str, range(items))), ("all",), np.ones(items + 1, dtype=np.int64))
     nobody = Validation(learnable.of_users(np.arange(0)), codes[:0], codes[:0], masked=True)
-    settings = ModelSettings.model_validate(
+    settings = ModelParameters.model_validate(
         {"device": "cpu", "objective": "next_event", "loss": loss, "precision": precision, "negatives": NEGATIVES,
          "dimensions": WIDTH, "layers": BLOCKS, "heads": HEADS, "batch_size": BATCH, "maximum_length": length,
          "maximum_epochs": 3}

@@ -103,13 +103,17 @@ def test_every_asset_says_what_it_is_and_whose(definitions: dg.Definitions) -> N
 @pytest.mark.parametrize(
     ("setting", "reads", "ignores"),
     [
-        (("forecast", "refit_weekday", 2), "churn_calibration", "shift_alerts"),
+        (("schedule", "refit_weekday", 2), "churn_calibration", "shift_alerts"),
+        (("schedule", "refit_weekday", 2), "interest_state", "interest_model"),
+        (("schedule", "retrain_days", 7), "interest_model", "interest_state"),
+        (("schedule", "self_check_weekday", 2), "detector_self_check", "churn_calibration"),
         (("state", "recent_active_days", 6), "alert_outcomes", "recommendation_outcomes"),
-        (("calibration", "users", 60), "interest_state", "shift_alerts"),
+        (("alerts", "average_run_length", 20.0), "interest_state", "segment_events"),
+        (("adaptation", "rising_weight", 0.25), "recommendations", "shift_alerts"),
     ],
 )
 def test_the_code_version_depends_on_the_settings_that_are_read(
-    definitions: dg.Definitions, tmp_path: Path, setting: tuple[str, str, int], reads: str, ignores: str
+    definitions: dg.Definitions, tmp_path: Path, setting: tuple[str, str, float], reads: str, ignores: str
 ) -> None:
     """Another value of a setting makes those stale that read it, and not those that do not."""
     section, field, value = setting

@@ -25,8 +25,9 @@ from shift_assets.churn.bg_nbd import (
 )
 from shift_assets.contracts.day import day_number
 from shift_assets.contracts.outcomes import CHURN_CALIBRATION
-from shift_assets.settings.root import ChurnSettings
 
+FIT_USERS = 2_000
+"""Users of a segment that its parameters are fitted on."""
 MINIMUM_USERS = 30
 """Users, and users with more than one visit, below which nothing is fitted."""
 CALIBRATION_STEP = 0.5
@@ -48,23 +49,22 @@ def refit_day(day: date, weekday: int) -> date:
     return day - timedelta(days=(day.weekday() - weekday - 1) % 7 + 1)
 
 
-def fit_churn(state: pa.Table, day: date, settings: ChurnSettings) -> ChurnParameters | None:
+def fit_churn(state: pa.Table, day: date) -> ChurnParameters | None:
     """Fit the segment's calibrated BG/NBD; deterministic, whatever the order of rows.
 
-    Maximum likelihood on the first `settings.fit_users` users (pseudonyms are keyed digests: a random sample), then
+    Maximum likelihood on the first `FIT_USERS` users (pseudonyms are keyed digests: a random sample), then
     Platt scaling (Platt 1999) of the fitted model's probabilities of `HORIZON_DAYS` days before on the visits since.
 
     Args:
         state: `interest_state` of the segment as of the end of `day`.
         day: day of the state.
-        settings: size of the sample.
 
     Returns:
         The parameters, uncalibrated where fewer than `MINIMUM_USERS` were known `HORIZON_DAYS` days before; None
         where there are fewer than `MINIMUM_USERS` users with more than one visit.
     """
     begin = time.perf_counter()
-    sample = state.sort_by("user_id").slice(0, settings.fit_users)
+    sample = state.sort_by("user_id").slice(0, FIT_USERS)
     visits = visits_from_state(sample, day)
     if min(len(visits), int((visits.frequency > 0).sum())) < MINIMUM_USERS:
         return None
@@ -79,7 +79,7 @@ def fit_churn(state: pa.Table, day: date, settings: ChurnSettings) -> ChurnParam
     return parameters
 
 
-def churn_calibration(then: pa.Table, now: pa.Table, day: date, segment: str, settings: ChurnSettings) -> pa.Table:
+def churn_calibration(then: pa.Table, now: pa.Table, day: date, segment: str) -> pa.Table:
     """Return `churn_calibration` of one segment: one row, or none where nothing could be predicted.
 
     Args:
@@ -87,10 +87,9 @@ def churn_calibration(then: pa.Table, now: pa.Table, day: date, segment: str, se
         now: `interest_state` of `day`: who has come since.
         day: day of the report.
         segment: segment of both states.
-        settings: settings of the fit.
     """
     predicted_on = day - timedelta(days=HORIZON_DAYS)
-    parameters = fit_churn(then, predicted_on, settings)
+    parameters = fit_churn(then, predicted_on)
     if parameters is None:
         return CHURN_CALIBRATION.empty()
     last = now["last_active_day"].take(pc.index_in(then["user_id"], value_set=now["user_id"]))

@@ -42,7 +42,7 @@ class ChurnTransition:
 def churn_transitions(yesterday: ChurnWarnings, today: ChurnObservation, settings: ChurnSettings) -> ChurnTransition:
     """Advance the churn warnings of all users by a day.
 
-    A warning opens when the probability crosses `settings.line` from below while the user stays away: a user above
+    A warning opens when the probability crosses `settings.threshold` from below while the user stays away: a user above
     the threshold already at a visit has no rhythm to fall out of. It closes when the user comes, or when the
     probability falls below `settings.close_below`. Users with fewer than `settings.minimum_active_days` visits get no
     warning.
@@ -53,7 +53,7 @@ def churn_transitions(yesterday: ChurnWarnings, today: ChurnObservation, setting
         settings: thresholds.
     """
     rhythm = today.active_days >= settings.minimum_active_days
-    crossed = (yesterday.probability < settings.line) & (today.probability >= settings.line)
+    crossed = (yesterday.probability < settings.threshold) & (today.probability >= settings.threshold)
     opened = crossed & rhythm & ~today.came & ~yesterday.is_open
     closed = yesterday.is_open & (today.came | (today.probability < settings.close_below))
     return ChurnTransition(opened, closed, ChurnWarnings(today.probability, (yesterday.is_open | opened) & ~closed))

@@ -139,7 +139,10 @@ def forecasts(context: typer.Context, home: HomeOption = None, as_json: JsonOpti
     with progress("reading the interest series", quiet=as_json) as on_progress:
         series = load_series(workspace)
         on_progress("fitting and evaluating every model")
-        found = forecast_report(series, settings.forecast, settings.seed) if series.num_rows else []
+        weekday = settings.schedule.refit_weekday
+        found = (
+            forecast_report(series, settings.forecast, settings.seed, refit_weekday=weekday) if series.num_rows else []
+        )
     if not found:
         weeks = settings.forecast.history_weeks + settings.forecast.training_weeks
         raise UserError(f"no segment has enough users in {weeks} weeks (forecast.history_weeks + training_weeks)")

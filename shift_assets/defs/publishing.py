@@ -26,8 +26,23 @@ from shift_assets.storage.lake import Published, partition_slices
 
 
 def version(compute: Callable[..., object], settings: Settings, sections: Sequence[str] = (), *more: str) -> str:
-    """Return the version of what `compute` makes with the settings of `sections`; `more` counts too."""
-    return code_version(compute, settings.model_dump_json(include=set(sections)), *more)
+    """Return the version of what `compute` makes with the settings of `sections`; `more` counts too.
+
+    A section may be narrowed to one key: `schedule.refit_weekday`.
+    """
+    return code_version(compute, settings.model_dump_json(include=_included(sections)), *more)
+
+
+def _included(keys: Sequence[str]) -> dict[str, Any]:
+    """The keys, `section` or `section.key`, as pydantic wants them."""
+    found: dict[str, Any] = {}
+    for key in keys:
+        section, _, name = key.partition(".")
+        if name:
+            found.setdefault(section, set()).add(name)
+        else:
+            found[section] = True
+    return found
 
 
 def shape_of(table: Table) -> str:

@@ -105,7 +105,7 @@ def _rebuild_dropped_state(
     workspace: Workspace, before: date, segments: Sequence[str], execute: Callable[..., None], on_progress: OnProgress
 ) -> None:
     """Makes again the state that the day `before` reads, where retention dropped it, from the series that are kept."""
-    start, weekday = first_day(workspace.settings), workspace.settings.forecast.refit_weekday
+    start, weekday = first_day(workspace.settings), workspace.settings.schedule.refit_weekday
     kept = workspace.lake.published(INTEREST_STATE)
 
     def has_inputs(day: date) -> bool:

@@ -32,11 +32,11 @@ from shift_assets.outcomes.estimates import Estimate, ratio_estimate, resamples
 from shift_assets.recommend.candidates.registry import fit_generators
 from shift_assets.recommend.context import RecommendationContext, generator_inputs, used_generators
 from shift_assets.recommend.ranking.ranker import BlendedRanker
-from shift_assets.recommend.shift_adaptation.adaptation import Adaptation
+from shift_assets.recommend.shift_adaptation.adaptation import NEWEST_EVENTS, Adaptation
 from shift_assets.recommend.shift_adaptation.shift_classifier import EventShares, ShiftClassifier, fit_shift_classifier
 from shift_assets.recommend.shift_adaptation.spliced_histories import splice_window
 from shift_assets.recommend.window import Window
-from shift_assets.settings.root import ReactionSettings, Settings
+from shift_assets.settings.root import AdaptationSettings, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def score_policies(
     window: Window,
     ranker: BlendedRanker,
     shift_classifier: ShiftClassifier,
-    settings: ReactionSettings,
+    settings: AdaptationSettings,
 ) -> Iterator[PolicyScores]:
     """Score every policy, served live and nightly, at every evaluation point of the histories."""
     splice_day = int(histories.splice_days[0])
@@ -149,7 +149,7 @@ def score_policies(
         certain = np.where(shifted & (points.events > 0), 1.0, 0.0).astype(np.float32)
         adaptations = {
             UNADJUSTED: None,
-            RECENCY_REWEIGHTED: Adaptation.to_newest(points.task.window, settings.newest_events),
+            RECENCY_REWEIGHTED: Adaptation.to_newest(points.task.window, NEWEST_EVENTS),
             SHIFT_ADJUSTED: Adaptation.of(log_odds, since, points.task.window.today, settings),
             KNOWN_START: Adaptation(certain, np.full(len(log_odds), splice_day)),
         }
@@ -298,7 +298,7 @@ def report(events: pa.Table, settings: Settings, *, seed: int, on_progress: Call
         inputs = generator_inputs(context, window, settings, used)
         fitted, everything = fit_generators(inputs, used), np.arange(window.item_count)
         ranker = BlendedRanker(fitted, None, settings.recommendations, window, window, everything)
-        policy_scores += score_policies(*spliced, ranker, shift_classifier, settings.reaction)
+        policy_scores += score_policies(*spliced, ranker, shift_classifier, settings.adaptation)
         pairs += len(spliced[0].pair) // 2
         logger.info("scored the policies on %d spliced histories at %s", len(spliced[0].pair), splice_day)
     if not policy_scores:

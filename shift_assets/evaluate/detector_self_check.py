@@ -15,7 +15,7 @@ from shift_assets.evaluate.splice_metrics import DetectorMetrics, advantage, det
 from shift_assets.evaluate.splices import E_VALUE, LEARNED, POSTERIOR, DetectorScores, run_protocol
 from shift_assets.interest.histories import histories
 from shift_assets.outcomes.estimates import Estimate
-from shift_assets.settings.root import SelfCheckSettings, Settings
+from shift_assets.settings.root import EvidenceSettings, Settings
 from shift_assets.shift.detector.base import Detector, EValue, Posterior
 from shift_assets.shift.learned.shift_model import ShiftModel, fit
 from shift_assets.shift.learned.splices import PARTIAL, UNSPLICED, Construction
@@ -29,6 +29,24 @@ CHECKED_CONSTRUCTIONS = (
 )
 SPLICE_POINTS = 80
 """Cuts that teach: fewer than where `evaluate shifts` is called, because this runs every week in every segment."""
+
+
+class Limits(NamedTuple):
+    """What a check tries, and what it needs."""
+
+    starts: tuple[int, ...] = (8, 12, 20)
+    """Values of `evidence.starts` that it may choose."""
+    posterior_windows: tuple[int, ...] = (5, 8, 12)
+    """Values of `evidence.posterior_window` that it may choose."""
+    active_days: int = 8
+    """Active days that a user needs before a splice and after it."""
+    minimum_users: int = 30
+    """Users with that many days, below which nothing is evaluated."""
+    bootstrap_samples: int = 100
+    """Draws of users behind every interval."""
+
+
+LIMITS = Limits()
 
 
 class SelfCheck(NamedTuple):
@@ -54,7 +72,7 @@ class _Candidate(NamedTuple):
     scorer: Detector | None
 
 
-def self_check(series: pa.Table, day: date, segment: str, settings: Settings) -> SelfCheck:
+def self_check(series: pa.Table, day: date, segment: str, settings: Settings, limits: Limits = LIMITS) -> SelfCheck:
     """The check of `day`: `series` is the segment's interest series of the window that ends with it.
 
     Another window than the settings' own is chosen only where it is better by more than the bootstrap error of the
@@ -63,28 +81,28 @@ def self_check(series: pa.Table, day: date, segment: str, settings: Settings) ->
     """
     check = settings.self_check
     found = histories(series)
-    users = int((found.user_days.n_days >= 2 * check.active_days).sum())
-    if users < check.minimum_users:
-        return SelfCheck(_table([_too_few_users(day, segment, users, check)]), None)
-    candidates = _candidates(settings)
+    users = int((found.user_days.n_days >= 2 * limits.active_days).sum())
+    if users < limits.minimum_users:
+        return SelfCheck(_table([_too_few_users(day, segment, users, check.window_days, limits)]), None)
+    candidates = _candidates(settings.evidence, limits)
     scored = list(
         run_protocol(
             found,
             segment,
             {name: one.scorer for name, one in candidates.items() if one.scorer is not None},
             seed=settings.seed,
-            active_days=check.active_days,
+            active_days=limits.active_days,
             maximum_users=check.maximum_users,
             constructions=CHECKED_CONSTRUCTIONS,
             training_splice_points=SPLICE_POINTS,
         )
     )
-    chosen = _chosen(scored, candidates, settings)
-    rows = list(_rows(scored, candidates, chosen, settings))
+    chosen = _chosen(scored, candidates, settings, limits)
+    rows = list(_rows(scored, candidates, chosen, settings, limits))
     model = None
     if any(row["detector"] == LEARNED for row in rows):
         model = fit(
-            found, check.active_days, settings.seed, maximum_users=check.maximum_users, splice_points=SPLICE_POINTS
+            found, limits.active_days, settings.seed, maximum_users=check.maximum_users, splice_points=SPLICE_POINTS
         )
     return SelfCheck(
         _table([{"day": day, "segment": segment, "n_users": min(users, check.maximum_users), **row} for row in rows]),
@@ -92,11 +110,10 @@ def self_check(series: pa.Table, day: date, segment: str, settings: Settings) ->
     )
 
 
-def _candidates(settings: Settings) -> dict[str, _Candidate]:
+def _candidates(evidence: EvidenceSettings, limits: Limits) -> dict[str, _Candidate]:
     """By name; the settings' own value stands first, as what the others have to beat."""
-    evidence, check = settings.evidence, settings.self_check
-    starts = dict.fromkeys((evidence.starts, *check.starts))
-    windows = dict.fromkeys((evidence.posterior_window, *check.posterior_windows))
+    starts = dict.fromkeys((evidence.starts, *limits.starts))
+    windows = dict.fromkeys((evidence.posterior_window, *limits.posterior_windows))
     e_values = [
         _Candidate(E_VALUE, value, None, EValue(evidence.model_copy(update={"starts": value}))) for value in starts
     ]
@@ -113,23 +130,24 @@ def _candidates(settings: Settings) -> dict[str, _Candidate]:
     }
 
 
-def _chosen(scored: Sequence[DetectorScores], candidates: dict[str, _Candidate], settings: Settings) -> set[str]:
+def _chosen(
+    scored: Sequence[DetectorScores], candidates: dict[str, _Candidate], settings: Settings, limits: Limits
+) -> set[str]:
     """One e-value, one posterior, and the learned detector where it beats that posterior."""
-    check = settings.self_check
 
     def gain(name: str, over: str, patience: float | None = None) -> Estimate:
         return advantage(
             scored,
             name,
             over,
-            samples=check.bootstrap_samples,
+            samples=limits.bootstrap_samples,
             seed=settings.seed,
-            day=check.active_days,
+            day=limits.active_days,
             patience=patience,
         )
 
     best = {}
-    for detector, patience in ((E_VALUE, settings.alerts.patience_active_days), (POSTERIOR, None)):
+    for detector, patience in ((E_VALUE, settings.alerts.average_run_length), (POSTERIOR, None)):
         default, *others = [name for name, one in candidates.items() if one.detector == detector]
         gains = {name: gain(name, default, patience) for name in others}
         better = [name for name in others if gains[name].low > 0]
@@ -142,9 +160,13 @@ def _chosen(scored: Sequence[DetectorScores], candidates: dict[str, _Candidate],
 
 
 def _rows(
-    scored: Sequence[DetectorScores], candidates: dict[str, _Candidate], chosen: set[str], settings: Settings
+    scored: Sequence[DetectorScores],
+    candidates: dict[str, _Candidate],
+    chosen: set[str],
+    settings: Settings,
+    limits: Limits,
 ) -> Iterator[dict[str, Any]]:
-    samples, seed = settings.self_check.bootstrap_samples, settings.seed
+    samples, seed = limits.bootstrap_samples, settings.seed
     found = detector_metrics(scored, samples=samples, seed=seed)
     null_shares = {
         (row.detector, row.active_days): row.recall_at_5_percent for row in found if row.kind == PERMUTATION_NULL.kind
@@ -153,7 +175,7 @@ def _rows(
     for name, one in candidates.items():
         if one.detector != E_VALUE:
             continue
-        thresholds = [settings.alerts.patience_active_days]
+        thresholds = [settings.alerts.average_run_length]
         for flagged in flagged_shares(scored, detector=name, samples=samples, seed=seed, thresholds=thresholds):
             if flagged.kind == PERMUTATION_NULL.kind:
                 null_shares[name, flagged.active_days] = flagged.share
@@ -197,7 +219,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _too_few_users(day: date, segment: str, users: int, check: SelfCheckSettings) -> dict[str, Any]:
+def _too_few_users(day: date, segment: str, users: int, window_days: int, limits: Limits) -> dict[str, Any]:
     return {
         "day": day,
         "segment": segment,
@@ -205,8 +227,8 @@ def _too_few_users(day: date, segment: str, users: int, check: SelfCheckSettings
         "n_users": users,
         "n_cases": 0,
         "chosen": False,
-        "note": f"{users} users have {check.active_days} active days on both sides of a splice in the last "
-        f"{check.window_days} days; {check.minimum_users} are needed",
+        "note": f"{users} users have {limits.active_days} active days on both sides of a splice in the last "
+        f"{window_days} days; {limits.minimum_users} are needed",
     }
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.forecast.interest_forecasts import last_refit
-from shift_assets.forecast.validation import ForecastScore, compare, r2
+from shift_assets.forecast.validation import FOLDS, ForecastScore, compare, r2
 from shift_assets.forecast.weeks import DAYS
 from shift_assets.outcomes.forecasts import sample_weeks
 from shift_assets.settings.root import ForecastSettings
@@ -19,13 +19,16 @@ REPORTED_REFITS = 6
 """Refit days of a report, newest first; the weeks they are evaluated on do not overlap."""
 
 
-def forecast_report(series: pa.Table, settings: ForecastSettings, seed: int) -> list[dict[str, Any]]:
+def forecast_report(
+    series: pa.Table, settings: ForecastSettings, seed: int, *, refit_weekday: int
+) -> list[dict[str, Any]]:
     """Evaluate every model and the baselines per segment, over the newest refit days of a log.
 
     Args:
         series: `interest_series` of all days and segments of a log.
         settings: The forecast's settings.
         seed: Seed of the models.
+        refit_weekday: Weekday of the refits; 0 is Monday.
 
     Returns:
         One dictionary per segment and model, with `looks` refit days and `n_rows` forecasts; errors are means over
@@ -35,21 +38,22 @@ def forecast_report(series: pa.Table, settings: ForecastSettings, seed: int) -> 
     report = []
     for segment in sorted(pc.unique(series["segment"]).to_pylist()):
         own = series.filter(pc.equal(series["segment"], segment))
-        refits = [compare(sample_weeks(own, day, settings), settings, seed) for day in _refit_days(own, settings)]
+        days = _refit_days(own, settings, refit_weekday)
+        refits = [compare(sample_weeks(own, day, settings), settings, seed) for day in days]
         for of_model in zip(*(refit for refit in refits if refit), strict=True):
             report.append({"segment": segment, "model": of_model[0].model, **_pooled(of_model)})
     return report
 
 
-def _refit_days(series: pa.Table, settings: ForecastSettings) -> Iterator[date]:
+def _refit_days(series: pa.Table, settings: ForecastSettings, refit_weekday: int) -> Iterator[date]:
     """Newest refit days with enough weeks before them, newest first."""
     bounds = pc.min_max(series["day"]).as_py()
-    day = last_refit(bounds["max"], settings)
+    day = last_refit(bounds["max"], refit_weekday)
     for _ in range(REPORTED_REFITS):
         if day - timedelta(days=DAYS * (settings.history_weeks + settings.training_weeks)) < bounds["min"]:
             return
         yield day
-        day -= timedelta(days=DAYS * settings.folds)
+        day -= timedelta(days=DAYS * FOLDS)
 
 
 def _pooled(refits: tuple[ForecastScore, ...]) -> dict[str, float | None]:

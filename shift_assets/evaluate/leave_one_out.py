@@ -23,6 +23,7 @@ from shift_assets.evaluate.ranking_tasks import RankingTask
 from shift_assets.evaluate.resource_usage import measure_usage
 from shift_assets.evaluate.sequence_file import SequenceFileError, read_attributes, read_sequences
 from shift_assets.models.data.sequences import Sequences, Vocabulary
+from shift_assets.models.training.parameters import ModelParameters
 from shift_assets.recommend.candidates.base import GeneratorInputs
 from shift_assets.recommend.ranking.blend_training import fit_blend
 from shift_assets.recommend.ranking.training_snapshot import TrainingSnapshot
@@ -35,7 +36,7 @@ EVER = 10**6
 
 ENCODER = {
     "objective": "next_event",
-    "item_start": "transitions",
+    "item_initialisation": "transitions",
     "dimensions": 128,
     "dropout": 0.5,
     "learning_rate": 1e-3,
@@ -88,9 +89,9 @@ def split(sequences: Sequences, vocabulary: Vocabulary) -> Split:
     return Split(learnable, task(2), task(1))
 
 
-def _encoder_settings(settings: ModelSettings, lengths: Int64Array) -> ModelSettings:
+def _encoder_parameters(settings: ModelSettings, lengths: Int64Array) -> ModelParameters:
     seen = int(np.clip(np.quantile(lengths, 0.9), *LENGTHS))
-    return settings.model_copy(update={**ENCODER, "maximum_length": seen})
+    return ModelParameters.of(settings).model_copy(update={**ENCODER, "maximum_length": seen})
 
 
 class Report(NamedTuple):
@@ -130,7 +131,7 @@ def report(
             parts.learnable.sequences,
             vocabulary,
             Validation(validation.window.sequences, validation.owners, validation.items + 1, masked=True),
-            _encoder_settings(settings.model, parts.learnable.sequences.lengths),
+            _encoder_parameters(settings.model, parts.learnable.sequences.lengths),
             seed=seed,
             attributes=known,
         )

@@ -15,6 +15,8 @@ from shift_assets.settings.root import ForecastSettings
 
 LAGS = 4
 MEAN_WEEKS = 4
+EWMA_HALF_LIFE_WEEKS = 2
+"""Half-life of the smoothed share."""
 SEASONS = ("spring", "summer", "autumn")
 """Seasons with a feature each; winter, which begins with December, is the reference."""
 
@@ -94,7 +96,7 @@ def _week_examples(weeks: Weeks, target: int, settings: ForecastSettings) -> Exa
         **{f"difference_{lag}": share[:, -lag] - share[:, -lag - 1] for lag in range(1, LAGS)},
         f"mean_{MEAN_WEEKS}_weeks": share[:, -MEAN_WEEKS:].mean(axis=1),
         f"mean_{settings.history_weeks}_weeks": share.mean(axis=1),
-        **_ewma(share, settings),
+        "ewma": _ewma(share),
         "profile_share": score.sum(axis=1) / total.sum(axis=1),
         "weeks_since_met": np.argmax(score[:, ::-1] > 0, axis=1).astype(np.float64),
         "visited_weeks": visited.mean(axis=1),
@@ -128,12 +130,10 @@ def _fill_missing_weeks(score: Float64Array, total: Float64Array, visited: BoolA
     return np.asarray(score[row, filled_from] / total[row, filled_from])
 
 
-def _ewma(share: Float64Array, settings: ForecastSettings) -> dict[str, Float64Array]:
-    """Exponentially weighted mean of the shares; no feature where the settings switch it off."""
-    if settings.ewma_half_life_weeks is None:
-        return {}
-    weight = 2.0 ** (-np.arange(share.shape[1])[::-1] / settings.ewma_half_life_weeks)
-    return {"ewma": share @ (weight / weight.sum())}
+def _ewma(share: Float64Array) -> Float64Array:
+    """Return the exponentially weighted mean of the shares [row, week], [row]."""
+    weight = 2.0 ** (-np.arange(share.shape[1])[::-1] / EWMA_HALF_LIFE_WEEKS)
+    return np.asarray(share @ (weight / weight.sum()))
 
 
 def _calendar(last_day: date, n_rows: int) -> dict[str, Float64Array]:

@@ -22,6 +22,8 @@ from shift_assets.forecast.validation import MINIMUM_ROWS, calibrate_quantile, d
 from shift_assets.forecast.weeks import DAYS, weeks
 from shift_assets.settings.root import ForecastSettings
 
+MAXIMUM_ROWS = 20_000
+"""User-category weeks that the daily model is trained on."""
 ERROR_SCHEMA = pa.schema([("user_id", pa.string()), ("forecast_error", pa.float64())])
 
 _log = logging.getLogger(__name__)
@@ -35,9 +37,9 @@ class FittedForecaster:
     quantile: float
 
 
-def last_refit(day: date, settings: ForecastSettings) -> date:
-    """Return the newest refit day up to and including `day`."""
-    return day - timedelta(days=(day.weekday() - settings.refit_weekday) % DAYS)
+def last_refit(day: date, refit_weekday: int) -> date:
+    """Return the newest refit day up to and including `day`; `refit_weekday` 0 is Monday."""
+    return day - timedelta(days=(day.weekday() - refit_weekday) % DAYS)
 
 
 def fit(series: pa.Table, refit_day: date, settings: ForecastSettings, seed: int) -> FittedForecaster | None:
@@ -50,7 +52,7 @@ def fit(series: pa.Table, refit_day: date, settings: ForecastSettings, seed: int
         seed: seed of the forecaster.
     """
     end = settings.history_weeks + settings.training_weeks
-    sample = weeks(series, refit_day, end).take_rows(settings.maximum_rows, settings.history_weeks)
+    sample = weeks(series, refit_day, end).take_rows(MAXIMUM_ROWS, settings.history_weeks)
     rows = examples(sample, range(settings.history_weeks, end), settings).known()
     train_rows, calibration_rows = rows.where(rows.week < end - 1), rows.where(rows.week == end - 1)
     if min(len(train_rows), len(calibration_rows)) < MINIMUM_ROWS:
@@ -62,7 +64,13 @@ def fit(series: pa.Table, refit_day: date, settings: ForecastSettings, seed: int
 
 
 def interest_forecasts(
-    series: pa.Table, days: Iterable[date], segment: str, settings: ForecastSettings, seed: int
+    series: pa.Table,
+    days: Iterable[date],
+    segment: str,
+    settings: ForecastSettings,
+    seed: int,
+    *,
+    refit_weekday: int,
 ) -> pa.Table:
     """Return `interest_forecasts` of one segment for each of the `days`, sorted by day, user and category.
 
@@ -79,7 +87,7 @@ def interest_forecasts(
     fits: dict[date, FittedForecaster | None] = {}
     found = [INTEREST_FORECASTS.empty()]
     for day in sorted(days):
-        refit_day = last_refit(day, settings)
+        refit_day = last_refit(day, refit_weekday)
         if refit_day not in fits:
             fits[refit_day] = fit(series, refit_day, settings, seed)
         fitted = fits[refit_day]
@@ -95,7 +103,7 @@ def _day_forecasts(
 ) -> pa.Table:
     history = weeks(series, day, settings.history_weeks)
     rows = examples(history, [settings.history_weeks], settings)
-    share = drop_small_shares(predict_bounded(fitted.predictor, rows), settings)
+    share = drop_small_shares(predict_bounded(fitted.predictor, rows))
     pair, share = rows.pair[share > 0], share[share > 0]
     return INTEREST_FORECASTS.conform(
         pa.table(

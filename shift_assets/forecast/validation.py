@@ -18,6 +18,12 @@ from shift_assets.settings.root import ForecastSettings
 MINIMUM_ROWS = 30
 """Rows with a known target below which a week can neither train, calibrate a band nor evaluate."""
 
+FOLDS = 3
+"""Newest weeks on which models are compared, each out of time."""
+
+LEAST_SHARE = 0.01
+"""Forecasts below this share are not stored."""
+
 ROUNDING = 1e-12
 """Variance of shares up to which they count as constant: it is rounding."""
 
@@ -55,23 +61,23 @@ def predict_bounded(predictor: Predictor, rows: Examples) -> Float64Array:
     return np.clip(predictor.predict(rows), 0.0, 1.0)
 
 
-def drop_small_shares(share: Float64Array, settings: ForecastSettings) -> Float64Array:
-    """Set forecasts below `least_share` to 0, as they are stored."""
-    return np.where(share < settings.least_share, 0.0, share)
+def drop_small_shares(share: Float64Array) -> Float64Array:
+    """Set forecasts below `LEAST_SHARE` to 0, as they are stored."""
+    return np.where(share < LEAST_SHARE, 0.0, share)
 
 
 def compare(
     weeks: Weeks, settings: ForecastSettings, seed: int, members: Collection[str] = tuple(FORECASTERS)
 ) -> list[ForecastScore]:
-    """Evaluate forecasters on the newest `folds` weeks, in the order of the registry.
+    """Evaluate forecasters on the newest `FOLDS` weeks, in the order of the registry.
 
     As in service, the forecaster of a week is fitted on the weeks up to two before it, and the week between calibrates
     the band. The parameters are those of the grid with the smallest squared error on the week before the first
     evaluated one, fitted on the weeks before that.
 
     Args:
-        weeks: the scores; the newest `settings.folds` weeks are evaluated.
-        settings: folds, history and coverage.
+        weeks: the scores; the newest `FOLDS` weeks are evaluated.
+        settings: history and coverage.
         seed: seed of the forecasters.
         members: names of the forecasters to evaluate.
 
@@ -80,7 +86,7 @@ def compare(
     """
     end = weeks.score.shape[1]
     rows = examples(weeks, range(settings.history_weeks, end), settings).known()
-    folds = range(end - settings.folds, end)
+    folds = range(end - FOLDS, end)
     parts = [rows.week < folds[0] - 1, *(rows.week == week for week in range(folds[0] - 1, end))]
     n_users = [len(np.unique(weeks.user[rows.pair[part]])) for part in parts]
     if min(int(part.sum()) for part in parts) < MINIMUM_ROWS or min(n_users) < minimum_residuals(settings.coverage):
@@ -95,7 +101,7 @@ def compare(
 def calibrate_quantile(weeks: Weeks, rows: Examples, predictor: Predictor, settings: ForecastSettings) -> float:
     """Return the conformal quantile of a fitted forecaster on the rows of one week of `weeks`."""
     return conformal_quantile(
-        user_residuals(weeks, rows, drop_small_shares(predict_bounded(predictor, rows), settings)), settings.coverage
+        user_residuals(weeks, rows, drop_small_shares(predict_bounded(predictor, rows))), settings.coverage
     )
 
 
@@ -117,7 +123,7 @@ def _evaluate(
         test_rows = rows.where(rows.week == week)
         forecast = predict_bounded(predictor, test_rows)
         residual.append(test_rows.target - forecast)
-        inside.append(user_residuals(weeks, test_rows, drop_small_shares(forecast, settings)) <= quantile)
+        inside.append(user_residuals(weeks, test_rows, drop_small_shares(forecast)) <= quantile)
         width.append(quantile * spread(forecast))
     errors = np.concatenate(residual)
     return ForecastScore(

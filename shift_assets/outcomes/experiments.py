@@ -47,6 +47,10 @@ from shift_assets.settings.root import POLICIES, ExperimentSettings
 METRICS = ("click_rate", "purchase_rate", "recall_at_k")
 
 
+EFFECT_SCALE = 0.03
+"""Difference of rates for which the sequential test is most sensitive."""
+
+
 MINIMUM_USERS = 50
 """Users of a policy below which the normal approximation behind both intervals is not believed."""
 
@@ -128,7 +132,7 @@ def experiment_report(
                         **(
                             {"note": "users did not come to the policies by their shares; no difference can be trusted"}
                             if ratio is not None and ratio < SAMPLE_RATIO_ALPHA
-                            else _comparison(sides, len(users), report_days, settings.effect_scale)
+                            else _comparison(sides, len(users), report_days)
                         ),
                     }
                 )
@@ -155,7 +159,7 @@ def _rewards_and_exposures(outcomes: pa.Table) -> dict[str, tuple[Float64Array, 
     }
 
 
-def _comparison(sides: list[_Side], n_users: int, report_days: list[int], effect_scale: float) -> dict[str, object]:
+def _comparison(sides: list[_Side], n_users: int, report_days: list[int]) -> dict[str, object]:
     """The measured columns of one pair and metric."""
     found: list[Difference] = []
     for last in report_days:
@@ -173,7 +177,7 @@ def _comparison(sides: list[_Side], n_users: int, report_days: list[int], effect
     if not found:
         return {"note": f"fewer than {MINIMUM_USERS} users on a side; nothing is compared"}
     low, high = fixed_horizon_interval(found[-1])
-    interval = sequential(found, effect_scale)
+    interval = sequential(found, EFFECT_SCALE)
     return {
         "difference": found[-1].value,
         "difference_low": low,

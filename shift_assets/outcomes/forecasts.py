@@ -16,14 +16,25 @@ from shift_assets.forecast.validation import ForecastScore, compare
 from shift_assets.forecast.weeks import Weeks, weeks
 from shift_assets.settings.root import ForecastSettings
 
+QUALITY_ROWS = 12_000
+"""User-category weeks that the models of the weekly evaluation are trained on."""
 
-def forecast_quality(series: pa.Table, day: date, segment: str, settings: ForecastSettings, seed: int) -> pa.Table:
+
+def forecast_quality(
+    series: pa.Table,
+    day: date,
+    segment: str,
+    settings: ForecastSettings,
+    seed: int,
+    *,
+    refit_weekday: int,
+) -> pa.Table:
     """`forecast_quality` of one segment on a refit day; no rows on other days, or where too few weeks lie before.
 
     Evaluated are the member that serves and the baselines, which cost nothing; `forecast_report` has all members.
     series: `interest_series` of the segment with the `settings.window_days` days up to `day`.
     """
-    if last_refit(day, settings) != day:
+    if last_refit(day, refit_weekday) != day:
         return FORECAST_QUALITY.empty()
     sample = sample_weeks(series, day, settings)
     found = compare(sample, settings, seed, [*BASELINES, settings.model])
@@ -56,7 +67,7 @@ def forecast_quality(series: pa.Table, day: date, segment: str, settings: Foreca
 
 def sample_weeks(series: pa.Table, day: date, settings: ForecastSettings) -> Weeks:
     whole = weeks(series, day, settings.history_weeks + settings.training_weeks)
-    return whole.take_rows(settings.quality_rows, settings.history_weeks)
+    return whole.take_rows(QUALITY_ROWS, settings.history_weeks)
 
 
 def _measures(quality: ForecastScore) -> dict[str, float | None]:

@@ -30,6 +30,9 @@ from shift_assets.settings.root import OutcomeSettings
 
 COVERAGE_SAMPLES_PER_BLOCK = 20
 
+MINIMUM_EFFECTIVE_USERS = 100
+"""Effective sample size below which an off-policy estimate is refused."""
+
 
 class _Codes(NamedTuple):
     """Names of users and items as numbers that the lists and the events share."""
@@ -66,6 +69,7 @@ class _Context(NamedTuple):
     kinds: dict[str, str]  # of users with an open alarm
     settings: OutcomeSettings
     seed: int
+    minimum_effective_users: int
 
 
 def recommendation_outcomes(
@@ -76,6 +80,7 @@ def recommendation_outcomes(
     settings: OutcomeSettings,
     *,
     seed: int,
+    minimum_effective_users: int = MINIMUM_EFFECTIVE_USERS,
 ) -> pa.Table:
     """Rows of `recommendation_outcomes`, one per policy, for the lists of one (day, segment).
 
@@ -114,6 +119,7 @@ def recommendation_outcomes(
         kinds=open_shift_kinds(alerts),
         settings=settings,
         seed=seed,
+        minimum_effective_users=minimum_effective_users,
     )
     rows = [
         {
@@ -191,7 +197,7 @@ def _metric_columns(rows: pa.Table, context: _Context) -> dict[str, object]:
             expected=expected,
             expected_of_target=expected,
         ),
-        context.settings.minimum_effective_users,
+        context.minimum_effective_users,
         draws,
     )
     estimates = {

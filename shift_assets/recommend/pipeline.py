@@ -87,8 +87,8 @@ def _recommend(context: RecommendationContext, day: date, segment: str, settings
         context.alerts,
         context.shift_classifier,
         assignment,
-        settings=settings.reaction,
-        rising_weight=wanted.rising_weight,
+        settings=settings.adaptation,
+        rising_weight=settings.adaptation.rising_weight,
     )
     ranker = BlendedRanker(
         fitted,

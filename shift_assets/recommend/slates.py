@@ -96,7 +96,7 @@ def _block(
 def _top_k(ranker: BlendedRanker, users: Int64Array, scores: Float32Array, vectors: Float32Array | None) -> Int64Array:
     """Columns [user, rank] of the `settings.k` best scores, re-ranked where the settings ask for it; -1: none left."""
     window, allowed, settings = ranker.histories, ranker.allowed, ranker.settings
-    is_reranked = max(settings.diversity, settings.calibration, settings.fresh_places) > 0
+    is_reranked = max(settings.diversity, settings.calibration, settings.fresh_slots) > 0
     best, values = top_k_columns(scores, max(settings.k, RERANKED_CANDIDATES) if is_reranked else settings.k)
     columns = np.where(values > 0, best, -1)
     if not is_reranked:

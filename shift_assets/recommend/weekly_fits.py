@@ -86,7 +86,8 @@ def fit_blend_as_of(
         if not len(window.target_users):
             break
         as_of = replace(context, model=model_of(snapshot_day + timedelta(days=1)))
-        snapshots.append(TrainingSnapshot.of(generator_inputs(as_of, window, settings, wanted.sources), context.events))
+        inputs = generator_inputs(as_of, window, settings, wanted.candidate_generators)
+        snapshots.append(TrainingSnapshot.of(inputs, context.events))
     return fit_blend(snapshots, wanted, settings.seed) if snapshots else None
 
 

@@ -41,7 +41,14 @@ class LineNumbers:
             for index, value in enumerate(node.value):
                 self._walk(value, (*path, index))
 
+    def move(self, old: KeyPath, new: KeyPath) -> None:
+        """Let `new` and what is in it have the lines of `old`."""
+        for path, line in list(self._line_of.items()):
+            if path[: len(old)] == old:
+                self._line_of[(*new, *path[len(old) :])] = line
+
     def of(self, path: KeyPath) -> int:
+        """Return the line of the key, or of the nearest key around it."""
         while path and path not in self._line_of:
             path = path[:-1]
         return self._line_of.get(path, 1)

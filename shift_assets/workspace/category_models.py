@@ -49,7 +49,7 @@ class CategoryModels:
             day,
             seed=settings.seed,
             engine=engine,
-            spark_remote=settings.spark_remote,
+            spark_remote=settings.spark.remote,
             staging=settings.staging,
         )
         partial = self.folder / f".{day.isoformat()}-{uuid.uuid4().hex}"

@@ -63,7 +63,7 @@ def _calendar(workspace: Workspace) -> Finding:
 def _engine(workspace: Workspace) -> Finding:
     java = java_version()
     try:
-        engine = resolve_engine(workspace.settings.engine, workspace.settings.spark_remote)
+        engine = resolve_engine(workspace.settings.engine, workspace.settings.spark.remote)
     except EngineError as error:
         return Finding("fault", "engine", str(error))
     return Finding("ok", "engine", f"{engine} ({f'Java {java}' if java else 'no Java'})")

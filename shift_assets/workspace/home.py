@@ -29,7 +29,7 @@ FOLLOWED_GAP_DAYS = 31
 """Days without a delivery that the calendar passes over by itself; `land` and `run --to` pass over any number."""
 
 _SETTINGS_HEAD = """\
-# Settings of this installation. Every key and its default: shift_assets/settings/root.py.
+# Settings of this installation. Every key, its default and meaning: docs/reference/settings.md.
 # Any key can be set by environment: SHIFT_ENGINE=embedded, SHIFT_MODEL__DEVICE=cpu.
 
 calendar:

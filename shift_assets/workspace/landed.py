@@ -50,7 +50,7 @@ def _landed(workspace: Workspace) -> Iterator[pa.Table]:
         days[0],
         seed=settings.seed,
         engine=engine,
-        spark_remote=settings.spark_remote,
+        spark_remote=settings.spark.remote,
         staging=settings.staging,
     )
     chunks = clean(
@@ -60,7 +60,7 @@ def _landed(workspace: Workspace) -> Iterator[pa.Table]:
         bots=settings.bots,
         categories=categories,
         engine=engine,
-        spark_remote=settings.spark_remote,
+        spark_remote=settings.spark.remote,
         staging=settings.staging,
     )
     for chunk in chunks:

@@ -18,7 +18,7 @@ from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE, SH
 from shift_assets.workspace.workspace import Workspace
 
 EXAMPLES = 3
-_EVIDENCE_RULE = ("evidence", "patience")
+_EVIDENCE_RULE = ("evidence", "average_run_length")
 _SELF_CHECK_COLUMNS = ["detector", "chosen", "active_days", "placebo_false_share"]
 
 
@@ -86,7 +86,7 @@ def build_run_report(workspace: Workspace, first: date, last: date, segments: li
         users_judged=users_judged,
         alarms_judged=len(confirmed),
         alarms_confirmed_share=pc.mean(confirmed).as_py() if len(confirmed) else None,
-        patience_active_days=rule.patience_active_days if (rule.detector, rule.rule) == _EVIDENCE_RULE else None,
+        patience_active_days=rule.average_run_length if (rule.detector, rule.rule) == _EVIDENCE_RULE else None,
         placebo_false_share=_placebo_false_share(read(DETECTOR_SELF_CHECK, _SELF_CHECK_COLUMNS)),
     )
 

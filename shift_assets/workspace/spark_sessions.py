@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 @contextmanager
 def spark_session_if_large(settings: Settings, size: int, threshold: int) -> Iterator[SparkSession | None]:
     """A session where Spark is the installation's engine and `size` reaches `threshold`; else None."""
-    if size < threshold or resolve_engine(settings.engine, settings.spark_remote) != "spark":
+    if size < threshold or resolve_engine(settings.engine, settings.spark.remote) != "spark":
         yield None
         return
     from shift_assets.ingest.cleaning.engines.spark import spark_session
 
-    with spark_session(settings.spark_remote) as session:
+    with spark_session(settings.spark.remote) as session:
         yield session

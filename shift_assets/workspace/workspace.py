@@ -80,4 +80,4 @@ class Workspace:
         Raises:
             EngineError: the settings ask for an engine that cannot run here.
         """
-        return resolve_engine(self.settings.engine, self.settings.spark_remote)
+        return resolve_engine(self.settings.engine, self.settings.spark.remote)

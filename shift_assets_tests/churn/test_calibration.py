@@ -9,7 +9,6 @@ import pytest
 
 from shift_assets.churn.bg_nbd import HORIZON_DAYS, ChurnParameters
 from shift_assets.churn.calibration import calibration, churn_calibration
-from shift_assets.settings.root import ChurnSettings
 from shift_assets_tests.churn.visits import DAY, simulated, state_of
 
 
@@ -44,7 +43,7 @@ def test_the_report_scores_the_predictions_of_four_weeks_ago() -> None:
     then, now = state_of([[day for day in days if day <= as_of] for days in log], as_of), state_of([*log, *late], DAY)
     known = [days for days in log if min(days) <= as_of]
     then = then.set_column(0, "user_id", now["user_id"].take([i for i, days in enumerate(log) if min(days) <= as_of]))
-    row = churn_calibration(then, now, DAY, "north", ChurnSettings()).to_pylist()[0]
+    row = churn_calibration(then, now, DAY, "north").to_pylist()[0]
     assert row["n_users"] == len(known)
     assert row["base_rate"] == pytest.approx(np.mean([max(days) <= as_of for days in known]))
     assert row["brier_skill_low"] > 0.1
@@ -53,4 +52,4 @@ def test_the_report_scores_the_predictions_of_four_weeks_ago() -> None:
 def test_nothing_is_scored_before_there_is_a_state_four_weeks_old() -> None:
     """Without users four weeks ago there is no row."""
     empty = state_of([], DAY)
-    assert churn_calibration(empty, state_of([[DAY]], DAY), DAY, "north", ChurnSettings()).num_rows == 0
+    assert churn_calibration(empty, state_of([[DAY]], DAY), DAY, "north").num_rows == 0

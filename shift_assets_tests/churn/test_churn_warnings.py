@@ -76,7 +76,7 @@ def test_the_fit_does_not_depend_on_the_order_of_rows() -> None:
     """The same state in any order of rows gives the same parameters."""
     state = state_of(simulated(PARAMETERS, n_users=300, days=200, seed=3), DAY)
     shuffled = state.take(pa.array(np.random.default_rng(0).permutation(len(state))))
-    assert fit_churn(state, DAY, SETTINGS) == fit_churn(shuffled, DAY, SETTINGS)
+    assert fit_churn(state, DAY) == fit_churn(shuffled, DAY)
 
 
 def test_the_last_weeks_calibrate_the_probabilities() -> None:
@@ -86,15 +86,15 @@ def test_the_last_weeks_calibrate_the_probabilities() -> None:
     silent = [[day for day in days if day <= cutoff] for days in log if min(days) <= cutoff]
     back = [[*days, DAY - timedelta(days=3)] for days in silent]
     for visits, above in ((silent, True), (back, False)):
-        fitted = fit_churn(state_of(visits, DAY), DAY, SETTINGS)
+        fitted = fit_churn(state_of(visits, DAY), DAY)
         assert fitted is not None
         assert (fitted.intercept > 0) == above
 
 
 def test_too_few_users_give_no_parameters() -> None:
     """No users, or users with a single visit each, give nothing to fit."""
-    assert fit_churn(state_of([], DAY), DAY, SETTINGS) is None
-    assert fit_churn(state_of([[DAY]] * 100, DAY), DAY, SETTINGS) is None
+    assert fit_churn(state_of([], DAY), DAY) is None
+    assert fit_churn(state_of([[DAY]] * 100, DAY), DAY) is None
 
 
 def episode(probabilities: Sequence[float], visits: Sequence[int] = (), active_days: int = 10) -> list[str]:
@@ -162,7 +162,7 @@ def test_a_long_silence_is_reported_when_it_starts_and_when_it_ends() -> None:
     assert closed["day"] == first + timedelta(days=350)
     assert (
         opened["confidence"]
-        >= SETTINGS.line
+        >= SETTINGS.threshold
         > states[opened["day"].toordinal() - first.toordinal() - 1]["churn_probability"][0].as_py()
     )
     assert opened["explanation"].startswith(f"Away since {opened['onset_day']}, usually back after 7 days")

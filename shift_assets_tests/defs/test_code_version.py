@@ -77,7 +77,7 @@ EDITS: list[tuple[str, str, set[str]]] = [
     ("workspace/home.py", "create", set()),
     ("quality/gate.py", "require_passed", READERS),
     ("quality/validation.py", "validate_partitions", set()),
-    ("settings/root.py", "decay", {"interest_state", "detector_self_check"}),
+    ("settings/shift.py", "decay", {"interest_state", "detector_self_check"}),
     ("settings/root.py", "load_settings", set()),
     ("contracts/marts.py", "_like", SERVED),
     # Serving.

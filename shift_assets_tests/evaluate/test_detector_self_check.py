@@ -9,15 +9,14 @@ import pyarrow as pa
 import pytest
 
 from shift_assets.contracts.shift import DETECTOR_SELF_CHECK
-from shift_assets.evaluate.detector_self_check import SelfCheck, self_check
+from shift_assets.evaluate.detector_self_check import Limits, SelfCheck, self_check
 from shift_assets.settings.root import SelfCheckSettings, Settings
 from shift_assets.shift.learned.selection import detector_selection
 from shift_assets.shift.learned.shift_model import load, save
 from shift_assets_tests.shift.stationary_users import as_series, stationary_users
 
-SETTINGS = Settings(
-    self_check=SelfCheckSettings(starts=(8, 12), posterior_windows=(8,), maximum_users=40, bootstrap_samples=30)
-)
+SETTINGS = Settings(self_check=SelfCheckSettings(maximum_users=40))
+LIMITS = Limits(starts=(8, 12), posterior_windows=(8,), bootstrap_samples=30)
 DAY = date(1970, 1, 1) + timedelta(days=20_119)
 
 
@@ -28,7 +27,7 @@ def series() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def checked(series: pa.Table) -> SelfCheck:
-    return self_check(series, DAY, "north", SETTINGS)
+    return self_check(series, DAY, "north", SETTINGS, LIMITS)
 
 
 def test_the_rows_keep_their_contract_and_their_key(checked: SelfCheck) -> None:
@@ -52,7 +51,7 @@ def test_one_e_value_and_one_posterior_are_chosen(checked: SelfCheck) -> None:
 
 def test_the_same_log_gives_the_same_check(series: pa.Table, checked: SelfCheck) -> None:
     again = self_check(
-        series.take(pa.array(np.random.default_rng(0).permutation(series.num_rows))), DAY, "north", SETTINGS
+        series.take(pa.array(np.random.default_rng(0).permutation(series.num_rows))), DAY, "north", SETTINGS, LIMITS
     )
     assert again.rows.equals(checked.rows)
 
@@ -71,7 +70,7 @@ def test_the_trained_detector_is_loaded_by_path_and_digest(checked: SelfCheck, t
 
 
 def test_too_few_users_are_noted_in_the_rows() -> None:
-    few = self_check(as_series(stationary_users(10, seed=6)), DAY, "north", SETTINGS)
+    few = self_check(as_series(stationary_users(10, seed=6)), DAY, "north", SETTINGS, LIMITS)
     (row,) = DETECTOR_SELF_CHECK.conform(few.rows).to_pylist()
     assert (row["detector"], row["chosen"], few.model) == ("none", False, None)
     assert row["note"].startswith("10 users have 8 active days on both sides")
@@ -80,7 +79,7 @@ def test_too_few_users_are_noted_in_the_rows() -> None:
 
 def test_users_of_one_taste_have_no_other_profile() -> None:
     """Nobody lies far enough from anybody: the nearest profile has no rows, and nothing in the others is NaN."""
-    alike = self_check(as_series(stationary_users(24, seed=6, tastes=1)), DAY, "north", _few(24))
+    alike = self_check(as_series(stationary_users(24, seed=6, tastes=1)), DAY, "north", *_few(24))
     kinds = set(alike.rows["kind"].to_pylist())
     assert kinds == {"random", "same_tier"}
     assert not any(value != value for row in alike.rows.to_pylist() for value in row.values())  # noqa: PLR0124
@@ -88,11 +87,11 @@ def test_users_of_one_taste_have_no_other_profile() -> None:
 
 def test_no_detector_is_stored_that_was_not_evaluated() -> None:
     """18 users are enough to teach, their halves are not: no row could say where the model is."""
-    few = self_check(as_series(stationary_users(18, seed=6, tastes=30)), DAY, "north", _few(18))
+    few = self_check(as_series(stationary_users(18, seed=6, tastes=30)), DAY, "north", *_few(18))
     assert "learned" not in few.rows["detector"].to_pylist()
     assert few.model is None
 
 
-def _few(users: int) -> Settings:
-    check = SETTINGS.self_check.model_copy(update={"minimum_users": 12, "maximum_users": users})
-    return SETTINGS.model_copy(update={"self_check": check})
+def _few(users: int) -> tuple[Settings, Limits]:
+    check = SETTINGS.self_check.model_copy(update={"maximum_users": users})
+    return SETTINGS.model_copy(update={"self_check": check}), LIMITS._replace(minimum_users=12)

@@ -27,7 +27,9 @@ from shift_assets_tests.recommend.one_category_log import LAST, one_category_log
 SETTINGS = Settings(
     home=Path("nowhere"),
     model=ModelSettings(device="cpu", dimensions=8, maximum_steps=4, batch_size=32),
-    recommendations=RecommendationSettings(validation_rounds=1, sources=("repeats", "transitions", "popularity")),
+    recommendations=RecommendationSettings(
+        validation_rounds=1, candidate_generators=("repeats", "transitions", "popularity")
+    ),
 )
 
 

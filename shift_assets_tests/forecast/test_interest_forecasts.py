@@ -27,6 +27,7 @@ from shift_assets.settings.root import ForecastSettings
 
 SETTINGS = ForecastSettings(history_weeks=6, training_weeks=6)
 SEED = 7
+WEEKDAY = 6
 
 
 class Unfit:
@@ -76,7 +77,7 @@ def series() -> pa.Table:
 
 
 def forecasts(series: pa.Table, *days: date) -> pa.Table:
-    return interest_forecasts(series, days, SEGMENT, SETTINGS, SEED)
+    return interest_forecasts(series, days, SEGMENT, SETTINGS, SEED, refit_weekday=WEEKDAY)
 
 
 @pytest.mark.parametrize("days_after_refit", [0, 6])
@@ -102,9 +103,9 @@ def test_a_day_alone_is_the_day_in_a_range(series: pa.Table) -> None:
 
 def test_a_week_is_served_by_one_fit() -> None:
     """Every day looks back to the same refit day until the next."""
-    refits = {last_refit(SUNDAY + timedelta(days=number), SETTINGS) for number in range(7)}
+    refits = {last_refit(SUNDAY + timedelta(days=number), WEEKDAY) for number in range(7)}
     assert refits == {SUNDAY}
-    assert last_refit(SUNDAY + timedelta(days=7), SETTINGS) == SUNDAY + timedelta(days=7)
+    assert last_refit(SUNDAY + timedelta(days=7), WEEKDAY) == SUNDAY + timedelta(days=7)
 
 
 def test_a_short_log_has_no_forecasts(series: pa.Table) -> None:
@@ -198,16 +199,17 @@ def test_the_weekly_report_fits_the_serving_forecaster_only(series: pa.Table, mo
     """On the refit day a row for it and for each baseline; on other days none. A forecaster that does not serve is not
     fitted, and has its row once the settings choose it."""
     monkeypatch.setitem(FORECASTERS, "lstm", Unfit())
-    found = forecast_quality(series, SUNDAY, SEGMENT, SETTINGS, SEED)
+    found = forecast_quality(series, SUNDAY, SEGMENT, SETTINGS, SEED, refit_weekday=WEEKDAY)
     assert found["model"].to_pylist() == ["last_week", "four_week_mean", "linear"]
     assert [row["model"] for row in found.to_pylist() if row["is_serving"]] == ["linear"]
     chosen = SETTINGS.model_copy(update={"model": "lstm"})
     with pytest.raises(AssertionError, match="fitted"):
-        forecast_quality(series, SUNDAY, SEGMENT, chosen, SEED)
+        forecast_quality(series, SUNDAY, SEGMENT, chosen, SEED, refit_weekday=WEEKDAY)
     monkeypatch.undo()
-    found = forecast_quality(series, SUNDAY, SEGMENT, chosen, SEED)
+    found = forecast_quality(series, SUNDAY, SEGMENT, chosen, SEED, refit_weekday=WEEKDAY)
     assert [row["model"] for row in found.to_pylist() if row["is_serving"]] == ["lstm"]
-    assert forecast_quality(series, SUNDAY + timedelta(days=1), SEGMENT, SETTINGS, SEED).num_rows == 0
+    monday = SUNDAY + timedelta(days=1)
+    assert forecast_quality(series, monday, SEGMENT, SETTINGS, SEED, refit_weekday=WEEKDAY).num_rows == 0
 
 
 def test_a_single_category_has_no_r2(series: pa.Table) -> None:
@@ -218,8 +220,8 @@ def test_a_single_category_has_no_r2(series: pa.Table) -> None:
         .aggregate([(name, "sum") for name in ("score", *(f"n_{b}" for b in BEHAVIORS), "amount")])
         .rename_columns(INTEREST_SERIES.schema.names)
     )
-    assert forecast_quality(one, SUNDAY, SEGMENT, SETTINGS, SEED)["r2"].to_pylist() == [None] * 3
-    assert {row["r2"] for row in forecast_report(one, SETTINGS, SEED)} == {None}
+    assert forecast_quality(one, SUNDAY, SEGMENT, SETTINGS, SEED, refit_weekday=WEEKDAY)["r2"].to_pylist() == [None] * 3
+    assert {row["r2"] for row in forecast_report(one, SETTINGS, SEED, refit_weekday=WEEKDAY)} == {None}
     errors = forecast_errors(forecasts(one, SUNDAY), one)["forecast_error"].to_numpy()
     assert len(errors) > 50
     assert (errors <= 1).all()
@@ -229,7 +231,7 @@ def test_the_report_of_a_log_pools_its_weeks(series: pa.Table) -> None:
     """A log as long as one evaluation gives that evaluation's own figures."""
     log = series.filter(pc.field("day") <= SUNDAY)
     log = log.filter(pc.field("day") >= SUNDAY - timedelta(weeks=13))
-    report = {row["model"]: row for row in forecast_report(log, SETTINGS, SEED)}
+    report = {row["model"]: row for row in forecast_report(log, SETTINGS, SEED, refit_weekday=WEEKDAY)}
     for quality in compare(weeks(log, SUNDAY, 12), SETTINGS, SEED):
         assert report[quality.model]["looks"] == 1
         assert report[quality.model]["r2"] == pytest.approx(quality.r2)

@@ -59,7 +59,7 @@ def cleaned(
             bots=configured.bots,
             categories=categories,
             engine=engine,
-            spark_remote=configured.spark_remote,
+            spark_remote=configured.spark.remote,
             staging=home / "stag ing",
         )
     )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyarrow as pa
 import pytest
 
 from shift_assets.contracts.outcomes import RECOMMENDATION_OUTCOMES
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.contracts.shift import SHIFT_ALERTS
-from shift_assets.outcomes.recommendations import recommendation_outcomes, user_outcomes
+from shift_assets.outcomes.recommendations import recommendation_outcomes as every_outcome
+from shift_assets.outcomes.recommendations import user_outcomes
 from shift_assets.settings.root import OutcomeSettings
 from shift_assets_tests.event_logs import Row, clean_events, day, random_log, shuffled, user_id
 
 DAY = day(10)
-SETTINGS = OutcomeSettings(horizon_days=3, bootstrap_samples=50, minimum_effective_users=1)
+SETTINGS = OutcomeSettings(horizon_days=3, bootstrap_samples=50)
 CALM = SHIFT_ALERTS.empty()
+recommendation_outcomes = partial(every_outcome, minimum_effective_users=1)
 
 
 def slates(rows: dict[str, list[str]], policy: str = "unadjusted", propensity: float = 1.0) -> pa.Table:
@@ -165,8 +169,7 @@ def test_explored_positions_are_counted_by_category() -> None:
 def test_too_few_effective_users_give_a_note_instead_of_an_estimate() -> None:
     """Three users are not the hundred that an off-policy estimate needs; what is counted stays."""
     after = clean_events([(11, "a", "x-0", "view")])
-    few = OutcomeSettings(horizon_days=3, bootstrap_samples=50)
-    (row,) = recommendation_outcomes(slates({"a": ["x-0"]}), after, BEFORE, CALM, few, seed=1).to_pylist()
+    (row,) = every_outcome(slates({"a": ["x-0"]}), after, BEFORE, CALM, SETTINGS, seed=1).to_pylist()
     assert row["ips"] is row["snips"] is row["dr_high"] is None
     assert row["off_policy_note"] == "in effect 1 users, fewer than the 100 that an estimate needs"
     assert row["click_rate"] == 1.0

@@ -34,7 +34,7 @@ MISTAKES = {
     ),
     "unknown behaviour": ("interest:\n  weights: {veiw: 1}\n", r"unknown behaviours \['veiw'\]; known: view"),
     "a lake that is no folder": ("lake: s3://bucket/lake\n", r"only folders are supported"),
-    "an alarm that could never open": (
+    "an alert that could never open": (
         "state: {recent_active_days: 3, reference_active_days: 5}\n",
         r"minimum_active_days 12 is more than the 8 active days",
     ),

@@ -23,7 +23,7 @@ def churn_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         group="outcomes",
         deps=[dg.AssetDep(STATE, partition_mapping=keys.window(HORIZON_DAYS + 1))],
         compute=_calibration,
-        sections=["churn", "forecast"],
+        sections=["schedule.refit_weekday"],
         metrics=lambda rows: {
             name: float(row[name])
             for row in rows.to_pylist()
@@ -40,8 +40,8 @@ def _calibration(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
     found = [CHURN_CALIBRATION.empty()]
     for day, segment in partitions:
-        if day.weekday() == workspace.settings.forecast.refit_weekday:
+        if day.weekday() == workspace.settings.schedule.refit_weekday:
             then = workspace.reader.read_day(INTEREST_STATE, day - timedelta(days=HORIZON_DAYS), segment)
             now = workspace.reader.read_day(INTEREST_STATE, day, segment)
-            found.append(churn_calibration(then, now, day, segment, workspace.settings.churn))
+            found.append(churn_calibration(then, now, day, segment))
     return pa.concat_tables(found)

@@ -27,7 +27,7 @@ def forecast_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
             group=GROUP,
             deps=[dg.AssetDep(SERIES, partition_mapping=window)],
             compute=_forecasts,
-            sections=["forecast", "seed"],
+            sections=["forecast", "schedule.refit_weekday", "seed"],
             metrics=lambda rows: {"users": float(pc.count_distinct(rows["user_id"]).as_py())},
         ),
         TableAsset(
@@ -35,7 +35,7 @@ def forecast_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
             group=GROUP,
             deps=[dg.AssetDep(SERIES, partition_mapping=window)],
             compute=_quality,
-            sections=["forecast", "seed"],
+            sections=["forecast", "schedule.refit_weekday", "seed"],
             metrics=lambda rows: {
                 f"r2_{row['model']}": row["r2"]
                 for row in rows.select(["model", "r2"]).to_pylist()
@@ -51,10 +51,11 @@ def _forecasts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.forecast.interest_forecasts import interest_forecasts
 
     settings, found = workspace.settings, [INTEREST_FORECASTS.empty()]
+    weekday = settings.schedule.refit_weekday
     for segment in segments_of(partitions):
         days = [partition.day for partition in partitions if partition.segment == segment]
         series = workspace.reader.read_window(INTEREST_SERIES, days, [segment], settings.forecast.window_days)
-        found.append(interest_forecasts(series, days, segment, settings.forecast, settings.seed))
+        found.append(interest_forecasts(series, days, segment, settings.forecast, settings.seed, refit_weekday=weekday))
     return pa.concat_tables(found)
 
 
@@ -63,8 +64,12 @@ def _quality(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.outcomes.forecasts import forecast_quality
 
     settings, found = workspace.settings, [FORECAST_QUALITY.empty()]
-    refits = [day for day in days_of(partitions) if last_refit(day, settings.forecast) == day]
+    weekday = settings.schedule.refit_weekday
+    refits = [day for day in days_of(partitions) if last_refit(day, weekday) == day]
     for segment in segments_of(partitions) if refits else []:
         series = workspace.reader.read_window(INTEREST_SERIES, refits, [segment], settings.forecast.window_days)
-        found += [forecast_quality(series, day, segment, settings.forecast, settings.seed) for day in refits]
+        found += [
+            forecast_quality(series, day, segment, settings.forecast, settings.seed, refit_weekday=weekday)
+            for day in refits
+        ]
     return pa.concat_tables(found)

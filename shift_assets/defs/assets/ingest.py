@@ -150,7 +150,7 @@ def _cleaned(workspace: Workspace, partitions: list[Partition], engine: EngineNa
         bots=workspace.settings.bots,
         categories=workspace.category_models.load(keys.first_day(workspace.settings)),
         engine=engine,
-        spark_remote=workspace.settings.spark_remote,
+        spark_remote=workspace.settings.spark.remote,
         staging=workspace.settings.staging,
     )
 

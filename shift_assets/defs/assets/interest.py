@@ -104,7 +104,7 @@ def _state(workspace: Workspace, partitions: dg.MultiPartitionsDefinition) -> dg
             version(
                 _advanced,
                 settings,
-                ["state", "signals", "evidence", "calibration", "alerts", "churn", "forecast", "seed"],
+                ["state", "signals", "evidence", "alerts", "churn", "schedule.refit_weekday", "seed"],
                 shape_of(INTEREST_STATE),
             ),
         ),
@@ -162,11 +162,11 @@ def _advanced(
         yesterday = days[0] - timedelta(days=1)
         workspace.lake.require(INTEREST_STATE, [Partition(yesterday, segment)])
         before = workspace.lake.read(INTEREST_STATE, first_day=yesterday, last_day=yesterday, segments=[segment])
-    refit = refit_day(days[0], workspace.settings.forecast.refit_weekday)
+    refit = refit_day(days[0], workspace.settings.schedule.refit_weekday)
     if refit >= keys.first_day(workspace.settings):
         workspace.lake.require(INTEREST_STATE, [Partition(refit, segment)])
         fitted_on = workspace.lake.read(INTEREST_STATE, first_day=refit, last_day=refit, segments=[segment])
-        churn = fit_churn(fitted_on, refit, workspace.settings.churn)
+        churn = fit_churn(fitted_on, refit)
     workspace.lake.require(INTEREST_SERIES, [Partition(day, segment) for day in days])
     series = workspace.reader.read(INTEREST_SERIES, days[0], days[-1], [segment])
     return advance_range(

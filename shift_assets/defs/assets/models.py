@@ -39,7 +39,7 @@ def model_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
             dg.AssetDep(BASE_MODEL, partition_mapping=keys.same_day()),
         ],
         compute=_trained,
-        sections=["model", "tasks", "interest", "seed"],
+        sections=["model", "tasks", "interest", "schedule.retrain_days", "seed"],
         metrics=_validation_metrics,
         single_run=False,
         pool="gpu",
@@ -137,6 +137,7 @@ def _trained(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
             weights=settings.interest.weights,
             warm_start=settings.models / champion["path"] if champion else None,
             base=newest_pooled_model(settings.models, day),
+            retrain_days=settings.schedule.retrain_days,
             log_dir=settings.home / "tensorboard" / segment / day.isoformat(),
         )
         if trained.model is not None:

@@ -37,7 +37,7 @@ def recommendation_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         group=GROUP,
         deps=[dg.AssetDep(CLEAN, partition_mapping=keys.window(_training_days(settings.recommendations))), MODEL],
         compute=_fits,
-        sections=["recommendations", "reaction", "seed"],
+        sections=["recommendations", "adaptation", "seed"],
         metrics=_quality_on_held_out_users,
     )
     slates = TableAsset(
@@ -51,7 +51,7 @@ def recommendation_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
             SEGMENT_SHIFTS.name,
         ],
         compute=_recommendations,
-        sections=["recommendations", "reaction", "experiments", "seed"],
+        sections=["recommendations", "adaptation", "experiments", "seed"],
         metrics=lambda rows: {"users": float(_users_in(rows))},
         chunk_days=CHUNK_DAYS,
     )
@@ -72,11 +72,11 @@ def _fits(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     settings, found = workspace.settings, [LIST_FITS.empty()]
     wanted = settings.recommendations
     for day, segment in partitions:
-        if day.weekday() == settings.forecast.refit_weekday:
+        if day.weekday() == settings.schedule.refit_weekday:
             events = workspace.reader.read_window(CLEAN_EVENTS, [day], [segment], _training_days(wanted))
             context = build_context(events, settings, workspace.parse_context.items)
             champion = partial(workspace.interest_models.champion, segment)
-            with spark_session_if_large(settings, _users_in(events), wanted.spark_users) as session:
+            with spark_session_if_large(settings, _users_in(events), settings.spark.minimum_users) as session:
                 as_of = replace(context, session=session)
                 found.append(weekly_fit_rows(as_of, day, segment, settings, model_of=champion))
     return pa.concat_tables(found)
@@ -101,7 +101,7 @@ def _recommendations(workspace: Workspace, partitions: list[Partition]) -> pa.Ta
             blend=newest_blend(fits) if wanted.blend == "learned" else None,
             shift_classifier=newest_shift_classifier(fits),
         )
-        with spark_session_if_large(settings, _users_in(context.events), wanted.spark_users) as session:
+        with spark_session_if_large(settings, _users_in(context.events), settings.spark.minimum_users) as session:
             slates.append(recommend(replace(context, session=session), day, segment, settings))
     return pa.concat_tables(slates)
 

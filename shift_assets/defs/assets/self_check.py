@@ -23,7 +23,7 @@ def self_check_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         group="shift",
         deps=[dg.AssetDep(SERIES, partition_mapping=window)],
         compute=_checked,
-        sections=["self_check", "evidence", "alerts", "seed"],
+        sections=["self_check", "evidence", "alerts.average_run_length", "schedule.self_check_weekday", "seed"],
         metrics=_metrics,
     )
     return [build_asset(asset, keys.day_segment_partitions(settings, workspace.source), settings)]
@@ -35,7 +35,7 @@ def _checked(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
     settings, found = workspace.settings, [DETECTOR_SELF_CHECK.empty()]
     for day, segment in partitions:
-        if day.weekday() != settings.self_check.weekday:
+        if day.weekday() != settings.schedule.self_check_weekday:
             continue
         series = workspace.reader.read_window(INTEREST_SERIES, [day], [segment], settings.self_check.window_days)
         checked = self_check(series, day, segment, settings)

@@ -99,7 +99,7 @@ def _segment_tables() -> list[TableAsset]:
             group=GROUP,
             deps=[dg.AssetDep(SERIES, partition_mapping=keys.window(EVENT_WINDOW_DAYS))],
             compute=_segment_events,
-            sections=["alerts"],
+            sections=["alerts.language"],
         ),
     ]
 
@@ -111,7 +111,7 @@ def _tables_of_recent_alerts() -> list[TableAsset]:
             group=GROUP,
             deps=[dg.AssetDep(ALERTS, partition_mapping=keys.window(MOVE_WINDOW_DAYS))],
             compute=compute,
-            sections=["moves", "alerts", "seed"],
+            sections=["moves", "alerts.language", "seed"],
         )
         for table, compute in ((ALERT_CLUSTERS, _alert_clusters), (INTEREST_MOVES, _interest_moves))
     ]
@@ -205,7 +205,7 @@ def _interest_moves(workspace: Workspace, partitions: list[Partition]) -> pa.Tab
 
     alerts, settings = _recent_alerts(workspace, partitions), workspace.settings
     users = pc.count_distinct(alerts["user_id"]).as_py()
-    with spark_session_if_large(settings, users, settings.moves.spark_users) as session:
+    with spark_session_if_large(settings, users, settings.spark.minimum_users) as session:
         if session is None:
             return interest_moves(alerts, partitions, settings)
         return interest_moves(alerts, partitions, settings, SparkMiner(session))

@@ -18,7 +18,7 @@ def all_schedules(workspace: Workspace, jobs: Mapping[str, Job]) -> list[dg.Sche
     zone = workspace.source.timezone
     running = dg.DefaultScheduleStatus.RUNNING
     # Cron counts weekdays from Sunday, the settings from Monday.
-    weekday = (workspace.settings.forecast.refit_weekday + 1) % 7
+    weekday = (workspace.settings.schedule.refit_weekday + 1) % 7
 
     days = day_partitions(workspace.settings, workspace.source)
 

@@ -24,7 +24,7 @@ from shift_assets.models.inference.scoring import batch_of
 from shift_assets.models.network.batch import Batch
 from shift_assets.models.training.distributed import Ranks
 from shift_assets.models.training.losses import LogitBoosts, Negatives, Targets, chosen_loss
-from shift_assets.settings.root import ModelSettings
+from shift_assets.models.training.parameters import ModelParameters
 
 
 class Example(NamedTuple):
@@ -68,7 +68,7 @@ class Points:
     ends: Int64Array
 
     @classmethod
-    def of(cls, sequences: Sequences, settings: ModelSettings) -> Points:
+    def of(cls, sequences: Sequences, settings: ModelParameters) -> Points:
         """The points of `sequences` by the settings' objective; points whose targets are all returns are left out."""
         start, owner_end = later_visit(sequences)
         position = np.arange(len(start))
@@ -104,7 +104,7 @@ class Examples:
         self,
         points: Points,
         item_count: int,
-        settings: ModelSettings,
+        settings: ModelParameters,
         *,
         repeats: bool,
         newest_first: bool,

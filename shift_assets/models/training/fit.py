@@ -51,7 +51,7 @@ from shift_assets.models.training.losses import (
     plain_cross_entropy,
 )
 from shift_assets.models.training.multitask import TaskPlan, TaskTraining
-from shift_assets.settings.root import ModelSettings
+from shift_assets.models.training.parameters import ModelParameters
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def fit(
     learnable: Sequences,
     vocabulary: Vocabulary,
     validation: Validation,
-    settings: ModelSettings,
+    settings: ModelParameters,
     *,
     seed: int,
     start: InterestModel | None = None,
@@ -141,7 +141,7 @@ def fit(
     if checkpoint is not None and tasks is not None:
         raise ValueError("a training with tasks writes no checkpoint: leave out one of the two")
     with _reproducible(seed, settings.threads):
-        repeats = settings.repeats and not validation.masked
+        repeats = settings.copy_mechanism and not validation.masked
         network = CausalEncoder(_shape(vocabulary, settings, attributes, repeats=repeats))
         warm = _initialise(network, vocabulary, learnable, settings, seed=seed, start=start, attributes=attributes)
         device = _device(settings.device)
@@ -175,7 +175,7 @@ def _initialise(
     network: CausalEncoder,
     vocabulary: Vocabulary,
     learnable: Sequences,
-    settings: ModelSettings,
+    settings: ModelParameters,
     *,
     seed: int,
     start: InterestModel | None,
@@ -187,7 +187,7 @@ def _initialise(
     with torch.no_grad():
         network.item_bias.copy_(log_popularity(learnable, len(vocabulary.items)))
     warm = start is not None and transfer_weights(network, vocabulary, start)
-    if settings.item_start == "transitions" and not warm:
+    if settings.item_initialisation == "transitions" and not warm:
         initialise_item_embeddings(network, learnable, seed)
     if attributes is not None:
         zero_unseen_items(network, learnable)
@@ -202,7 +202,7 @@ class _TrainingLoop:
         model: InterestModel,
         validation: Validation,
         tasks: TaskTraining | None,
-        settings: ModelSettings,
+        settings: ModelParameters,
         on_progress: Callable[[CurvePoint], None] | None,
     ) -> None:
         self.model, self.validation, self.tasks, self.settings = model, validation, tasks, settings
@@ -294,7 +294,7 @@ class _TrainingLoop:
 
 
 def step_loss(
-    network: CausalEncoder, example: Example, settings: ModelSettings, *, mixed_precision: bool
+    network: CausalEncoder, example: Example, settings: ModelParameters, *, mixed_precision: bool
 ) -> torch.Tensor:
     """Mean loss of the example's points over its candidates, by the settings' loss."""
     device = network.device
@@ -322,14 +322,14 @@ def step_loss(
     return cross_entropy(vectors, table, bias, targets, boosts, mixed_precision=mixed_precision)
 
 
-def _training_length(settings: ModelSettings, examples: Examples, warm: bool) -> tuple[int, int]:
+def _training_length(settings: ModelParameters, examples: Examples, warm: bool) -> tuple[int, int]:
     """Maximum number of steps, and steps between two evaluation steps."""
     if warm:
-        steps, eval_every = settings.warm_steps, settings.look_every
+        steps, eval_every = settings.warm_steps, settings.eval_every_steps
     elif settings.objective == "next_event":
         steps, eval_every = settings.maximum_epochs * examples.steps_per_epoch, examples.steps_per_epoch
     else:
-        steps, eval_every = settings.maximum_steps, settings.look_every
+        steps, eval_every = settings.maximum_steps, settings.eval_every_steps
     return steps, max(1, min(eval_every, steps))
 
 
@@ -363,7 +363,7 @@ def _fingerprint(
 
 
 def _shape(
-    vocabulary: Vocabulary, settings: ModelSettings, attributes: ItemAttributes | None, *, repeats: bool
+    vocabulary: Vocabulary, settings: ModelParameters, attributes: ItemAttributes | None, *, repeats: bool
 ) -> Shape:
     return Shape(
         items=len(vocabulary.items),
@@ -389,7 +389,7 @@ def _device(wanted: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _uses_bfloat16(settings: ModelSettings, device: torch.device) -> bool:
+def _uses_bfloat16(settings: ModelParameters, device: torch.device) -> bool:
     """Whether large matrix products use bfloat16: by the settings, or where the hardware is faster with it."""
     return settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16(device))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shift_assets.arrays import Float32Array, Int64Array
-from shift_assets.settings.root import ModelSettings
+from shift_assets.models.training.parameters import ModelParameters
 
 CHUNK_LOGITS = {"cpu": 1 << 22, "cuda": 1 << 27}
 """Logits held at once. Measured on a CPU with 8,000 items: chunks of 64 points take 45 µs a point, of 512 33 µs."""
@@ -53,7 +53,7 @@ class NegativeSampling(NamedTuple):
     calibration: float
 
 
-def chosen_loss(settings: ModelSettings, items: int) -> Literal["full", "chunked", "sampled", "gbce"]:
+def chosen_loss(settings: ModelParameters, items: int) -> Literal["full", "chunked", "sampled", "gbce"]:
     """The loss that the settings choose for a catalogue of this many items."""
     if settings.loss != "auto":
         return settings.loss
@@ -69,7 +69,7 @@ class Negatives:
     over all items (log-Q: Bengio & Senécal 2008; Horvitz & Thompson 1952).
     """
 
-    def __init__(self, events: Int64Array, settings: ModelSettings) -> None:
+    def __init__(self, events: Int64Array, settings: ModelParameters) -> None:
         """Compute the corrections; `events` [item code] counts the log's events of every item."""
         items = len(events) - 1
         self.items = items

@@ -24,7 +24,7 @@ from shift_assets.models.network.encoder import CausalEncoder
 from shift_assets.models.network.heads import Heads, Priors, Task
 from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.training.head_losses import label_losses, shift_loss, weighted_loss
-from shift_assets.settings.root import TaskSettings
+from shift_assets.models.training.parameters import TaskParameters
 
 SPLICED_USERS = 256
 FINISH_CHUNKS = 256
@@ -58,7 +58,7 @@ class TaskPlan(NamedTuple):
     last observed day.
     """
 
-    settings: TaskSettings
+    settings: TaskParameters
     event_scores: Float32Array
     last_day: int
 
@@ -204,7 +204,7 @@ class TaskTraining:
 
 
 def shift_examples(
-    sequences: Sequences, last_day: int, settings: TaskSettings, seed: int, maximum_length: int, *, held_out: bool
+    sequences: Sequences, last_day: int, settings: TaskParameters, seed: int, maximum_length: int, *, held_out: bool
 ) -> ShiftExamples:
     """Spliced histories with prediction points on the first active days from the splice day on.
 

@@ -15,7 +15,7 @@ from shift_assets.models.data.item_attributes import ItemAttributes
 from shift_assets.models.data.sequences import Sequences, Vocabulary
 from shift_assets.models.data.validation import Validation
 from shift_assets.models.training.fit import CurvePoint, fit
-from shift_assets.settings.root import ModelSettings
+from shift_assets.models.training.parameters import ModelParameters
 
 
 class FloatRange(NamedTuple):
@@ -27,14 +27,14 @@ class FloatRange(NamedTuple):
 
 
 Space = Mapping[str, FloatRange | tuple[Any, ...]]
-"""Range, or values, to try by field of ModelSettings."""
+"""Range, or values, to try by field of ModelParameters."""
 
 SPACE: Space = {
     "dimensions": (32, 64, 128, 256),
     "layers": (1, 2),
     "dropout": FloatRange(0.1, 0.6),
     "learning_rate": FloatRange(3e-4, 5e-3, logarithmic=True),
-    "item_start": ("random", "transitions"),
+    "item_initialisation": ("random", "transitions"),
     "batch_size": (64, 128, 256),
 }
 
@@ -51,7 +51,7 @@ class Trial:
 class SearchResult:
     """The settings of the best trial, and all trials in order."""
 
-    settings: ModelSettings
+    settings: ModelParameters
     trials: tuple[Trial, ...]
 
 
@@ -59,7 +59,7 @@ def search(
     learnable: Sequences,
     vocabulary: Vocabulary,
     validation: Validation,
-    settings: ModelSettings,
+    settings: ModelParameters,
     *,
     trials: int,
     seed: int,
@@ -105,7 +105,7 @@ def search(
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        trial_settings = ModelSettings.model_validate(settings.model_dump() | chosen)
+        trial_settings = ModelParameters.model_validate(settings.model_dump() | chosen)
         tried.append(Trial(chosen, None))
         try:
             fit(learnable, vocabulary, validation, trial_settings, seed=seed, attributes=attributes, on_progress=watch)
@@ -116,7 +116,7 @@ def search(
         return max(scores)
 
     study.optimize(objective, n_trials=trials)
-    best = ModelSettings.model_validate(settings.model_dump() | study.best_trial.params)
+    best = ModelParameters.model_validate(settings.model_dump() | study.best_trial.params)
     return SearchResult(best, tuple(tried))
 
 

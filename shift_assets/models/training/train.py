@@ -25,6 +25,7 @@ from shift_assets.models.training.examples import Points
 from shift_assets.models.training.fit import VALIDATION_K, CurvePoint, FitResult, fit, validation_metrics
 from shift_assets.models.training.head_evaluation import evaluate_heads
 from shift_assets.models.training.multitask import TaskPlan
+from shift_assets.models.training.parameters import ModelParameters, TaskParameters
 from shift_assets.settings.root import InterestSettings, ModelSettings, TaskSettings
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def train(
     warm_start: Path | None = None,
     base: Path | None = None,
     log_dir: Path | None = None,
+    retrain_days: int | None = None,
 ) -> TrainedModel:
     """Train the model served on `day` on the `settings.window_days` days before it.
 
@@ -72,12 +74,15 @@ def train(
         warm_start: Folder of the champion.
         base: Folder of a model of all segments.
         log_dir: Folder for TensorBoard's logs.
+        retrain_days: Interval of training from scratch, in days since 1970-01-01; None: never.
 
     Raises:
         ModelError: The champion's or the base model's folder is damaged.
     """
+    settings = ModelParameters.of(settings)
+    tasks = TaskParameters.of(tasks) if tasks is not None else None
     champion = load(warm_start) if warm_start is not None else None
-    from_scratch = champion is None or day_number(day) % settings.retrain_days == 0
+    from_scratch = champion is None or (retrain_days is not None and day_number(day) % retrain_days == 0)
     start = (load(base) if base is not None else None) if from_scratch else champion
     window = _Window.of(events_window, day, settings)
     card: dict[str, Any] = {
@@ -89,7 +94,8 @@ def train(
         "items": len(window.vocabulary.items),
         "seed": seed,
         "warm_start": start.version if start else None,
-        "settings": settings.model_dump() | {"tasks": tasks.model_dump() if tasks is not None else None},
+        "settings": settings.model_dump()
+        | {"retrain_days": retrain_days, "tasks": tasks.model_dump() if tasks is not None else None},
     }
     learnable = window.sequences.until(window.validation_start)
     if not len(Points.of(learnable, settings).events):

@@ -25,23 +25,25 @@ if TYPE_CHECKING:
     from implicit.cpu.als import AlternatingLeastSquares
     from pyspark.sql import SparkSession
 
+FACTORS = 64
+"""Length of the vectors."""
 CONFIDENCE = 3.0
 REGULARISATION = 2.0
 ITERATIONS = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Parameters of the factorisation."""
 
-    factors: int
+    factors: int = 64
     """Length of the vectors."""
     half_life_days: float
     """Days in which an interaction loses half its weight."""
 
     @classmethod
     def of(cls, settings: RecommendationSettings) -> Config:
-        return cls(factors=settings.factors, half_life_days=settings.half_life_days)
+        return cls(half_life_days=settings.half_life_days)
 
 
 Factoriser = Callable[[sparse.csr_matrix, int, int], Float32Array]

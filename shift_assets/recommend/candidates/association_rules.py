@@ -19,7 +19,6 @@ from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.interest.itemsets import Itemsets, Miner, SparkMiner, mine_itemsets
 from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs, Scorer
 from shift_assets.recommend.window import Window
-from shift_assets.settings.root import RecommendationSettings
 
 PAUSE_BUCKET = 12
 """Gap bucket from which on a pause ends a basket: 2,047 seconds and more."""
@@ -35,12 +34,8 @@ where a support of 5 in a wholesaler's quarter would give hundreds of thousands.
 class Config:
     """Parameters of association rules."""
 
-    minimum_baskets: int
+    minimum_baskets: int = 5
     """Baskets that a frequent itemset is in, at least."""
-
-    @classmethod
-    def of(cls, settings: RecommendationSettings) -> Config:
-        return cls(minimum_baskets=settings.rule_baskets)
 
 
 class Rules(NamedTuple):
@@ -97,7 +92,7 @@ def _rows(rows: Sequence[dict[int, float]], shape: tuple[int, int]) -> sparse.cs
 def _fit(inputs: GeneratorInputs) -> FittedGenerator:
     window = inputs.window
     mine = SparkMiner(inputs.session) if inputs.session is not None else mine_itemsets
-    fitted_rules = _mine_rules(window, Config.of(inputs.settings).minimum_baskets, mine)
+    fitted_rules = _mine_rules(window, Config().minimum_baskets, mine)
     sizes = np.diff(fitted_rules.antecedents.indptr)
 
     def scorer(window: Window) -> Scorer:

@@ -24,20 +24,20 @@ MINIMUM_USERS = 2
 """Nobody else's choices predict an item of a single user."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Parameters of EASE."""
 
-    items: int
+    items: int = 8_000
     """Items covered, those with the most users."""
-    regularisation: float
+    regularisation: float = 100.0
     """Penalty λ on the squared weights."""
     half_life_days: float
     """Days in which an interaction of the scored history loses half its weight."""
 
     @classmethod
     def of(cls, settings: RecommendationSettings) -> Config:
-        return cls(settings.ease_items, settings.ease_regularisation, settings.half_life_days)
+        return cls(half_life_days=settings.half_life_days)
 
 
 def ease_weights(taken: sparse.csr_matrix, regularisation: float) -> Float32[Float32Array, "item item"]:

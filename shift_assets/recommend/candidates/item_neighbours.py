@@ -21,22 +21,22 @@ from shift_assets.recommend.window import Window
 from shift_assets.settings.root import RecommendationSettings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Parameters of item-kNN."""
 
-    similarity: Literal["cosine", "pearson"]
+    similarity: Literal["cosine", "pearson"] = "cosine"
     """Similarity of two items' columns of users."""
-    shrinkage: float
+    shrinkage: float = 10.0
     """Added to the denominator of a similarity: pulls those of few users towards 0."""
-    neighbours: int
+    neighbours: int = 100
     """Neighbours stored per item."""
     half_life_days: float
     """Days in which an interaction of the scored history loses half its weight."""
 
     @classmethod
     def of(cls, settings: RecommendationSettings) -> Config:
-        return cls(settings.similarity, settings.shrinkage, settings.neighbours, settings.half_life_days)
+        return cls(half_life_days=settings.half_life_days)
 
 
 def item_similarities(

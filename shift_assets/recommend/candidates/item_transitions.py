@@ -17,7 +17,6 @@ from shift_assets.arrays import Float32Array, Int64Array
 from shift_assets.recommend.candidates.base import CandidateGenerator, FittedGenerator, GeneratorInputs, Scorer
 from shift_assets.recommend.candidates.sparse_top_k import top_k_product
 from shift_assets.recommend.window import Window
-from shift_assets.settings.root import RecommendationSettings
 
 VISITS_AHEAD = 5
 VISIT_DECAY = 0.8
@@ -31,12 +30,8 @@ SUPPORT = 20.0
 class Config:
     """Parameters of item transitions."""
 
-    followers: int
+    followers: int = 100
     """Following items stored per item."""
-
-    @classmethod
-    def of(cls, settings: RecommendationSettings) -> Config:
-        return cls(followers=settings.neighbours)
 
 
 def item_transitions(window: Window, visits: Int64Array, top_k: int) -> sparse.csr_matrix:
@@ -68,7 +63,7 @@ def item_transitions(window: Window, visits: Int64Array, top_k: int) -> sparse.c
 
 
 def _fit(inputs: GeneratorInputs) -> FittedGenerator:
-    follows = item_transitions(inputs.window, inputs.window.visits, Config.of(inputs.settings).followers)
+    follows = item_transitions(inputs.window, inputs.window.visits, Config().followers)
 
     def scorer(window: Window) -> Scorer:
         last = np.zeros(len(window.sequences.users), dtype=np.int64)

@@ -20,22 +20,22 @@ from shift_assets.recommend.window import Window
 from shift_assets.settings.root import RecommendationSettings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Parameters of user-kNN."""
 
-    centred: bool
+    centred: bool = False
     """Pearson correlation of the rows; False: cosine with inverse user frequency."""
-    shrinkage: float
+    shrinkage: float = 10.0
     """Added to the denominator of a similarity: pulls those of few shared items towards 0."""
-    neighbours: int
+    neighbours: int = 50
     """Similar users per user."""
     half_life_days: float
     """Days in which a neighbour's interaction loses half its weight."""
 
     @classmethod
     def of(cls, settings: RecommendationSettings) -> Config:
-        return cls(settings.similarity == "pearson", settings.shrinkage, settings.alike_users, settings.half_life_days)
+        return cls(half_life_days=settings.half_life_days)
 
 
 def user_similarities(

@@ -65,7 +65,9 @@ def fit_blend(snapshots: Sequence[TrainingSnapshot], settings: RecommendationSet
     from threadpoolctl import threadpool_limits
 
     names = tuple(
-        name for name in settings.sources if all(GENERATORS[name].can_fit(snapshot.inputs) for snapshot in snapshots)
+        name
+        for name in settings.candidate_generators
+        if all(GENERATORS[name].can_fit(snapshot.inputs) for snapshot in snapshots)
     )
     if not names or not snapshots:
         return None

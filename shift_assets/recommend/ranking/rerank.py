@@ -8,7 +8,7 @@ so that it means the same for every blend, the next rank goes to the item with t
 where similarity is the largest cosine to an item chosen before (maximal marginal relevance: Carbonell & Goldstein,
 SIGIR 1998), and divergence the Kullback-Leibler divergence, in nats, of the slate with the item from the user's shares
 of categories (calibration: Steck, RecSys 2018). The last ranks are reserved for new items where the slate has fewer of
-them than `fresh_places`.
+them than `fresh_slots`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def rerank(
             value = value - settings.diversity * similarity
         if settings.calibration:
             value = value - settings.calibration * _divergence(mix, counts, position, category)
-        wanted = settings.fresh_places - n_fresh >= settings.k - position
+        wanted = settings.fresh_slots - n_fresh >= settings.k - position
         only_new = wanted[:, None] & (new & free).any(axis=1, keepdims=True)
         best = np.where(free & (new | ~only_new), value, -np.inf).argmax(axis=1)
         filled = free[row, best]

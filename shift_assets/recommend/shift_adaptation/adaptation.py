@@ -20,8 +20,10 @@ from scipy.special import expit
 
 from shift_assets.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from shift_assets.recommend.window import Window
-from shift_assets.settings.root import ReactionSettings
+from shift_assets.settings.root import AdaptationSettings
 
+NEWEST_EVENTS = 10
+"""Events that the policy `recency_reweighted` looks back to."""
 MINIMUM_WEIGHT = 0.02
 """A smaller weight is set to 0: it would not be worth scoring the history a second time."""
 
@@ -38,7 +40,7 @@ class Adaptation(NamedTuple):
         log_odds: Float64[Float64Array, " user"],
         since: Int64[Int64Array, " user"],
         today: Int64[Int64Array, " user"],
-        settings: ReactionSettings,
+        settings: AdaptationSettings,
     ) -> Adaptation:
         """The adaptation to a shift.
 

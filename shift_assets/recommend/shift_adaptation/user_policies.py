@@ -13,10 +13,10 @@ from scipy.special import logit
 from shift_assets.arrays import BoolArray, Float32Array
 from shift_assets.contracts.day import day_number
 from shift_assets.experiments.assignment import RECENCY_REWEIGHTED, UNADJUSTED, Arm, Assignment
-from shift_assets.recommend.shift_adaptation.adaptation import Adaptation
+from shift_assets.recommend.shift_adaptation.adaptation import NEWEST_EVENTS, Adaptation
 from shift_assets.recommend.shift_adaptation.shift_classifier import EventShares, ShiftClassifier
 from shift_assets.recommend.window import Window
-from shift_assets.settings.root import ReactionSettings
+from shift_assets.settings.root import AdaptationSettings
 from shift_assets.shift.alerts.ranked_alerts import open_by_magnitude
 
 
@@ -52,7 +52,7 @@ class UserPolicies(NamedTuple):
         shift_classifier: ShiftClassifier | None,
         assignment: Assignment,
         *,
-        settings: ReactionSettings,
+        settings: AdaptationSettings,
         rising_weight: float,
     ) -> UserPolicies:
         """The policies of the target users by their arms; other users are neither adapted nor boosted.
@@ -84,7 +84,7 @@ class UserPolicies(NamedTuple):
         if shift_classifier is not None:
             odds, since = shift_classifier.log_odds(window, EventShares.of(window))
             shifted = Adaptation.of(odds, since, window.today, settings).or_stronger(shifted)
-        recent = Adaptation.to_newest(window, settings.newest_events)
+        recent = Adaptation.to_newest(window, NEWEST_EVENTS)
         return cls(open_alerts, shifted.only(adjusts).or_stronger(recent.only(reweights_recent)), adjusts, rising)
 
 
@@ -102,7 +102,7 @@ def open_alerts_by_user(alerts: pa.Table) -> dict[str, OpenAlert]:
 
 
 def _adaptation_to_alerts(
-    window: Window, open_alerts: Mapping[str, OpenAlert], settings: ReactionSettings
+    window: Window, open_alerts: Mapping[str, OpenAlert], settings: AdaptationSettings
 ) -> Adaptation:
     """The adaptation to open alerts alone."""
     odds, since = np.full(len(window.sequences.users), -np.inf), window.today.copy()

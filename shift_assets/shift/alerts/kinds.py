@@ -13,6 +13,8 @@ from shift_assets.interest.windows import contrast
 MINIMUM_ARCHIVE_DAYS = 1.0
 """Weight, in days, below which the days before the recent ones count as none: it is what rounding and the segment's
 moves leave of an empty archive."""
+RETURN_SHARE = 0.5
+"""Part of their share since the onset that the archive has to give the risen categories of a return."""
 MINOR_FRACTION = 0.25
 """A surge loses, and a fade gains, less than this part of what goes the other way."""
 
@@ -54,17 +56,16 @@ def kind_of_change(context: AlertContext, users: Int64Array, is_after: BoolArray
     return ["surge" if surge else "fade" if fade else "switch" for surge, fade in zip(is_surge, is_fade, strict=True)]
 
 
-def is_return(context: AlertContext, users: Int64Array, is_after: BoolArray, return_share: float) -> BoolArray:
+def is_return(context: AlertContext, users: Int64Array, is_after: BoolArray) -> BoolArray:
     """Whether the categories that rose were already strong before the recent days, [len(users)].
 
     A shift is a return when the share of the risen categories in the archive (the days before the recent ones)
-    reaches `return_share` of their share since the onset.
+    reaches `RETURN_SHARE` of their share since the onset.
 
     Args:
         context: recent days and profiles.
         users: the users.
         is_after: whether an entry lies at or after its user's onset, [entry of `context.user_days`].
-        return_share: setting of the same name.
     """
     user_days, archive = context.user_days, _archive(context, users)
     entries = context.entries_of(users)
@@ -80,7 +81,7 @@ def is_return(context: AlertContext, users: Int64Array, is_after: BoolArray, ret
         sides.user[risen], weights=archive_share[sides.user[risen], sides.category[risen]], minlength=len(users)
     )
     risen_after = np.bincount(sides.user[risen], weights=sides.share_after()[risen], minlength=len(users))
-    return np.asarray((archive_total > 0) & (risen_archive >= return_share * risen_after))
+    return np.asarray((archive_total > 0) & (risen_archive >= RETURN_SHARE * risen_after))
 
 
 def _archive(context: AlertContext, users: Int64Array) -> Float64Array:

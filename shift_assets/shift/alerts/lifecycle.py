@@ -149,7 +149,7 @@ def evidence_transition(
         starts: number of possible starts, `evidence.starts`.
         settings: threshold and rule.
     """
-    threshold = np.log(settings.patience_active_days)
+    threshold = np.log(settings.average_run_length)
     with np.errstate(invalid="ignore"):
         was_above = observation.before >= threshold
         by_threshold, by_discovery = observation.now >= threshold, observation.q_value <= settings.false_discovery_rate

@@ -78,9 +78,7 @@ class OpenAlerts:
                 self.status[user] = status
         self.to_open = step.opened
 
-    def open_by_evidence(
-        self, user_ids: list[str], context: AlertContext, onset: Int64Array, settings: AlertSettings
-    ) -> None:
+    def open_by_evidence(self, user_ids: list[str], context: AlertContext, onset: Int64Array) -> None:
         """Give the alerts that open their id and kind, and as onset the likeliest start, `onset` [user] as an entry."""
         users = np.flatnonzero(self.to_open)
         if len(users) == 0:
@@ -90,11 +88,11 @@ class OpenAlerts:
         self.onset[users] = context.user_days.day[entry]
         is_after = context.since(users, entry)
         kinds = kind_of_change(context, users, is_after)
-        returns = is_return(context, users, is_after, settings.return_share)
+        returns = is_return(context, users, is_after)
         for user, kind, is_back in zip(users, kinds, returns, strict=True):
             self.kind[user] = "return" if is_back else kind
 
-    def open_by_thresholds(self, user_ids: list[str], context: AlertContext, return_share: float) -> None:
+    def open_by_thresholds(self, user_ids: list[str], context: AlertContext) -> None:
         """Give the alerts that open id, onset and kind; one whose mix crosses later gets a new onset and kind."""
         self._assign_ids(np.flatnonzero(self.to_open), user_ids)
         changed = np.flatnonzero(self.to_open | self.by_mix)
@@ -109,7 +107,7 @@ class OpenAlerts:
         mixed = self.by_mix[changed]
         users = changed[mixed]
         if len(users):
-            returns = is_return(context, users, context.since(users, entry[mixed]), return_share)
+            returns = is_return(context, users, context.since(users, entry[mixed]))
             for user, is_back in zip(users, returns, strict=True):
                 self.kind[user] = "return" if is_back else "switch"
 

@@ -156,7 +156,7 @@ def advance_active(users: ActiveUsers, settings: Settings, *, with_p_values: boo
 def _advance_evidence(users: ActiveUsers, settings: Settings, *, with_p_values: bool) -> _EvidenceUpdate:
     user_days, codes = users.user_days, users.codes
     mass = profile_mass(users.known["profile"], codes)
-    watched = watched_categories(mass, settings.evidence.least_share)
+    watched = watched_categories(mass)
     number, n_watched = watched
     profile = read_weights(users.before["profile"], codes)
     memory = restore_memory(users.before, user_days, profile, watched, settings.evidence)
@@ -171,7 +171,7 @@ def _advance_evidence(users: ActiveUsers, settings: Settings, *, with_p_values: 
         seed = [settings.seed, day_number(users.day), zlib.crc32(users.segment.encode())]
         history = user_days.take_users(scored)
         history = replace(history, category=number[history.category])
-        null = permutation_null(history, n_watched, settings.calibration, settings.evidence, seed)
+        null = permutation_null(history, n_watched, settings.evidence, seed)
     return _EvidenceUpdate(
         user_days=user_days,
         profile=decay_and_add(profile, user_days, scored, settings.evidence.decay, max(len(codes), 1)),
@@ -187,7 +187,7 @@ def _advance_evidence(users: ActiveUsers, settings: Settings, *, with_p_values: 
 def _q_values(users: ActiveUsers, update: _EvidenceUpdate, is_open: BoolArray, settings: Settings) -> Float64Array:
     """q-values [user] within the family of the last `FAMILY_DAYS`; nan for users who are not tested."""
     # The alert of a user whose evidence stayed above the threshold after it closed by time was reported: no new test.
-    was_above = floats(users.before["evidence"]) >= np.log(settings.alerts.patience_active_days)
+    was_above = floats(users.before["evidence"]) >= np.log(settings.alerts.average_run_length)
     first = pa.scalar(users.day - timedelta(days=FAMILY_DAYS - 1), pa.date32())
     days = users.known["recent_days"].combine_chunks().flatten().field("day")
     tests, discoveries = (
@@ -232,7 +232,7 @@ def _advance_alerts(  # noqa: PLR0917 - the parts of one day, in the order in wh
             scored_since_onset=open_alerts.scored_since_onset(update.user_days),
         )
         open_alerts.apply_evidence(observation, settings)
-        open_alerts.open_by_evidence(ids, context, update.onset, settings.alerts)
+        open_alerts.open_by_evidence(ids, context, update.onset)
         update.memory.reset(open_alerts.settled)
         return settle(context, open_alerts.settled, open_alerts.onset)
     before, now = (
@@ -240,7 +240,7 @@ def _advance_alerts(  # noqa: PLR0917 - the parts of one day, in the order in wh
         for indicator, days in ((smoothed.previous, users.previous_days), (smoothed.now, users.user_days))
     )
     open_alerts.apply_thresholds(before, now, settings.alerts)
-    open_alerts.open_by_thresholds(ids, context, settings.alerts.return_share)
+    open_alerts.open_by_thresholds(ids, context)
     return context.profile, context.former
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 
 from shift_assets.arrays import Float64Array, offsets
 from shift_assets.interest.user_days import UserDays
-from shift_assets.settings.root import CalibrationSettings, EvidenceSettings
+from shift_assets.settings.root import EvidenceSettings
 from shift_assets.shift.detector.evidence import trace_user_days
 
 BLOCK_DAYS = 2
@@ -24,6 +24,10 @@ TAIL_SHARE = 0.02
 """Part of the null sample that fits the tail beyond it, exponential in log M: an e-value has at most a power tail."""
 MINIMUM_COUNT = 5
 """Samples at least as large as a statistic from which they are counted instead."""
+PERMUTED_HISTORIES = 500
+"""Permuted histories behind the p-values of a segment and day."""
+NEWEST_DAYS = 4
+"""Last days of each permuted history that enter the sample."""
 FAMILY_DAYS = 28
 """Calendar days whose tests are one family."""
 
@@ -52,24 +56,29 @@ class PermutationNull:
 
 
 def permutation_null(
-    user_days: UserDays, n_categories: int, settings: CalibrationSettings, evidence: EvidenceSettings, seed: list[int]
+    user_days: UserDays,
+    n_categories: int,
+    evidence: EvidenceSettings,
+    seed: list[int],
+    *,
+    n_histories: int = PERMUTED_HISTORIES,
 ) -> PermutationNull:
     """Return the permutation null of users active today.
 
-    `settings.users` of them are drawn with replacement; the sample is log M of the last `settings.days_kept` positions
-    of each permuted history.
+    `n_histories` of them are drawn with replacement; the sample is log M of the last `NEWEST_DAYS` positions of each
+    permuted history.
 
     Args:
         user_days: users of one segment with a score today, their last entry.
         n_categories: number of categories.
-        settings: size of the sample.
         evidence: windows and priors of the statistic.
         seed: numbers that make this null's random order its own.
+        n_histories: size of the sample.
     """
     if user_days.n_users == 0:
         return PermutationNull(np.zeros(0))
     random = np.random.default_rng(seed)
-    chosen = random.integers(0, user_days.n_users, settings.users)
+    chosen = random.integers(0, user_days.n_users, n_histories)
     n_days = user_days.n_days[chosen]
     start = offsets(n_days)
     user = np.repeat(np.arange(len(chosen)), n_days)
@@ -82,7 +91,7 @@ def permutation_null(
     last = start[user + 1] - 1 - np.arange(len(user))
     on_common_days = UserDays(start, -last, permuted.score_start, permuted.category, permuted.score, permuted.counts)
     log_e = trace_user_days(on_common_days, n_categories, evidence).log_e
-    keep = (last < settings.days_kept) & ~np.isnan(log_e)
+    keep = (last < NEWEST_DAYS) & ~np.isnan(log_e)
     if not keep.any():
         return PermutationNull(np.zeros(0))
     threshold = np.quantile(log_e[keep], 1.0 - TAIL_SHARE)

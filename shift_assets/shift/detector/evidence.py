@@ -24,6 +24,7 @@ shares divided by it.
 from __future__ import annotations
 
 import itertools
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -33,6 +34,30 @@ from shift_assets.interest.histories import Histories
 from shift_assets.interest.user_days import UserDays
 from shift_assets.settings.root import EvidenceSettings
 from shift_assets.shift.detector.recursion import Evidence, Memory, Parameters, advance_users
+
+
+class EvidenceParameters(EvidenceSettings):
+    """Settings and constants of the evidence; another value of a constant makes alerts incomparable."""
+
+    hazard: float = 0.001
+    """Prior probability per scored day that a regime begins."""
+    prior_days: float = 3.0
+    """Weight of the segment's mix in a user's profile, in days."""
+    null_learning: float = 0.5
+    """How far the days since a possible start count for the old profile; 1: in full."""
+    day_cap: float = 3.0
+    """Most that one day may multiply the evidence by."""
+    minimum_days_before: int = 4
+    """Scored days that must lie before a start."""
+    platform_prior_users: float = 20.0
+    """Active users whose weight holds the day's tilt at one."""
+    promotion_guard_from: float = 0.1
+    """Total variation of the segment's mix above which the promotion guard works."""
+
+    @classmethod
+    def of(cls, settings: EvidenceSettings) -> Self:
+        """Return the settings with the constants; parameters as they are."""
+        return settings if isinstance(settings, cls) else cls(**settings.model_dump())
 
 
 def trace(histories: Histories, settings: EvidenceSettings) -> Evidence:
@@ -100,6 +125,6 @@ def advance_day(
     if len(users) == 0:
         return
     parameters = Parameters(
-        settings.decay, **settings.model_dump(exclude={"starts", "half_life_active_days", "least_share"})
+        settings.decay, **EvidenceParameters.of(settings).model_dump(exclude={"starts", "half_life_active_days"})
     )
     out.platform_move[entries] = advance_users(memory, users, entries, mix, parameters, out)

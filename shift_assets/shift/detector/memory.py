@@ -27,12 +27,14 @@ from shift_assets.shift.detector.recursion import Memory
 
 EVIDENCE_STEP = 2.0**-6
 """Grid on which log e-values are stored, nats."""
+LEAST_SHARE = 0.002
+"""Categories below this share of the segment's profiles are watched as one."""
 
 _LIST_TYPE = INTEREST_STATE.column("log_evidence").type
 
 
 def watched_categories(
-    mass: Float64[Float64Array, " category"], least_share: float
+    mass: Float64[Float64Array, " category"], least_share: float = LEAST_SHARE
 ) -> tuple[Int64[Int64Array, " category"], int]:
     """Return the number under which each category is watched, and how many numbers there are.
 

@@ -90,7 +90,7 @@ class Evidence(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """The numbers of `EvidenceSettings` that the recursion reads."""
+    """The numbers of `EvidenceParameters` that the recursion reads."""
 
     decay: float
     posterior_window: int

@@ -29,6 +29,9 @@ _FROM_STATE = {
 _SCORE_COLUMNS = ("forecast_error", "model_shift_score")
 _RATES_TYPE = SHIFT_SIGNALS.column("change_rate_by_behavior").type
 
+SMOOTHING = 0.5
+"""Pseudo-count per category in the distribution distance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Indicators:
@@ -55,7 +58,7 @@ def indicators(user_days: UserDays, is_recent: BoolArray, n_categories: int, set
     sides = contrast(user_days, is_recent, n_categories)
     enough = user_days.n_days >= settings.minimum_active_days
     largest, total = interest_gap(sides.share_after(), sides.share_before(), sides.user, sides.n_users)
-    distance = distribution_distance(sides.after, sides.before, sides.user, sides.n_users, settings.smoothing)
+    distance = distribution_distance(sides.after, sides.before, sides.user, sides.n_users, SMOOTHING)
     rate = change_rate(
         sides.counts_after.sum(axis=1), sides.counts_before.sum(axis=1), sides.days_after, sides.days_before
     )

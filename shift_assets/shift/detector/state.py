@@ -110,8 +110,8 @@ def advance_range(
         rows = series.slice(int(first), int(last - first))
         chosen = settings_of_day(settings, checks, segment, day)
         state = advance(state, rows, day, segment, chosen, churn=churn, with_p_values=wanted)
-        if day.weekday() == settings.forecast.refit_weekday:
-            churn = fit_churn(state, day, settings.churn)
+        if day.weekday() == settings.schedule.refit_weekday:
+            churn = fit_churn(state, day)
         yield day, state
 
 

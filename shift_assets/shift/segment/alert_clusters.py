@@ -20,6 +20,8 @@ from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.shift import ALERT_CLUSTERS
 from shift_assets.settings.root import Settings
 
+MAXIMUM_CLUSTERS = 8
+"""Largest number of clusters that is tried."""
 WINDOW_DAYS = 28
 MINIMUM_USERS = 10
 """Users below which no clusters are searched."""
@@ -93,7 +95,7 @@ class _Profiles:
         sample = self.shares[self.fitted]
         distinct = len(np.unique(sample, axis=0))
         best, best_silhouette = np.zeros(len(self.users), dtype=np.int64), np.full(len(sample), np.nan)
-        for k in range(2, min(self.settings.moves.clusters, distinct - 1) + 1):
+        for k in range(2, min(MAXIMUM_CLUSTERS, distinct - 1) + 1):
             model = KMeans(n_clusters=k, n_init=5, random_state=self.settings.seed % 2**32).fit(sample)
             silhouette = _silhouettes(sample, model.labels_)
             if np.isnan(best_silhouette).all() or np.nanmean(silhouette) > np.nanmean(best_silhouette) + 1e-9:

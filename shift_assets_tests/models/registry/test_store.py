@@ -26,7 +26,7 @@ from shift_assets.models.training.train import TrainedModel, train
 from shift_assets.settings.root import ModelSettings
 from shift_assets_tests.event_logs import day, random_log
 
-QUICK = ModelSettings(device="cpu", dimensions=16, maximum_steps=4, look_every=2, batch_size=16)
+QUICK = ModelSettings(device="cpu", dimensions=16, maximum_steps=4, eval_every_steps=2, batch_size=16)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from shift_assets.models.data.sequences import Vocabulary, pack
 from shift_assets.models.data.validation import Validation
 from shift_assets.models.training.checkpoints import CheckpointError
 from shift_assets.models.training.fit import CurvePoint, FitResult, fit
-from shift_assets.settings.root import ModelSettings
+from shift_assets.models.training.parameters import ModelParameters
 from shift_assets_tests.event_logs import random_log
 
-SETTINGS = ModelSettings(
+SETTINGS = ModelParameters(
     device="cpu", objective="next_event", dimensions=16, maximum_epochs=6, batch_size=8, patience=9, dropout=0.2
 )
 

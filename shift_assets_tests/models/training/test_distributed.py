@@ -16,7 +16,7 @@ from shift_assets.models.data.sequences import Vocabulary, pack
 from shift_assets.models.data.validation import Validation
 from shift_assets.models.training.distributed import Ranks
 from shift_assets.models.training.fit import fit
-from shift_assets.settings.root import ModelSettings
+from shift_assets.models.training.parameters import ModelParameters
 from shift_assets_tests.event_logs import random_log
 
 
@@ -25,7 +25,7 @@ def train_and_save(file: Path, *, distributed: bool) -> None:
     vocabulary = Vocabulary.of(events)
     sequences = pack(events, vocabulary)
     last = sequences.items[sequences.offsets[1:] - 1]
-    settings = ModelSettings(
+    settings = ModelParameters(
         device="cpu", objective="next_event", dimensions=16, maximum_epochs=2, batch_size=8, dropout=0.0,
         precision="float32", distributed=distributed,
     )  # fmt: skip
@@ -64,7 +64,7 @@ def test_a_step_smaller_than_the_group_is_refused() -> None:
 
     events = random_log(2)
     vocabulary = Vocabulary.of(events)
-    settings = ModelSettings(objective="next_event", batch_size=2)
+    settings = ModelParameters(objective="next_event", batch_size=2)
     points = Points.of(pack(events, vocabulary), settings)
     with pytest.raises(ValueError, match="batch_size 2"):
         Examples(points, len(vocabulary.items), settings, repeats=False, newest_first=False, ranks=Ranks(0, 3))

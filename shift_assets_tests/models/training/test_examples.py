@@ -9,7 +9,7 @@ import pytest
 
 from shift_assets.models.data.sequences import Sequences, Vocabulary, pack
 from shift_assets.models.training.examples import Example, Examples, Points
-from shift_assets.settings.root import ModelSettings
+from shift_assets.models.training.parameters import ModelParameters
 from shift_assets_tests.event_logs import random_log
 
 
@@ -21,7 +21,7 @@ def log() -> tuple[Sequences, Vocabulary]:
 
 def epoch(**chosen: object) -> tuple[Sequences, list[Example]]:
     sequences, vocabulary = log()
-    settings = ModelSettings.model_validate(
+    settings = ModelParameters.model_validate(
         {"objective": "next_event", "batch_size": 4, "maximum_length": 20, **chosen}
     )
     examples = Examples(
@@ -34,7 +34,7 @@ def epoch(**chosen: object) -> tuple[Sequences, list[Example]]:
 def test_an_epoch_reads_every_point_once(objective: str) -> None:
     """For any division of histories into chunks; and a point's token is its event."""
     sequences, steps = epoch(objective=objective)
-    settings = ModelSettings.model_validate({"objective": objective})
+    settings = ModelParameters.model_validate({"objective": objective})
     events = np.concatenate([example.events for example in steps])
     assert np.array_equal(np.sort(events), Points.of(sequences, settings).events)
     for example in steps:

@@ -20,7 +20,7 @@ from shift_assets.models.training.losses import (
     generalised_binary_cross_entropy,
     plain_cross_entropy,
 )
-from shift_assets.settings.root import ModelSettings
+from shift_assets.models.training.parameters import ModelParameters
 
 
 def problem(seed: int, points: int, items: int) -> tuple[list[torch.Tensor], Targets, LogitBoosts]:
@@ -82,7 +82,7 @@ def test_sampled_sums_estimate_the_sum_over_all_items(sampling: str) -> None:
     """Own items counted as they are, drawn ones by their correction: on average the whole softmax's denominator."""
     random = np.random.default_rng(0)
     items, own = 60, np.array([3, 7])
-    chosen = ModelSettings.model_validate({"negatives": 20, "negative_sampling": sampling})
+    chosen = ModelParameters.model_validate({"negatives": 20, "negative_sampling": sampling})
     negatives = Negatives(random.integers(0, 50, items + 1), chosen)
     logits = random.normal(size=items + 1)
     draws = [negatives.draw(own, random) for _ in range(4000)]

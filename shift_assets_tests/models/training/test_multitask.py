@@ -33,12 +33,15 @@ from shift_assets.models.training.fit import fit
 from shift_assets.models.training.head_evaluation import evaluate_heads
 from shift_assets.models.training.head_losses import LOG_VARIANCE_BOUND, binary_loss, label_losses, weighted_loss
 from shift_assets.models.training.multitask import TaskPlan, TaskTraining
+from shift_assets.models.training.parameters import ModelParameters, TaskParameters
 from shift_assets.models.training.train import TrainedModel, train
-from shift_assets.settings.root import InterestSettings, ModelSettings, TaskSettings
+from shift_assets.settings.root import InterestSettings
 from shift_assets_tests.event_logs import FIRST_DAY, Row, clean_events, day, random_log, user_id
 
-QUICK = ModelSettings(device="cpu", dimensions=16, maximum_steps=12, look_every=4, batch_size=16, validation_days=7)
-TASK_SETTINGS = TaskSettings(batch_size=16, shift_active_days=2)
+QUICK = ModelParameters(
+    device="cpu", dimensions=16, maximum_steps=12, eval_every_steps=4, batch_size=16, validation_days=7
+)
+TASK_SETTINGS = TaskParameters(batch_size=16, shift_active_days=2)
 POINTS = behavior_points(InterestSettings().weights)
 DAYS = 60
 
@@ -59,7 +62,7 @@ def habits(users: int = 40, days: int = DAYS) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def trained() -> TrainedModel:
-    settings = QUICK.model_copy(update={"maximum_steps": 60, "look_every": 60})
+    settings = QUICK.model_copy(update={"maximum_steps": 60, "eval_every_steps": 60})
     return train(habits(), day(DAYS), settings, seed=1, tasks=TASK_SETTINGS)
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from shift_assets.models.data.sequences import Vocabulary, pack
 from shift_assets.models.data.validation import Validation
+from shift_assets.models.training.parameters import ModelParameters
 from shift_assets.models.training.search import FloatRange, search
-from shift_assets.settings.root import ModelSettings
 from shift_assets_tests.event_logs import ring_log
 
-SETTINGS = ModelSettings(device="cpu", objective="next_event", maximum_epochs=3, batch_size=16, dimensions=16)
+SETTINGS = ModelParameters(device="cpu", objective="next_event", maximum_epochs=3, batch_size=16, dimensions=16)
 
 
 def test_the_best_trial_wins_and_the_seed_repeats_it() -> None:

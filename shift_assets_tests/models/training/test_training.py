@@ -18,11 +18,13 @@ from shift_assets.models.inference.scoring import score
 from shift_assets.models.network.interest_model import InterestModel
 from shift_assets.models.registry.store import load, save
 from shift_assets.models.training.fit import fit
+from shift_assets.models.training.parameters import ModelParameters
 from shift_assets.models.training.train import TrainedModel, train
-from shift_assets.settings.root import ModelSettings
 from shift_assets_tests.event_logs import clean_events, day, random_log, ring_log, shuffled
 
-QUICK = ModelSettings(device="cpu", dimensions=16, maximum_steps=12, look_every=4, batch_size=16, validation_days=3)
+QUICK = ModelParameters(
+    device="cpu", dimensions=16, maximum_steps=12, eval_every_steps=4, batch_size=16, validation_days=3
+)
 
 
 def weights(model: InterestModel | None) -> dict[str, bytes]:
@@ -59,8 +61,8 @@ def test_training_reads_no_event_from_the_served_day_on() -> None:
 
 def test_the_model_beats_popularity_on_a_planted_sequence() -> None:
     """Where every item is equally popular and only the order is informative, the true next item ranks first."""
-    settings = ModelSettings(
-        device="cpu", dimensions=32, dropout=0.0, maximum_steps=150, look_every=50, batch_size=16, target_span=1
+    settings = ModelParameters(
+        device="cpu", dimensions=32, dropout=0.0, maximum_steps=150, eval_every_steps=50, batch_size=16, target_span=1
     )
     events = ring_log()
     trained = train(events, day(12), settings, seed=1)
@@ -144,8 +146,8 @@ def test_two_days_train_without_validation() -> None:
 def test_every_loss_learns(loss: str, objective: str) -> None:
     """Each loss, under each objective, falls from where random vectors put it."""
     chosen = {"loss": loss, "objective": objective, "negatives": 8, "maximum_steps": 40, "maximum_epochs": 12}
-    chosen |= {"item_start": "random", "learning_rate": 2e-3}
-    settings = ModelSettings.model_validate(QUICK.model_dump() | chosen)
+    chosen |= {"item_initialisation": "random", "learning_rate": 2e-3}
+    settings = ModelParameters.model_validate(QUICK.model_dump() | chosen)
     curve = train(random_log(5), day(20), settings, seed=1).curve
     assert curve[-1].loss is not None
     assert curve[0].loss is not None
@@ -163,16 +165,16 @@ def test_chunks_and_all_at_once_are_one_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("item_start", "architecture"),
+    ("item_initialisation", "architecture"),
     [("random", "transformer"), ("transitions", "transformer"), ("random", "gru"), ("random", "lstm")],
 )
-def test_the_next_event_is_learned_on_a_planted_sequence(item_start: str, architecture: str) -> None:
+def test_the_next_event_is_learned_on_a_planted_sequence(item_initialisation: str, architecture: str) -> None:
     """Where the last item determines the next one, that one ranks first after a few epochs."""
-    settings = ModelSettings.model_validate(
+    settings = ModelParameters.model_validate(
         {
             "device": "cpu",
             "objective": "next_event",
-            "item_start": item_start,
+            "item_initialisation": item_initialisation,
             "architecture": architecture,
             "dimensions": 32,
             "dropout": 0.0,
@@ -227,9 +229,9 @@ def test_a_cold_item_is_recommended_by_its_attributes() -> None:
     sequences = pack(clean_events(rows), vocabulary)
     code = np.array([int(name[1]) for name in vocabulary.items])
     attributes = ItemAttributes.of_codes(np.arange(len(code) + 1), code)
-    settings = ModelSettings(
+    settings = ModelParameters(
         device="cpu", objective="next_event", dimensions=16, dropout=0.0, item_dropout=0.3, batch_size=16,
-        maximum_epochs=30, learning_rate=1e-2, item_start="transitions",
+        maximum_epochs=30, learning_rate=1e-2, item_initialisation="transitions",
     )  # fmt: skip
     nobody = Validation(sequences.of_users(np.arange(0)), np.zeros(0, np.int64), np.zeros(0, np.int64))
     fitted = fit(sequences, vocabulary, nobody, settings, seed=1, attributes=attributes)
@@ -274,18 +276,17 @@ def test_a_model_is_promoted_only_where_it_beats_the_served_one(tmp_path: Path) 
     )
     poor = good.model_copy(update={"maximum_steps": 1})
     well, badly = (served(train(events, day(11), s, seed=1), tmp_path) for s in (good, poor))
-    again = train(events, day(12), good.model_copy(update={"retrain_days": 10**6}), seed=1, warm_start=well)
+    again = train(events, day(12), good, seed=1, warm_start=well)
     assert not again.card.promoted
     assert again.card.metrics["served_validation_ndcg_at_20"] == again.card.metrics["validation_ndcg_at_20"]
-    from_scratch = good.model_copy(update={"retrain_days": 1})
-    better = train(events, day(12), from_scratch, seed=1, warm_start=badly)
+    better = train(events, day(12), good, seed=1, warm_start=badly, retrain_days=1)
     assert better.card.promoted
     assert better.card.judged_against == load(badly).version
     assert better.card.metrics["served_validation_ndcg_at_20"] < better.card.metrics["validation_ndcg_at_20"]
-    worse = train(events, day(12), from_scratch.model_copy(update={"maximum_steps": 1}), seed=1, warm_start=well)
+    worse = train(events, day(12), poor, seed=1, warm_start=well, retrain_days=1)
     assert not worse.card.promoted
     more = pa.concat_tables([events, clean_events([(0, "user 0", "c0-new", "view")])])
-    knowing = train(more, day(12), good.model_copy(update={"retrain_days": 10**6}), seed=1, warm_start=well)
+    knowing = train(more, day(12), good, seed=1, warm_start=well)
     metrics = knowing.card.metrics
     assert knowing.card.promoted == (metrics["validation_ndcg_at_20"] >= metrics["served_validation_ndcg_at_20"])
     row = save(worse.model, worse.card, tmp_path, "all").to_pylist()[0] if worse.model else {}
@@ -304,15 +305,19 @@ def test_an_item_that_the_served_model_does_not_know_counts_against_it(tmp_path:
 
 
 def test_every_retrain_days_training_starts_from_scratch(tmp_path: Path) -> None:
-    """Every so-manieth day owes nothing to the served model; the days between go on from it."""
+    """Every third day owes nothing to the served model; the days between go on from it."""
     events = random_log(3, days=24)
     first = served(train(events, day(18), QUICK, seed=1), tmp_path)
-    every = QUICK.model_copy(update={"retrain_days": 3})
-    outcomes = [train(events, day(number), every, seed=1, warm_start=first).card.outcome for number in range(19, 25)]
+    outcomes = [
+        train(events, day(number), QUICK, seed=1, warm_start=first, retrain_days=3).card.outcome
+        for number in range(19, 25)
+    ]
     assert [outcome == "Trained from random weights" for outcome in outcomes].count(True) == 2
     assert outcomes[:3] == outcomes[3:]
     from_scratch = next(d for d, outcome in enumerate(outcomes, start=19) if outcome.startswith("Trained"))
-    one, other = (train(events, day(from_scratch), every, seed=1, warm_start=start) for start in (first, None))
+    one, other = (
+        train(events, day(from_scratch), QUICK, seed=1, warm_start=start, retrain_days=3) for start in (first, None)
+    )
     assert weights(one.model) == weights(other.model)
 
 

@@ -23,7 +23,7 @@ from shift_assets.settings.root import RecommendationSettings
 from shift_assets_tests.event_logs import Row, clean_events, day
 from shift_assets_tests.recommend.generator_inputs import generator_inputs
 
-CHOSEN = RecommendationSettings(rule_baskets=3)
+CHOSEN = RecommendationSettings()
 HELD = arrays.arrays(np.bool_, st.tuples(st.integers(4, 14), st.just(5)))
 
 

@@ -59,7 +59,7 @@ def two_category_inputs() -> tuple[Window, GeneratorInputs]:
         for item in range(6)
         if item != user % 6
     ]
-    events, chosen = clean_events(rows), RecommendationSettings(factors=4, ease_regularisation=1.0)
+    events, chosen = clean_events(rows), RecommendationSettings()
     window = Window.of(events, LAST, chosen)
     return window, generator_inputs(events, window, chosen)
 
@@ -124,6 +124,6 @@ def test_factorisation_depends_on_the_seed_alone() -> None:
 def test_both_engines_find_the_same_categories() -> None:
     """With vectors of Spark MLlib, too, the missing item of a category ranks above the other category."""
     window, inputs = two_category_inputs()
-    with spark_session(Settings().spark_remote) as session:
+    with spark_session(Settings().spark.remote) as session:
         by_spark = IMPLICIT_ALS.fit(inputs._replace(session=session))(window)(window.target_users)
     assert_categories_separated(window, by_spark)

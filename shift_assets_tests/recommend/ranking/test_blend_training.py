@@ -29,7 +29,12 @@ from shift_assets_tests.recommend.generator_inputs import generator_inputs
 
 NAMES: tuple[GeneratorName, ...] = ("repeats", "transitions", "item_neighbours", "popularity")
 CHOSEN = RecommendationSettings(
-    k=5, validation_days=3, sources=NAMES, candidates=10, exclude_bought_days=0, weights={"popularity": 1.0}
+    k=5,
+    validation_days=3,
+    candidate_generators=NAMES,
+    candidates=10,
+    exclude_bought_days=0,
+    weights={"popularity": 1.0},
 )
 
 

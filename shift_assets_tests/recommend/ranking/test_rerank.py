@@ -54,7 +54,7 @@ def rerank_one_user(shop: Shop, user: int, chosen: RecommendationSettings) -> li
         left = [(position, int(item)) for position, item in enumerate(shop.items[user]) if item >= 0]
         left = [(position, item) for position, item in left if item not in given_positions]
         n_fresh = sum(bool(shop.fresh[item]) for item in given_positions)
-        if chosen.fresh_places - n_fresh >= chosen.k - len(given_positions):
+        if chosen.fresh_slots - n_fresh >= chosen.k - len(given_positions):
             left = [pair for pair in left if shop.fresh[pair[1]]] or left
         if not left:
             break
@@ -83,7 +83,7 @@ def rerank_one_user(shop: Shop, user: int, chosen: RecommendationSettings) -> li
 def test_all_users_at_once_is_each_user_alone(seed: int, diversity: float, calibration: float, fresh: int) -> None:
     """The vectorised choice equals the definition, whatever rules are on."""
     shop = Shop(seed)
-    chosen = SHORT.model_copy(update={"diversity": diversity, "calibration": calibration, "fresh_places": fresh})
+    chosen = SHORT.model_copy(update={"diversity": diversity, "calibration": calibration, "fresh_slots": fresh})
     assert shop.slates(chosen).tolist() == [rerank_one_user(shop, user, chosen) for user in range(3)]
 
 
@@ -132,7 +132,7 @@ def test_calibration_approaches_the_mix_of_the_user() -> None:
 def test_positions_are_reserved_for_new_items(seed: int) -> None:
     """As many new items as the settings ask for, or as there are; the first ranks keep the best items."""
     shop = Shop(seed)
-    chosen = SHORT.model_copy(update={"fresh_places": 2})
+    chosen = SHORT.model_copy(update={"fresh_slots": 2})
     plain, found = shop.slates(SHORT), shop.slates(chosen)
     for user in range(3):
         there = shop.items[user][shop.items[user] >= 0]

@@ -23,7 +23,7 @@ from shift_assets.recommend.shift_adaptation.shift_classifier import (
 )
 from shift_assets.recommend.shift_adaptation.spliced_histories import splice_window
 from shift_assets.recommend.window import Window
-from shift_assets.settings.root import ReactionSettings, RecommendationSettings
+from shift_assets.settings.root import AdaptationSettings, RecommendationSettings
 from shift_assets_tests.event_logs import clean_events, day, random_log
 from shift_assets_tests.recommend.one_category_log import LAST, one_category_log
 
@@ -116,7 +116,7 @@ def test_no_shift_is_predicted_for_a_user_without_history() -> None:
     alone = window.sequences.lengths == 1
     assert alone.sum() == 1
     assert (odds[alone] == -np.inf).all()
-    assert (Adaptation.of(odds, since, window.today, ReactionSettings()).weight[alone] == 0).all()
+    assert (Adaptation.of(odds, since, window.today, AdaptationSettings()).weight[alone] == 0).all()
 
 
 @settings(deadline=None, max_examples=15)
@@ -152,7 +152,7 @@ def test_scores_mix_the_whole_history_and_its_newest_part(weight: float, first: 
 
 def test_an_adaptation_fades_with_its_age() -> None:
     """The weight halves every half-life since the start, grows with the odds, and is 0 for a doubtful shift."""
-    chosen = ReactionSettings(short_term_weight=0.8, doubt=1.0, half_life_days=10)
+    chosen = AdaptationSettings(short_term_weight=0.8, doubt=1.0, half_life_days=10)
     today = np.full(4, 100)
     found = Adaptation.of(np.array([50.0, 50.0, 1.0, -20.0]), np.array([100, 90, 100, 100]), today, chosen)
     assert found.weight == pytest.approx([0.8, 0.4, 0.4, 0.0], abs=1e-6)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from shift_assets.settings.root import CalibrationSettings, EvidenceSettings
+from shift_assets.settings.root import EvidenceSettings
 from shift_assets.shift.detector.calibration import PermutationNull, permutation_null, q_values
 from shift_assets.shift.detector.evidence import trace_user_days
 from shift_assets_tests.shift.detector.test_evidence import TASTES, population
@@ -20,7 +20,7 @@ P_VALUES = st.lists(st.floats(0, 1) | st.just(float("nan")), max_size=30).map(np
 def test_p_values_of_steady_users_are_honest():
     """Of users who did not change at most about x have a p-value up to x, for every x that decides."""
     user_days = population(TASTES, 28, seed=11)
-    null = permutation_null(user_days, 8, CalibrationSettings(users=1000), SETTINGS, [1])
+    null = permutation_null(user_days, 8, SETTINGS, [1], n_histories=1000)
     p = null.p_values(trace_user_days(user_days, 8, SETTINGS).log_e[user_days.start[1:] - 1])
     for level in (0.01, 0.05, 0.2):
         assert (p <= level).mean() <= level + 3 * np.sqrt(level / len(p))
@@ -32,7 +32,7 @@ def test_p_values_of_users_who_changed_are_small():
     days = np.repeat(TASTES[:, None, :], 34, axis=1)
     days[:40, 28:] = np.roll(days[:40, 28:], 4, axis=2)
     user_days = population(days, 34, seed=12)
-    null = permutation_null(user_days, 8, CalibrationSettings(users=1000), SETTINGS, [1])
+    null = permutation_null(user_days, 8, SETTINGS, [1], n_histories=1000)
     p = null.p_values(trace_user_days(user_days, 8, SETTINGS).log_e[user_days.start[1:] - 1])
     moved = np.abs(TASTES[:40] - np.roll(TASTES[:40], 4, axis=1)).sum(axis=1) / 2 > 0.6
     assert (p[:40][moved] < 0.01).mean() > 0.8
@@ -42,12 +42,10 @@ def test_p_values_of_users_who_changed_are_small():
 def test_the_same_seed_gives_the_same_null():
     """Two nulls of one seed are equal, of another seed not; of nobody there is none."""
     user_days = population(TASTES[:50], 20, seed=13)
-    one, same, other = (permutation_null(user_days, 8, CalibrationSettings(), SETTINGS, [seed]) for seed in (1, 1, 2))
+    one, same, other = (permutation_null(user_days, 8, SETTINGS, [seed]) for seed in (1, 1, 2))
     assert np.array_equal(one.log_e, same.log_e)
     assert not np.array_equal(one.log_e, other.log_e)
-    nobody = permutation_null(
-        user_days.take_users(np.zeros(0, dtype=np.int64)), 8, CalibrationSettings(), SETTINGS, [1]
-    )
+    nobody = permutation_null(user_days.take_users(np.zeros(0, dtype=np.int64)), 8, SETTINGS, [1])
     assert np.isnan(nobody.p_values(np.array([3.0]))).all()
 
 

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from shift_assets.arrays import offsets
 from shift_assets.interest.histories import Histories, histories
 from shift_assets.interest.user_days import UserDays
-from shift_assets.settings.root import EvidenceSettings, Settings
-from shift_assets.shift.detector.evidence import segment_mix, trace, trace_user_days
+from shift_assets.settings.root import Settings
+from shift_assets.shift.detector.evidence import EvidenceParameters, segment_mix, trace, trace_user_days
 from shift_assets.shift.detector.memory import watched_categories
 from shift_assets.shift.detector.recursion import ALERT_PRIOR_DAYS, POSTERIOR_PRIOR_DAYS
 from shift_assets_tests.shift.logs import series_of, states_of
 
-SETTINGS = EvidenceSettings(starts=5, posterior_window=3, minimum_days_before=2, half_life_active_days=6)
+SETTINGS = EvidenceParameters(starts=5, posterior_window=3, minimum_days_before=2, half_life_active_days=6)
 VISIT = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 9), max_size=3)
 LOG = st.dictionaries(st.sampled_from(["ann", "bob", "cy"]), st.lists(VISIT, min_size=1, max_size=14), min_size=1)
 
 
 def reference_evidence(  # noqa: PLR0915 - the definition in one piece, to be read beside the recursion
-    log: Histories, settings: EvidenceSettings
+    log: Histories, settings: EvidenceParameters
 ) -> tuple[dict[int, float], dict[int, float]]:
     """M and the posterior by their definitions, every product anew on every day; no response to platform moves."""
     user_days, n = log.user_days, len(log.codes)
@@ -158,7 +158,7 @@ TASTES = np.random.default_rng(5).dirichlet(np.full(8, 0.6), 400)
 @pytest.mark.parametrize("focus", [4.0, 1.0])
 def test_users_who_do_not_change_seldom_pass_the_threshold(focus):
     """Of the active days of steady users, at most one in A has M at A or above, however bursty their days are."""
-    found = trace_user_days(population(TASTES, 40, seed=6, focus=focus), 8, EvidenceSettings())
+    found = trace_user_days(population(TASTES, 40, seed=6, focus=focus), 8, EvidenceParameters())
     for patience in (5, 10, 30):
         assert (found.log_e >= np.log(patience)).mean() <= 1 / patience
 
@@ -168,7 +168,7 @@ def test_a_change_is_found_and_dated():
     days = np.repeat(TASTES[:, None, :], 40, axis=1)
     days[:100, 30:] = np.roll(days[:100, 30:], 4, axis=2)
     user_days = population(days, 40, seed=7)
-    found = trace_user_days(user_days, 8, EvidenceSettings())
+    found = trace_user_days(user_days, 8, EvidenceParameters())
     log_e, onset = (values.reshape(400, 40) for values in (found.log_e, found.onset))
     moved = np.abs(TASTES[:100] - np.roll(TASTES[:100], 4, axis=1)).sum(axis=1) / 2 > 0.6
     passed = (log_e[:100, 30:] >= np.log(10)).any(axis=1)
@@ -184,7 +184,7 @@ def test_what_everybody_does_is_no_evidence():
     factor = np.exp(np.array([1.5, -1.5, 1, -1, 0, 0, 0, 0]))
     days[:, 25:] *= factor
     days /= days.sum(axis=2, keepdims=True)
-    together = trace_user_days(population(days, 40, seed=8), 8, EvidenceSettings())
+    together = trace_user_days(population(days, 40, seed=8), 8, EvidenceParameters())
     assert (together.log_e >= np.log(10)).mean() < 0.002
     assert together.platform_move.reshape(400, 40)[0, 30] > 0.15
 
@@ -193,8 +193,8 @@ def test_one_odd_day_is_capped():
     """Whatever a single day holds, it multiplies the evidence by the cap at most."""
     days = np.repeat(TASTES[:1, None, :], 30, axis=1)
     days[:, 20] = np.eye(8)[np.argmin(TASTES[0])]
-    found = trace_user_days(population(days, 30, seed=9), 8, EvidenceSettings())
-    assert np.exp(found.log_e[20]) <= EvidenceSettings().day_cap * max(np.exp(found.log_e[19]), 1.0) + 1e-6
+    found = trace_user_days(population(days, 30, seed=9), 8, EvidenceParameters())
+    assert np.exp(found.log_e[20]) <= EvidenceParameters().day_cap * max(np.exp(found.log_e[19]), 1.0) + 1e-6
 
 
 @given(LOG, st.integers(1, 13))

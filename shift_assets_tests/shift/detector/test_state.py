@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from shift_assets.contracts.shift import INTEREST_STATE
 from shift_assets.settings.root import Settings
+from shift_assets.shift.detector.evidence import EvidenceParameters
 from shift_assets.shift.detector.signals import shift_signals
 from shift_assets.shift.detector.state import advance, advance_range
 from shift_assets_tests.shift.logs import SEGMENT, day, row_of, series_of, states_of, user_id
 
 SMALL = Settings(
     state={"recent_active_days": 2, "reference_active_days": 3},
-    evidence={"starts": 4, "posterior_window": 3, "half_life_active_days": 2, "minimum_days_before": 1},
+    evidence=EvidenceParameters(starts=4, posterior_window=3, half_life_active_days=2, minimum_days_before=1),
     signals={"minimum_active_days": 3},
     alerts={"minimum_active_days": 4, "close_after_days": 4},
 )
@@ -136,7 +137,7 @@ def test_a_state_of_another_day_is_refused():
 def test_days_without_score_push_the_possible_starts_out_of_the_ring():
     """Long runs of returns leave fewer possible starts than are looked for; the alarm still opens, closes, settles."""
     log = {"ann": [{"a": 4, "b": 2}, *[{"a": 0}] * 4] * 8 + [{"c": 5}, {"c": 4}, {"c": 0}, {"c": 0}] * 12}
-    states = states_of(log, Settings(evidence={"starts": 32, "minimum_days_before": 2}))
+    states = states_of(log, Settings(evidence=EvidenceParameters(starts=32, minimum_days_before=2)))
     statuses = [status for state in states for status in state["alert_status"].to_pylist() if status]
     assert statuses[0] == "opened"
     assert statuses[-1] == "closed"

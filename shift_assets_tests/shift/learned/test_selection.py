@@ -7,10 +7,10 @@ from datetime import date
 import pyarrow as pa
 
 from shift_assets.contracts.shift import DETECTOR_SELF_CHECK
-from shift_assets.settings.root import EvidenceSettings
+from shift_assets.shift.detector.evidence import EvidenceParameters
 from shift_assets.shift.learned.selection import DetectorSelection, detector_selection, newest_check
 
-DEFAULTS = EvidenceSettings()
+DEFAULTS = EvidenceParameters()
 
 
 def rows(*changes: dict) -> pa.Table:

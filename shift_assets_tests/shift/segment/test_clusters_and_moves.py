@@ -100,7 +100,7 @@ def test_both_engines_give_the_same_rules() -> None:
     moves = alerts(
         [(str(random.choice(names)), str(random.choice(names, p=[0.1, 0.5, 0.1, 0.2, 0.1]))) for _ in range(300)]
     )
-    with spark_session(DEFAULT.spark_remote) as session:
+    with spark_session(DEFAULT.spark.remote) as session:
         by_spark = interest_moves(moves, [PARTITION], DEFAULT, SparkMiner(session))
     assert by_spark == interest_moves(moves, [PARTITION], DEFAULT)
     assert by_spark.num_rows > 3

@@ -57,7 +57,7 @@ def resolve_engine(setting: Literal["auto", "spark", "embedded"], spark_remote: 
         if setting == "spark" and not suitable:
             raise EngineError(
                 f"engine: spark needs Java {MINIMUM_JAVA} or newer and {why}; install it, set JAVA_HOME, name a "
-                "cluster in spark_remote, or set engine: embedded"
+                "cluster in spark.remote, or set engine: embedded"
             )
         chosen = "spark" if suitable else "embedded"
     logger.info("cleaning on the %s engine: %s", chosen, why)

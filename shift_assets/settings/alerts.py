@@ -1,0 +1,99 @@
+"""When a shift alert or a churn warning opens and closes, and how it is reported."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from shift_assets.settings.section import (
+    ActiveDays,
+    ActiveDaysFloat,
+    Days,
+    Number,
+    Probability,
+    Section,
+    Share,
+    Unit,
+)
+
+
+class AlertSettings(Section):
+    """When a shift alert opens, how it is reported, when it closes."""
+
+    detector: Literal["evidence", "threshold"] = Field(
+        "evidence",
+        description="`evidence` alerts on the e-value; `threshold` on thresholds of the classic indicators, for "
+        "comparison.",
+    )
+    rule: Literal["average_run_length", "discovery"] = Field(
+        "average_run_length",
+        description="What opens an alert of the evidence detector: the e-value at `average_run_length`, or the q-value "
+        "at `false_discovery_rate`.",
+    )
+    average_run_length: ActiveDaysFloat = Field(
+        10.0,
+        gt=1,
+        description="A: a user whose interests do not change raises at most one false alert in this many active days "
+        "on average. A higher value gives fewer, surer and later alerts.",
+    )
+    false_discovery_rate: Share = Field(
+        0.1, gt=0, lt=1, description="q: share of false alerts among the alerts of four weeks."
+    )
+    change_rate: Number = Field(
+        2.0,
+        gt=0,
+        description="Threshold detector: threshold for |log2(1 + change rate)|; 2 means activity times 4, or a "
+        "quarter.",
+    )
+    interest_gap: Share = Field(
+        0.20, gt=0, le=1, description="Threshold detector: threshold for the largest change of a category's share."
+    )
+    distribution_distance: Number = Field(
+        0.50, gt=0, le=1, description="Threshold detector: threshold for the Jensen-Shannon distance."
+    )
+    minimum_active_days: ActiveDays = Field(
+        12, ge=2, description="Threshold detector: users with fewer active days raise no alert."
+    )
+    per_segment: Annotated[
+        dict[str, dict[Literal["change_rate", "interest_gap", "distribution_distance"], float]], Unit("thresholds")
+    ] = Field(
+        default_factory=dict,
+        description="Threshold detector: thresholds of single segments in place of the ones above, "
+        "`{segment: {interest_gap: 0.3}}`.",
+    )
+    close_below: Share = Field(
+        0.8, gt=0, le=1, description="Threshold detector: an alert closes below this share of its threshold."
+    )
+    close_after_days: Days = Field(28, ge=1, description="An alert that is not renewed for this many days is closed.")
+    severity_magnitude: Annotated[tuple[float, float], Unit("magnitude, 0 to 1")] = Field(
+        (0.55, 0.70), description="Magnitudes from which a shift has medium and high severity."
+    )
+    severity_doublings: Annotated[tuple[float, float], Unit("|log2(1 + change rate)|")] = Field(
+        (2.5, 3.5),
+        description="Threshold detector: changes of activity from which a surge or fade has medium and high severity.",
+    )
+    language: Literal["en", "zh"] = Field(
+        "en", description="Language of explanations, reasons and names in the tables: English or Chinese."
+    )
+
+
+class ChurnSettings(Section):
+    """Warnings that a user will not come back; churn means no visit in the following 28 days."""
+
+    threshold: Probability = Field(
+        0.8, gt=0, lt=1, description="A warning opens when the churn probability rises to this value."
+    )
+    close_below: Probability = Field(
+        0.6, gt=0, lt=1, description="A warning closes below this probability, or when the user visits."
+    )
+    minimum_active_days: ActiveDays = Field(4, ge=2, description="Users with fewer visit days get no warning.")
+    severity_visits: Annotated[tuple[float, float], Unit("visits in 28 days")] = Field(
+        (1.0, 4.0), description="Expected visits whose loss has medium and high severity."
+    )
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> ChurnSettings:
+        if self.close_below > self.threshold:
+            raise ValueError(f"close_below {self.close_below} lies above threshold {self.threshold}")
+        return self
