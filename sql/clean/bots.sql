@@ -1,4 +1,4 @@
--- Bursts of events that no person produces, counted without duplicates. Only users with more rows than the lower limit are examined.
+-- Bursts of events that no person produces, counted without duplicates. Only users above the lower limit can have one.
 with busy_users as (
     select
         accepted.day,
