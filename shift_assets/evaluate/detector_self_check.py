@@ -20,7 +20,7 @@ from shift_assets.shift.detector.base import Detector, EValue, Posterior
 from shift_assets.shift.learned.shift_model import ShiftModel, fit
 from shift_assets.shift.learned.splices import PARTIAL, UNSPLICED, Construction
 
-PERMUTATION_NULL = Construction("placebo", 1.0)
+PERMUTATION_NULL = Construction("odd_even", 1.0)
 CHECKED_CONSTRUCTIONS = (
     UNSPLICED,
     PERMUTATION_NULL,
@@ -102,7 +102,7 @@ def self_check(series: pa.Table, day: date, segment: str, settings: Settings, li
     model = None
     if any(row["detector"] == LEARNED for row in rows):
         model = fit(
-            found, limits.active_days, settings.seed, maximum_users=check.maximum_users, splice_points=SPLICE_POINTS
+            found, limits.active_days, settings.seed, maximum_users=check.maximum_users, n_splice_points=SPLICE_POINTS
         )
     return SelfCheck(
         _table([{"day": day, "segment": segment, "n_users": min(users, check.maximum_users), **row} for row in rows]),

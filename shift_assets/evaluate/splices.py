@@ -53,7 +53,7 @@ SCORES = {
     "segment": (pa.string(), "Segment of the user and its donor"),
     "seed": (pa.int64(), "Seed of cuts, donors and folds"),
     "detector": (pa.string(), "Detector that scored"),
-    "kind": (pa.string(), "unspliced, placebo, shuffled, gift, or the donor: random, same_tier, nearest_profile"),
+    "kind": (pa.string(), "unspliced, odd_even, shuffled, gift, or the donor: random, same_tier, nearest_profile"),
     "kept": (pa.float64(), "Share of the user's own days that stay after the cut; 0: a whole shift"),
     "is_shift": (pa.bool_(), "Another user takes over, wholly or in part"),
     "user_id": (pa.string(), "Pseudonym of the user"),
@@ -226,7 +226,7 @@ def _fit_by_fold(
             splice_points.active_days,
             seed,
             maximum_users=maximum_users,
-            splice_points=training_splice_points,
+            n_splice_points=training_splice_points,
         )
         if model is None:
             return {}

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from shift_assets.contracts.shift import DETECTOR_SELF_CHECK
+from shift_assets.errors import PermanentError
 from shift_assets.evaluate.detector_self_check import Limits, SelfCheck, self_check
 from shift_assets.settings.root import SelfCheckSettings, Settings
 from shift_assets.shift.learned.selection import detector_selection
@@ -65,7 +66,7 @@ def test_the_trained_detector_is_loaded_by_path_and_digest(checked: SelfCheck, t
     assert found.model_digest is not None
     assert load(tmp_path, found.model_path, found.model_digest).to_bytes() == checked.model.to_bytes()
     (tmp_path / found.model_path / "model.safetensors").write_bytes(b"other")
-    with pytest.raises(ValueError, match="was changed after it was saved"):
+    with pytest.raises(PermanentError, match="was changed after it was saved"):
         load(tmp_path, found.model_path, found.model_digest)
 
 

@@ -1,4 +1,4 @@
-"""Small logs for the laws of shift detection: what users did, day by day, as a dictionary."""
+"""Small logs for tests of shift detection: what users did, day by day, as a dictionary."""
 
 from __future__ import annotations
 

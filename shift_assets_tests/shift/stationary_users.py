@@ -1,4 +1,4 @@
-"""Made-up histories for the laws of splicing: users with a taste of their own, or all of one taste."""
+"""Simulated histories for tests of splicing: users with a taste of their own, or all of one taste."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A classifier of shifts trained on spliced histories, and the weekly choice among detectors."""
+"""A shift classifier trained on spliced histories, and the weekly choice among detectors."""

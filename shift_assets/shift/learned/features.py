@@ -1,8 +1,8 @@
-"""What the learned shift detector looks at: the last days of a user against the days before them, in several ways.
+"""Features of the learned shift detector: a user's last active days compared with the days before them.
 
-Everything is computed from at most RECENT_DAYS active days that end with the day that is scored, so that a model
-sees in a nightly partition just what it saw in training. Rate and volume of visits are context only: a user who
-comes more often has not changed interest.
+Everything is computed from at most RECENT_DAYS active days that end with the scored day, so that a model has the same
+input in a nightly partition as in training. Rate and volume of visits are context only: a user who comes more often
+has not changed interest.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from shift_assets.arrays import Float64Array, Int64Array
 from shift_assets.interest.histories import Histories
 from shift_assets.interest.user_days import UserDays
 
 RECENT_DAYS = 28
-"""Active days that are looked at, the scored one included."""
+"""Active days that features are computed from, including the scored one."""
 SPLITS = (1, 2, 3, 5, 8)
-"""Days on the near side of each comparison."""
+"""Number of days on the near side of each comparison."""
 MINIMUM_BEFORE = 3
-"""Days on the far side below which a comparison is silent."""
+"""Days on the far side below which a comparison is 0."""
 CONCENTRATION = 8.0
-"""Pseudo-days of the segment's mix in the Bayes factor: a user's profile spreads about so much around it."""
+"""Pseudo-days of the segment's mix in the Bayes factor: about the spread of users' profiles around it."""
 RIDGE = 0.01
-"""Share of the mean variance of a day that every dimension has at least."""
+"""Share of the mean variance of a day that is added to every dimension."""
 CHUNK_CELLS = 8_000_000
-"""Entries times categories that are held at once: 64 MB an array."""
+"""Entries times categories held at once: 64 MB per array."""
 
 _COMPARED = ("distance", "divergence", "bayes_factor", "between_within", "same_user", "unseen")
 _CONTEXT = ("days", "categories_per_day", "dispersion", "entropy", "events_per_day")
@@ -40,23 +41,27 @@ FEATURES = (
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a segment's users differ from one another, and how one user differs from day to day.
+    """Variation between a segment's users, and of one user from day to day.
 
-    Two-covariance model of probabilistic linear discriminant analysis (Ioffe, ECCV 2006; as speakers are verified in
+    Two-covariance model of probabilistic linear discriminant analysis (Ioffe, ECCV 2006; for speaker verification
     Kenny, Odyssey 2010): a day's root shares are normal around the user's own mean with one common covariance, the
     users' means are normal around the segment's. In the basis `projection` days have unit covariance and the means
-    `spread`, so the odds that two sets of days are of one user are a sum over dimensions.
+    `spread`, so the log odds that two sets of days are of one user are a sum over dimensions.
     """
 
-    mix: Float64Array  # [category], the segment's mean share, nowhere 0
-    mean: Float64Array  # [category], of root shares
-    projection: Float64Array  # [category, dimension]
-    spread: Float64Array  # [dimension], variance between users in units of the variance between days
+    mix: Float64[Float64Array, " category"]  # the segment's mean share, nowhere 0
+    mean: Float64[Float64Array, " category"]  # of root shares
+    projection: Float64[Float64Array, "category dimension"]
+    spread: Float64[Float64Array, " dimension"]  # variance between users in units of the variance between days
 
     def log_odds_of_change(
-        self, near: Float64Array, far: Float64Array, n_near: Float64Array, n_far: Float64Array
-    ) -> Float64Array:
-        """log p(two users) - log p(one user), [row], of mean projected days [row, dimension] of n days [row, 1]."""
+        self,
+        near: Float64[Float64Array, "row dimension"],
+        far: Float64[Float64Array, "row dimension"],
+        n_near: Float64[Float64Array, "row 1"],
+        n_far: Float64[Float64Array, "row 1"],
+    ) -> Float64[Float64Array, " row"]:
+        """log p(two users) - log p(one user), given the means of projected days and their numbers of days."""
         total_near, total_far = self.spread + 1 / n_near, self.spread + 1 / n_far
         determinant = total_near * total_far - self.spread**2
         together = (
@@ -67,10 +72,12 @@ class Metric:
         return np.asarray(0.5 * (together - apart).sum(axis=1))
 
 
-def fit_metric(shares: Float64Array, user: Int64Array) -> Metric:
-    """The metric of days with these shares [entry, category], of these users [entry], by moments.
+def fit_metric(shares: Float64[Float64Array, "entry category"], user: Int64[Int64Array, " entry"]) -> Metric:
+    """Fit the metric by moments.
 
-    Days without a score say nothing; users with fewer than MINIMUM_BEFORE + 1 days do not count.
+    Args:
+        shares: shares of each day; days without a score are ignored.
+        user: user of each day; users with at most MINIMUM_BEFORE days are ignored.
     """
     from scipy.linalg import eigh
 
@@ -94,8 +101,17 @@ def fit_metric(shares: Float64Array, user: Int64Array) -> Metric:
     return Metric(mix / mix.sum(), mean, projection, np.maximum(spread, 1e-6))
 
 
-def features(histories: Histories, entries: Int64Array, categories: tuple[str, ...], metric: Metric) -> Float64Array:
-    """FEATURES of these entries, [row, feature]; a comparison with too few days is 0, as if nothing had changed."""
+def features(
+    histories: Histories, entries: Int64[Int64Array, " row"], categories: tuple[str, ...], metric: Metric
+) -> Float64[Float64Array, "row feature"]:
+    """Return FEATURES of these entries; a comparison with too few days is 0, as if nothing had changed.
+
+    Args:
+        histories: histories of any users of the segment.
+        entries: entries of `histories.user_days` to compute features of.
+        categories: categories of the model; all others are one.
+        metric: metric of the model.
+    """
     user_days = histories.user_days
     out = np.zeros((len(entries), len(FEATURES)), dtype=np.float64)
     owner = user_days.user[entries]
@@ -112,7 +128,7 @@ def features(histories: Histories, entries: Int64Array, categories: tuple[str, .
 
 
 def aligned_shares(histories: Histories, categories: tuple[str, ...]) -> Float64Array:
-    """Day shares [entry, category] in the order of `categories`; the last column holds all that are not named."""
+    """Return day shares [entry, category] in the order of `categories`; the last column sums all other categories."""
     position = {name: column for column, name in enumerate(categories)}
     columns = [position.get(name, len(categories)) for name in histories.codes.names.to_pylist()]
     known = histories.user_days.dense_share(len(columns))
@@ -176,20 +192,20 @@ def _features(user_days: UserDays, shares: Float64Array, entries: Int64Array, me
 
 
 class _Sums:
-    """Sums over runs of entries of one user, out of running totals."""
+    """Sums over runs of entries, from running totals."""
 
     def __init__(self, values: Float64Array) -> None:
         self._until = np.vstack([np.zeros(values.shape[1]), np.cumsum(values, axis=0)])
 
     def of(self, begin: Int64Array, end: Int64Array) -> Float64Array:
-        """[row, column] of entries `begin[row]` to before `end[row]`; never below 0 by rounding alone."""
+        """Sums [row, column] over the entries `begin[row] <= e < end[row]`."""
         return np.asarray(self._until[end] - self._until[begin])
 
 
 def _bayes_factor(
     near: Float64Array, far: Float64Array, n_near: Float64Array, n_far: Float64Array, prior: Float64Array
 ) -> Float64Array:
-    """log odds [row, 1] that both sums of unit days come of two profiles rather than one: Dirichlet-multinomial."""
+    """Dirichlet-multinomial log odds [row, 1] that two sums of unit days are of two profiles rather than one."""
     from scipy.special import gammaln
 
     total = prior.sum()
@@ -202,9 +218,10 @@ def _bayes_factor(
 
 
 def _entropy(share: Float64Array) -> Float64Array:
-    """In bits, [row, 1]."""
+    """Entropy in bits, [row, 1]."""
     return np.asarray(-(share * np.log2(np.maximum(share, 1e-300))).sum(axis=1, keepdims=True))
 
 
 def _norm(vector: Float64Array) -> Float64Array:
+    """Squared norm, [row, 1]."""
     return np.asarray((vector**2).sum(axis=1, keepdims=True))

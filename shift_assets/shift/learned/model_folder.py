@@ -1,4 +1,4 @@
-"""Files of a model written as one folder, complete or absent."""
+"""Publication of a model's files as one folder, complete or absent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def publish_folder(files: dict[str, bytes], folder: Path) -> None:
-    """Write the files into `folder` in one rename; where it holds them already, it is left as it is."""
+    """Write the files into `folder` with one rename; a folder that holds them already is left as it is."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
     try:

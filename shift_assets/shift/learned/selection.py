@@ -1,4 +1,4 @@
-"""What the newest self-check chose: which windows serve, and which detector ranks the users."""
+"""The choice of the newest self-check: the windows of the evidence, and the detector that ranks the alerts."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import pyarrow.compute as pc
 from shift_assets.settings.root import EvidenceSettings
 
 SELECTION_VALID_DAYS = 28
-"""Days for which what a weekly self-check chose stays in force when no newer one was made."""
+"""Days for which the choice of a weekly self-check applies when there is no newer one."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorSelection:
-    """Settings of the evidence, and the owner of the ranking, for one segment."""
+    """Windows of the evidence and ranking detector of one segment."""
 
     starts: int
     posterior_window: int
     ranking: Literal["posterior", "learned"] = "posterior"
     model_path: str | None = None  # of the learned detector, whether it ranks or not; relative to the models folder
     model_digest: str | None = None
-    placebo_false_share: float | None = None  # at the patience, within the active days that the check looked at
+    placebo_false_share: float | None = None  # share flagged under the permutation null
 
     def evidence(self, settings: EvidenceSettings) -> EvidenceSettings:
-        """`settings` with what was chosen."""
+        """Return `settings` with the chosen windows."""
         return settings.model_copy(update={"starts": self.starts, "posterior_window": self.posterior_window})
 
 
 def newest_check(self_check: pa.Table, segment: str, day: date) -> pa.Table:
-    """Rows of the last check of `segment` in the `SELECTION_VALID_DAYS` days before `day`, or no rows."""
+    """Return the rows of the last check of `segment` in the `SELECTION_VALID_DAYS` days before `day`, or none."""
     before = self_check.filter(
         (pc.field("segment") == segment)
         & (pc.field("day") < pa.scalar(day, pa.date32()))
@@ -42,7 +42,7 @@ def newest_check(self_check: pa.Table, segment: str, day: date) -> pa.Table:
 
 
 def detector_selection(self_check: pa.Table, defaults: EvidenceSettings) -> DetectorSelection:
-    """The choice in the rows of one check of one segment; the settings' own where nothing was judged."""
+    """Return the choice in the rows of one check of one segment; `defaults` where nothing was evaluated."""
     chosen = self_check.filter(self_check["chosen"]).to_pylist()
     by_detector = {row["detector"]: row for row in sorted(chosen, key=lambda row: row["active_days"])}
     fitted = [row for row in self_check.to_pylist() if row["model_path"] is not None]

@@ -1,8 +1,10 @@
-"""Labels that a log itself supplies: histories joined of two users, against histories left whole.
+"""Labelled shifts from a log itself: histories spliced of two users, against histories without a shift.
 
-Nothing is invented: the days of user A before a cut and the days of user B from it on, each on the day on which it
-happened, so that seasons and promotions stay true. A judge of detectors and the learned detector both start here
-(Schonlau et al., Statistical Science 2001, contaminated the command logs of users in this way).
+Nothing is simulated: the days of user A before a splice point and the days of user B from it on, each on the day on
+which it happened, so that seasons and promotions stay as they were. The evaluation of detectors and the learned
+detector both use them (Schonlau et al., "Computer Intrusion: Detecting Masquerades", Statistical Science 16 (2001),
+contaminated users' command logs in this way). A permutation null is a user's own days in another order: the same
+days, without a shift.
 """
 
 from __future__ import annotations
@@ -12,67 +14,69 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from shift_assets.arrays import Float64Array, Int64Array, offsets, ragged_index
+from shift_assets.arrays import Float64Array, Int64Array, ragged_index
 from shift_assets.contracts.shift import DONORS
 from shift_assets.interest.histories import Histories
 from shift_assets.interest.user_days import UserDays
 
-Kind = Literal["unspliced", "random", "same_tier", "nearest_profile", "placebo", "shuffled", "gift"]
+Kind = Literal["unspliced", "random", "same_tier", "nearest_profile", "odd_even", "shuffled", "gift"]
 TIERS = 3
-"""Thirds of the users by their number of active days."""
+"""Groups of users by their number of active days."""
 MINIMUM_DISTANCE = 0.3
-"""Total variation from which a nearest profile counts as another interest."""
+"""Minimum total variation to the nearest profile: a nearer one counts as the same interest."""
 PARTIAL = 0.4
-"""Share of A's own days that a partial shift keeps."""
+"""Share of A's own days that remain in a partial shift."""
 
 
 class Construction(NamedTuple):
-    """How the histories of one pass are made; `kept` is the share of A's own days that stay after the cut."""
+    """How histories are made; `kept` is the share of A's own days that remain from the splice point on."""
 
     kind: Kind
     kept: float = 0.0
 
     @property
     def is_shift(self) -> bool:
+        """Whether the history is a positive example."""
         return self.kind in DONORS
 
 
 UNSPLICED = Construction("unspliced", 1.0)
 SHIFTS = tuple(Construction(donor, kept) for kept in (0.0, PARTIAL) for donor in DONORS)
-NULLS = (UNSPLICED, Construction("placebo", 1.0), Construction("shuffled", 1.0), Construction("gift", 1.0))
+NULLS = (UNSPLICED, Construction("odd_even", 1.0), Construction("shuffled", 1.0), Construction("gift", 1.0))
 CONSTRUCTIONS = (*NULLS, *SHIFTS)
 
 
 @dataclass(frozen=True, slots=True)
 class SplicePoints:
-    """The users under test and the day that cuts each one's history; donors come from the user's own fold."""
+    """The users under test and the splice point of each; donors come from the user's own fold."""
 
-    user: Int64Array  # [cut], position in the histories
-    day: Int64Array  # [cut], the user's active day from which another may take over, days since 1970-01-01
-    fold: Int64Array  # [cut]
-    tier: Int64Array  # [cut]
-    active_days: int  # that every user under test has before its cut, and from it on
+    user: Int64Array  # [splice point], position in the histories
+    day: Int64Array  # [splice point], the active day from which a donor takes over, days since 1970-01-01
+    fold: Int64Array  # [splice point]
+    tier: Int64Array  # [splice point]
+    active_days: int  # minimum before every splice point, and from it on
 
     def of_folds(self, folds: Int64Array) -> SplicePoints:
+        """Only the splice points of these folds."""
         chosen = np.isin(self.fold, folds)
         return SplicePoints(self.user[chosen], self.day[chosen], self.fold[chosen], self.tier[chosen], self.active_days)
 
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """The histories of one pass that are judged; all others in it are their surroundings."""
+    """The constructed histories of the users under test, among the unchanged ones of all other users."""
 
     construction: Construction
     histories: Histories  # users as in the original; those under test have the constructed history
     user: Int64Array  # [case], position in the histories
     donor: Int64Array  # [case], position in the histories; -1 without a donor
     fold: Int64Array  # [case]
-    day: Int64Array  # [case], the cut
-    entry: Int64Array  # [case], the first entry from the cut on
-    donor_distance: Float64Array  # [case], total variation of A's profile before and B's from the cut on; nan without
+    day: Int64Array  # [case], the splice point
+    entry: Int64Array  # [case], the first entry from the splice point on
+    donor_distance: Float64Array  # [case], total variation of A's profile before and B's from the splice point on
 
     def first_days(self, days: int) -> Int64Array:
-        """Entries [case, days] of the first active days from the cut on; -1 where there are fewer."""
+        """Return the entries [case, days] of the first active days from the splice point on, -1 beyond the last."""
         entries = self.entry[:, None] + np.arange(days)
         return np.asarray(np.where(entries < self.histories.user_days.start[self.user + 1][:, None], entries, -1))
 
@@ -86,9 +90,15 @@ def draw_splice_points(
     folds: int = 1,
     maximum_users: int | None = None,
 ) -> SplicePoints:
-    """A random cut of every user with enough active days on both sides of it, of at most `maximum_users` of them.
+    """Draw a splice point for every user with enough active days on both sides of it.
 
-    Users and their folds depend on `seed` alone; another `draw` cuts the same users on other days.
+    Args:
+        histories: users of one segment.
+        active_days: minimum number of active days before the splice point, and from it on.
+        seed: seed of users, folds and days.
+        draw: number of the draw; another one splices the same users, in the same folds, on other days.
+        folds: number of folds.
+        maximum_users: number of users to draw; None for all.
     """
     random = np.random.default_rng([seed, 0])
     user_days = histories.user_days
@@ -106,18 +116,26 @@ def draw_splice_points(
 
 
 def construct(histories: Histories, splice_points: SplicePoints, construction: Construction, seed: int) -> Cases:
-    """The histories with every user under test replaced by its construction.
+    """Return the histories with every user under test replaced by its construction.
 
-    - `random`, `same_tier`, `nearest_profile`: A's days before the cut, the donor's from it on. With `kept`, each of
-      A's later days stays with that probability and each of the donor's comes with the rest of it. A user for whom
-      no donor has enough days left, or lies far enough, is no case and stays whole.
-    - `placebo`: A's odd days, then its even ones; `shuffled`: its days in random order; both on A's own calendar.
-    - `gift`: the first day from the cut on holds what a donor did on one day.
+    - `random`, `same_tier`, `nearest_profile`: A's days before the splice point, the donor's from it on. With `kept`,
+      each of A's later days remains with that probability and each of the donor's is added with the rest of it. A user
+      for whom no donor has enough days left, or is far enough, is no case and remains unspliced.
+    - `odd_even`, `shuffled` (permutation nulls): A's odd days, then its even ones; its days in random order. Both are
+      on A's own calendar.
+    - `gift`: the first day from the splice point on has the content of a donor's day.
+    - `unspliced`: A's own days.
+
+    Args:
+        histories: users of one segment.
+        splice_points: users under test.
+        construction: the construction.
+        seed: seed of donors and days.
     """
     random = np.random.default_rng([seed, 1, CONSTRUCTIONS.index(construction)])
     plan = _Plan(histories, splice_points, construction)
-    if construction.kind in ("placebo", "shuffled"):
-        return plan.rearranged(None if construction.kind == "placebo" else random)
+    if construction.kind in ("odd_even", "shuffled"):
+        return plan.permuted(None if construction.kind == "odd_even" else random)
     if construction.kind == "unspliced":
         return plan.cases(np.arange(len(splice_points.user)), np.full(len(splice_points.user), -1), histories.user_days)
     donors = _Donors(histories, splice_points)
@@ -136,7 +154,7 @@ class _ChosenDonor(NamedTuple):
 
 
 class _Donors:
-    """Who may take over from whom: users under test in one fold, with enough active days from the cut on."""
+    """Possible donors: users under test in the same fold, with enough active days from the splice point on."""
 
     def __init__(self, histories: Histories, splice_points: SplicePoints) -> None:
         user_days = histories.user_days.take_users(splice_points.user)
@@ -148,6 +166,7 @@ class _Donors:
         self._key = user_days.user * self._span + user_days.day - self._first
 
     def choose(self, case: int, kind: Kind, random: np.random.Generator) -> _ChosenDonor | None:
+        """Choose the donor of a case; None without a possible one."""
         splice_points, user_days = self._splice_points, self._user_days
         may = (splice_points.fold == splice_points.fold[case]) & (
             (splice_points.tier == splice_points.tier[case]) | (kind != "same_tier")
@@ -174,7 +193,7 @@ class _Donors:
 
 
 class _Plan:
-    """Which entry of the original stands on which day of whom."""
+    """Composes the histories of one construction from entries of the original."""
 
     def __init__(self, histories: Histories, splice_points: SplicePoints, construction: Construction) -> None:
         user_days = histories.user_days
@@ -189,6 +208,7 @@ class _Plan:
     def spliced(
         self, case: Int64Array, donor: Int64Array, distance: Float64Array, *, kept: float, random: np.random.Generator
     ) -> Cases:
+        """Continue the users' days before the splice point with the donors' days."""
         user_days, splice_points = self._user_days, self._splice_points
         donor_users = splice_points.user[donor]
         lengths = user_days.n_days[donor_users]
@@ -212,6 +232,7 @@ class _Plan:
         return self.cases(case, donor_users, composed, distance=distance)
 
     def with_gift(self, case: Int64Array, donor: Int64Array, distance: Float64Array) -> Cases:
+        """Replace the first day from the splice point on by a donor's day."""
         user_days, splice_points = self._user_days, self._splice_points
         entry = np.arange(len(self._day), dtype=np.int64)
         first = self._first_entries(user_days, splice_points.user, splice_points.day)
@@ -219,7 +240,8 @@ class _Plan:
         composed = _compose(user_days, self._user, entry, self._day, self._n_categories)
         return self.cases(case, splice_points.user[donor], composed, distance=distance)
 
-    def rearranged(self, random: np.random.Generator | None) -> Cases:
+    def permuted(self, random: np.random.Generator | None) -> Cases:
+        """Put the users' own days into random order, or odd before even days without a generator."""
         user_days, splice_points = self._user_days, self._splice_points
         entry = np.arange(len(self._day), dtype=np.int64)
         day = splice_points.day.copy()
@@ -242,6 +264,7 @@ class _Plan:
         distance: Float64Array | None = None,
         day: Int64Array | None = None,
     ) -> Cases:
+        """The cases of these users under test, in `composed` histories."""
         splice_points = self._splice_points
         splice_point = splice_points.day[case] if day is None else day[case]
         user = splice_points.user[case]
@@ -268,26 +291,22 @@ class _Plan:
 
 
 def _compose(user_days: UserDays, user: Int64Array, entry: Int64Array, day: Int64Array, n_categories: int) -> UserDays:
-    """Rings in which `entry[i]` of the original stands on `day[i]` of `user[i]`; what meets on a day is added."""
-    first, span = int(day.min()), int(day.max() - day.min()) + 1
-    key, day_index = np.unique(user * span + day - first, return_inverse=True)
+    """User days with the content of `entry[i]` of the original on `day[i]` of `user[i]`; what coincides is added."""
     lengths = np.diff(user_days.score_start)[entry]
     scores = ragged_index(user_days.score_start[entry], lengths)
-    cell_key, cell = np.unique(
-        np.repeat(day_index, lengths) * max(n_categories, 1) + user_days.category[scores], return_inverse=True
-    )
-    counts = np.zeros((len(key), user_days.counts.shape[1]), dtype=user_days.counts.dtype)
-    np.add.at(counts, day_index, user_days.counts[entry])
-    return UserDays(
-        start=offsets(np.bincount(key // span, minlength=user_days.n_users)),
-        day=key % span + first,
-        score_start=offsets(np.bincount(cell_key // max(n_categories, 1), minlength=len(key))),
-        category=cell_key % max(n_categories, 1),
-        score=np.bincount(cell, user_days.score[scores], minlength=len(cell_key)).astype(np.float64),
-        counts=counts,
+    return UserDays.from_cells(
+        user,
+        day,
+        user_days.counts[entry],
+        cell_row=np.repeat(np.arange(len(entry)), lengths),
+        category=user_days.category[scores],
+        score=user_days.score[scores],
+        n_users=user_days.n_users,
+        n_categories=n_categories,
     )
 
 
 def _normalised(mass: Float64Array) -> Float64Array:
+    """`mass` as shares; 0 where there is none."""
     total = mass.sum(axis=-1, keepdims=True)
     return np.asarray(np.divide(mass, total, out=np.zeros_like(mass), where=total > 0))

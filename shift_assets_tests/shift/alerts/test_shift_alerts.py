@@ -1,4 +1,4 @@
-"""Alarms: few, named once, dated right, told so that a marketer understands."""
+"""Alerts: when they open and close, their kind, onset and size, and their explanation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def alerts_of(log: dict[str, Days], settings: Settings = DEFAULT) -> list[dict]:
 
 
 def test_a_switch_is_one_episode_from_open_to_closed():
-    """A lasting change of taste opens one alarm, renews it under the same name, and closes it once it is the norm."""
+    """A lasting change of taste opens one alert, continues it under the same id, and closes it once it is normal."""
     found = alerts_of({"ann": [MUGS] * 20 + [CHRISTMAS] * 40})
     assert {row["alert_id"] for row in found} == {found[0]["alert_id"]}
     statuses = [row["status"] for row in found]
@@ -45,7 +45,7 @@ def test_a_switch_is_one_episode_from_open_to_closed():
 
 
 def test_steady_users_raise_no_alert():
-    """Whoever does the same every day, or too few days to judge, is never alarmed."""
+    """Users who do the same every day, or have too few days to evaluate, never have an alert."""
     assert alerts_of({"ann": [MUGS] * 60, "bob": [MUGS] * 4 + [CHRISTMAS] * 4}) == []
 
 
@@ -74,7 +74,7 @@ def test_the_alert_names_what_rose_and_what_fell():
 
 
 def test_an_alert_closes_by_time_where_the_user_stays_away():
-    """Without renewal the alarm closes after the set number of days, once, though nobody came."""
+    """Without renewal the alert closes after the set number of days, once, although nobody came."""
     found = alerts_of({"ann": [MUGS] * 20 + [CHRISTMAS] * 5 + [{}] * 60})
     assert found[-1]["status"] == "closed"
     assert found[-1]["day"] == day(24 + DEFAULT.alerts.close_after_days)
@@ -82,7 +82,7 @@ def test_an_alert_closes_by_time_where_the_user_stays_away():
 
 
 def test_more_of_the_same_is_a_surge_and_less_a_fade():
-    """Activity that moves without the mix makes surge or fade, told in events per day."""
+    """Activity that moves without the mix makes surge or fade, explained in events per day."""
     more, less = {"a": 40, "b": 20}, {"a": 4, "b": 2}
     surge = alerts_of({"ann": [less] * 20 + [more] * 10}, THRESHOLD)
     fade = alerts_of({"ann": [more] * 20 + [less] * 10}, THRESHOLD)
@@ -107,8 +107,8 @@ def test_the_kind_of_a_shift_follows_from_what_rose_and_what_fell():
     assert alerts_of({"ann": [steady] * 20 + [{"a": 40, "b": 40}] * 20}) == []
 
 
-def test_what_has_become_normal_is_what_the_next_shift_is_measured_against():
-    """Once the possible starts have passed the onset the alarm closes; going back is then a shift of its own."""
+def test_the_next_shift_is_measured_against_the_new_normal():
+    """Once the possible starts have passed the onset the alert closes; going back is then a shift of its own."""
     found = alerts_of({"ann": [MUGS] * 20 + [CHRISTMAS] * 20 + [MUGS] * 10})
     opened = [row for row in found if row["status"] == "opened"]
     assert [(row["kind"], row["onset_day"]) for row in opened] == [("switch", day(20)), ("return", day(40))]
@@ -119,7 +119,7 @@ def test_what_has_become_normal_is_what_the_next_shift_is_measured_against():
 def test_discoveries_of_a_day_open_alerts_by_that_rule():
     """By rule `discovery` the user who changed is found among many who did not, and carries a q-value up to q.
 
-    On a day on which nobody changes the list is empty but for one day in 1/q: some of the steady may be on it.
+    On a day on which nobody changes, about one day in 1/q has a discovery: some steady users may have an alert.
     """
     random = np.random.default_rng(1)
     steady = {f"u{i}": [{"a": int(n), "b": int(m)} for n, m in random.integers(1, 9, (26, 2))] for i in range(30)}
@@ -140,7 +140,7 @@ def test_a_former_interest_is_a_return():
 
 
 def test_a_surge_that_changes_its_mix_becomes_a_switch():
-    """An open surge whose mix crosses later keeps its name and becomes a switch."""
+    """An open surge whose mix crosses later keeps its id and becomes a switch."""
     found = alerts_of({"ann": [{"a": 2}] * 20 + [{"a": 30}] * 6 + [{"b": 60}] * 6}, THRESHOLD)
     assert len({row["alert_id"] for row in found}) == 1
     kinds = list(dict.fromkeys(row["kind"] for row in found))
@@ -149,13 +149,13 @@ def test_a_surge_that_changes_its_mix_becomes_a_switch():
 
 
 def test_thresholds_are_set_per_segment():
-    """A line that nothing can reach in a segment silences it."""
+    """A threshold that nothing can reach in a segment silences it."""
     quiet = THRESHOLD.alerts.model_copy(update={"per_segment": {"north": {"interest_gap": 10.0, "change_rate": 50.0}}})
     log = {"ann": [MUGS] * 20 + [CHRISTMAS] * 10}
     assert alerts_of(log, DEFAULT.model_copy(update={"alerts": quiet})) == []
 
 
-def test_what_everybody_did_is_the_platforms_share():
+def test_a_move_of_everybody_is_the_platforms_share():
     """A user who moves with the whole segment has platform share 1, one who moves alone 0."""
     move = [MUGS] * 20 + [CHRISTMAS] * 8
     together = alerts_of(dict.fromkeys(("ann", "bob", "cy"), move), THRESHOLD)
@@ -164,19 +164,19 @@ def test_what_everybody_did_is_the_platforms_share():
     assert together[0]["platform_share"] == pytest.approx(1)
     assert alone[0]["platform_share"] == pytest.approx(0, abs=1e-9)
     assert nobody[0]["platform_share"] is None
-    assert alerts_of(dict.fromkeys(("ann", "bob", "cy"), move)) == []  # the evidence leaves it to the segment's events
+    assert alerts_of(dict.fromkeys(("ann", "bob", "cy"), move)) == []  # by evidence a move of everybody is no alert
     assert explained_share(np.array([0.4, -0.4]), np.array([0.1, -0.2])) == pytest.approx(0.375)
 
 
-def test_many_partitions_at_once_are_each_alone():
-    """All days in one table give the same alarms as day after day, in the order of days."""
+def test_many_partitions_at_once_equal_each_alone():
+    """All days in one table give the same alerts as day after day, in the order of days."""
     log = {"ann": [MUGS] * 20 + [CHRISTMAS] * 10, "bob": [{"a": 2}] * 20 + [{"b": 3}] * 10}
     states = pa.concat_tables(states_of(log, DEFAULT))
     assert shift_alerts(states, shift_signals(states, DEFAULT), DEFAULT).to_pylist() == alerts_of(log)
 
 
-def test_a_day_without_score_does_no_harm():
-    """Days of returns alone score 0; they are active days that say nothing about taste."""
+def test_a_day_without_score_changes_nothing():
+    """Days of returns alone score 0; they are active days without evidence about taste."""
     log = {"ann": [MUGS] * 20 + [{"kitchen-mug": 0}] * 8}
     assert series_of(log)["score"].to_pylist()[-1] == 0
     assert [row["kind"] for row in alerts_of(log) if row["kind"] in ("switch", "return")] == []
@@ -191,7 +191,7 @@ def test_an_onset_is_the_best_split():
 
 
 def test_the_year_is_named_where_it_is_not_this_one():
-    """A sentence in January about December names the year; a closed alarm says that it is over."""
+    """A sentence in January about December names the year; the sentence of a closed alert says that it is over."""
     description = AlertDescription(
         day=date(2025, 1, 3),
         kind="return",
@@ -207,7 +207,7 @@ def test_the_year_is_named_where_it_is_not_this_one():
 
 
 def test_an_alert_id_depends_on_its_user_and_day():
-    """Two users who move alike have two alarms."""
+    """Two users with the same move have two alerts."""
     move = [MUGS] * 20 + [CHRISTMAS] * 8
     found = alerts_of({"ann": move, "bob": move})
     names = {(row["user_id"], row["alert_id"]) for row in found}

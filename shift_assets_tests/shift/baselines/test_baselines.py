@@ -1,4 +1,4 @@
-"""Every classic detector is its slow, obvious definition."""
+"""Every baseline detector equals its slow definition."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_the_split_gain_is_the_largest_fall_of_the_squared_error(seed: int) -> N
     for entry, entries in days_so_far(histories):
         if len(entries) >= 12:
             days = shares[entries[-20:]]
-            gains = [error(days) - error(days[:cut]) - error(days[cut:]) for cut in range(2, len(days) - 1)]
+            gains = [error(days) - error(days[:split]) - error(days[split:]) for split in range(2, len(days) - 1)]
             assert found[entry] == pytest.approx(max(gains), abs=1e-9)
         else:
             assert np.isnan(found[entry])
@@ -149,7 +149,7 @@ def test_raw_bocpd_weighs_all_pasts_of_the_user(seed: int) -> None:
     prior = np.full(CATEGORIES, detector.concentration / CATEGORIES)
 
     def log_evidence(days: np.ndarray) -> float:
-        """Log probability of the days under one mix, but for a term that no split changes."""
+        """Log probability of the days under one mix, without a term that is the same for every split."""
         after = prior + days.sum(axis=0)
         logs = sum(math.lgamma(a) for a in after) - sum(math.lgamma(a) for a in prior)
         return logs + math.lgamma(prior.sum()) - math.lgamma(after.sum())
@@ -177,13 +177,13 @@ def test_raw_bocpd_weighs_all_pasts_of_the_user(seed: int) -> None:
 
 
 @pytest.mark.parametrize("detector", BASELINES.values(), ids=BASELINES)
-def test_no_detector_looks_ahead(detector: Detector) -> None:
-    """What is scored stays the same when all later days are cut off."""
+def test_no_detector_uses_a_later_day(detector: Detector) -> None:
+    """A day's score is the same without all later days."""
     histories = random_histories(4)
     user_days = histories.user_days
-    kept = np.flatnonzero(user_days.day < 20_060)
-    until = user_days.take_entries(kept, offsets(np.bincount(user_days.user[kept], minlength=USERS)))
-    np.testing.assert_allclose(detector.score(replace(histories, user_days=until)), detector.score(histories)[kept])
+    early = np.flatnonzero(user_days.day < 20_060)
+    until = user_days.take_entries(early, offsets(np.bincount(user_days.user[early], minlength=USERS)))
+    np.testing.assert_allclose(detector.score(replace(histories, user_days=until)), detector.score(histories)[early])
 
 
 @pytest.mark.parametrize("detector", BASELINES.values(), ids=BASELINES)

@@ -1,4 +1,4 @@
-"""p- and q-values: uniform where nothing changed, small where something did, one list over weeks."""
+"""p- and q-values: uniform where nothing changed, small where something did, one family over weeks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SETTINGS = EvidenceSettings()
 P_VALUES = st.lists(st.floats(0, 1) | st.just(float("nan")), max_size=30).map(np.array)
 
 
-def test_p_values_of_steady_users_are_honest():
-    """Of users who did not change at most about x have a p-value up to x, for every x that decides."""
+def test_p_values_of_steady_users_are_valid():
+    """Of users who did not change at most about x have a p-value up to x, for every x that matters."""
     user_days = population(TASTES, 28, seed=11)
     null = permutation_null(user_days, 8, SETTINGS, [1], n_histories=1000)
     p = null.p_values(trace_user_days(user_days, 8, SETTINGS).log_e[user_days.start[1:] - 1])
@@ -40,7 +40,7 @@ def test_p_values_of_users_who_changed_are_small():
 
 
 def test_the_same_seed_gives_the_same_null():
-    """Two nulls of one seed are equal, of another seed not; of nobody there is none."""
+    """Two nulls of one seed are equal, of another seed not; without users there is none."""
     user_days = population(TASTES[:50], 20, seed=13)
     one, same, other = (permutation_null(user_days, 8, SETTINGS, [seed]) for seed in (1, 1, 2))
     assert np.array_equal(one.log_e, same.log_e)

@@ -1,4 +1,4 @@
-"""The evidence is an e-value and a posterior, equal to their slow definitions, and looks at no later day."""
+"""The evidence equals the slow definitions of e-value and posterior, and uses no later day."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ VISIT = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 9), max_size=3)
 LOG = st.dictionaries(st.sampled_from(["ann", "bob", "cy"]), st.lists(VISIT, min_size=1, max_size=14), min_size=1)
 
 
-def reference_evidence(  # noqa: PLR0915 - the definition in one piece, to be read beside the recursion
+def reference_evidence(  # noqa: PLR0915 - the definition in one piece, to be compared with the recursion
     log: Histories, settings: EvidenceParameters
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """M and the posterior by their definitions, every product anew on every day; no response to platform moves."""
+    """M and the posterior by their definitions, every product recomputed every day; no response to platform moves."""
     user_days, n = log.user_days, len(log.codes)
     shares = user_days.dense_share(n)
     own = shares.copy()  # without the platform's part, once the day is done
@@ -98,9 +98,9 @@ def reference_evidence(  # noqa: PLR0915 - the definition in one piece, to be re
 @given(LOG)
 @hypothesis_settings(max_examples=40, deadline=None)
 def test_the_recursion_is_the_definition(log):
-    """M and posterior of every day equal products and sums taken anew over all days since every start."""
+    """M and posterior of every day equal products and sums over all days since every start."""
     whole = histories(series_of(log))
-    flat = SETTINGS.model_copy(update={"platform_prior_users": 1e9})  # nobody moves the platform: no response to learn
+    flat = SETTINGS.model_copy(update={"platform_prior_users": 1e9})  # no platform move, no response
     found = trace(whole, flat)
     m, posterior = reference_evidence(whole, flat)
     assert set(np.flatnonzero(~np.isnan(found.log_e))) == set(m)
@@ -112,11 +112,11 @@ def test_the_recursion_is_the_definition(log):
 @given(LOG)
 @hypothesis_settings(max_examples=25, deadline=None)
 def test_the_state_carries_the_same_evidence(log):
-    """Day by day through the state, the evidence is that of the whole history in one go."""
+    """Day by day through the state, the evidence is that of the whole history at once."""
     settings = Settings(
         evidence=SETTINGS,
         state={"recent_active_days": 3, "reference_active_days": 5},
-        alerts={"detector": "threshold", "minimum_active_days": 4},  # an alarm of the evidence, settled, spends it
+        alerts={"detector": "threshold", "minimum_active_days": 4},  # an alert of the evidence resets it once settled
     )
     log = {**log, "zed": [dict.fromkeys("abcd", 1)]}  # every category is known from the first day on
     whole = histories(series_of(log))
@@ -156,15 +156,15 @@ TASTES = np.random.default_rng(5).dirichlet(np.full(8, 0.6), 400)
 
 
 @pytest.mark.parametrize("focus", [4.0, 1.0])
-def test_users_who_do_not_change_seldom_pass_the_threshold(focus):
+def test_steady_users_rarely_pass_the_threshold(focus):
     """Of the active days of steady users, at most one in A has M at A or above, however bursty their days are."""
     found = trace_user_days(population(TASTES, 40, seed=6, focus=focus), 8, EvidenceParameters())
-    for patience in (5, 10, 30):
-        assert (found.log_e >= np.log(patience)).mean() <= 1 / patience
+    for threshold in (5, 10, 30):
+        assert (found.log_e >= np.log(threshold)).mean() <= 1 / threshold
 
 
 def test_a_change_is_found_and_dated():
-    """Users whose taste is exchanged pass A = 10 within ten days, and the likeliest start is the day of the change."""
+    """Users whose taste changes pass A = 10 within ten days, and the likeliest start is the day of the change."""
     days = np.repeat(TASTES[:, None, :], 40, axis=1)
     days[:100, 30:] = np.roll(days[:100, 30:], 4, axis=2)
     user_days = population(days, 40, seed=7)
@@ -178,8 +178,8 @@ def test_a_change_is_found_and_dated():
     assert confident[:100][moved].mean() > 10 * confident[100:].mean()
 
 
-def test_what_everybody_does_is_no_evidence():
-    """A lasting move of the whole segment leaves nearly all users below the line."""
+def test_a_move_of_everybody_is_no_evidence():
+    """A lasting move of the whole segment leaves nearly all users below the threshold."""
     days = np.repeat(TASTES[:, None, :], 40, axis=1)
     factor = np.exp(np.array([1.5, -1.5, 1, -1, 0, 0, 0, 0]))
     days[:, 25:] *= factor
@@ -190,7 +190,7 @@ def test_what_everybody_does_is_no_evidence():
 
 
 def test_one_odd_day_is_capped():
-    """Whatever a single day holds, it multiplies the evidence by the cap at most."""
+    """Whatever a single day contains, it multiplies the evidence by the cap at most."""
     days = np.repeat(TASTES[:1, None, :], 30, axis=1)
     days[:, 20] = np.eye(8)[np.argmin(TASTES[0])]
     found = trace_user_days(population(days, 30, seed=9), 8, EvidenceParameters())
@@ -199,9 +199,9 @@ def test_one_odd_day_is_capped():
 
 @given(LOG, st.integers(1, 13))
 @hypothesis_settings(max_examples=25, deadline=None)
-def test_no_day_looks_ahead(log, cut):
+def test_no_day_uses_a_later_one(log, n_days):
     """The evidence of the first days is the same with and without the days after them."""
-    short = {name: days[:cut] for name, days in log.items()}
+    short = {name: days[:n_days] for name, days in log.items()}
     whole, first = histories(series_of(log)), histories(series_of(short))
     if not len(first.users):
         return
@@ -211,7 +211,7 @@ def test_no_day_looks_ahead(log, cut):
 
 
 def trace_by_name(log: Histories) -> dict[tuple[str, int], float]:
-    """log M by user and day, over one alphabet: a category that only later days hold has its part of the mix too."""
+    """log M by user and day, with one code per letter: a category of later days only has its part of the mix too."""
     names, user_days = log.users.to_pylist(), log.user_days
     wide = UserDays(
         user_days.start,

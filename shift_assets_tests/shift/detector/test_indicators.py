@@ -1,4 +1,4 @@
-"""The three indicators keep their definitions."""
+"""The three indicators equal their definitions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_indicators_are_bounded(pairs):
 
 @given(SCORES)
 @settings(max_examples=40, deadline=None)
-def test_identical_windows_show_nothing(pairs):
+def test_identical_windows_have_indicators_of_zero(pairs):
     """Two windows with the same scores have gap and distance 0."""
     same = [(score, score) for score, _ in pairs]
     assert measured(same) == pytest.approx((0, 0, 0), abs=1e-7)
@@ -59,7 +59,7 @@ def test_names_of_categories_do_not_matter(pairs, random):
     assert measured([(b, a) for a, b in pairs]) == pytest.approx(measured(pairs), abs=1e-6)
 
 
-def test_users_do_not_disturb_each_other():
+def test_users_are_independent_of_each_other():
     """Many users at once get what each gets alone; a user without score in a window gets nan."""
     recent, reference = np.array([3.0, 1.0, 0.0, 5.0]), np.array([1.0, 3.0, 0.0, 5.0])
     user = np.array([0, 0, 2, 3])

@@ -1,4 +1,4 @@
-"""The state is a recursion over days that forgets nothing it should keep."""
+"""The state is a recursion over days."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LOG = st.dictionaries(st.sampled_from(["ann", "bob", "cy"]), st.lists(VISIT, min
 
 @given(LOG)
 @hypothesis_settings(max_examples=25, deadline=None)
-def test_a_saved_state_goes_on_as_if_never_saved(log):
-    """Day by day through Parquet equals the range in one go, and both keep the contract."""
+def test_a_state_saved_and_read_again_gives_the_same_next_state(log):
+    """Day by day through Parquet equals the range at once, and both conform to the contract."""
     n_days = max(len(days) for days in log.values())
     saved = None
     for number, direct in enumerate(states_of(log, SMALL, n_days)):
@@ -65,8 +65,8 @@ def test_the_order_of_rows_does_not_matter(log, random):
 
 @given(LOG)
 @hypothesis_settings(max_examples=25, deadline=None)
-def test_the_ring_holds_the_last_active_days(log):
-    """The ring is the user's last five active days, oldest first, with their scores and counts."""
+def test_recent_days_are_the_last_active_days(log):
+    """Recent days are the user's last five active days, oldest first, with their scores and counts."""
     last = states_of(log, SMALL)[-1]
     for name, days in log.items():
         visits = [(day(number), visit) for number, visit in enumerate(days) if visit]
@@ -76,8 +76,8 @@ def test_the_ring_holds_the_last_active_days(log):
             continue
         assert row["active_days"] == len(visits)
         assert row["last_active_day"] == visits[-1][0]
-        ring = [(e["day"], {s["category"]: s["score"] for s in e["scores"]}) for e in row["recent_days"]]
-        assert ring == [(when, {c: float(n) for c, n in visit.items()}) for when, visit in visits[-5:]]
+        held = [(e["day"], {s["category"]: s["score"] for s in e["scores"]}) for e in row["recent_days"]]
+        assert held == [(when, {c: float(n) for c, n in visit.items()}) for when, visit in visits[-5:]]
         assert [e["counts"][0] for e in row["recent_days"]] == [sum(v.values()) for _, v in visits[-5:]]
         gaps = np.diff([when.toordinal() for when, _ in visits])
         assert row["gap_count"] == len(gaps)
@@ -86,7 +86,7 @@ def test_the_ring_holds_the_last_active_days(log):
 
 
 def test_a_user_who_does_not_come_is_carried_unchanged():
-    """On a day without a visit everything of a user stays, but for the day of the row and its test."""
+    """On a day without a visit everything of a user stays, except the day of the row and its p- and q-value."""
     states = states_of({"ann": [{"a": 2}, {"b": 1}, {}, {}], "bob": [{"a": 1}] * 4}, SMALL)
     before, after = row_of(states[1], "ann"), row_of(states[3], "ann")
     assert {**before, "day": day(3), "p_value": None, "q_value": None} == after
@@ -116,7 +116,7 @@ def test_signals_compare_the_windows_as_defined():
     assert few["change_rate_by_behavior"] == []
 
 
-def test_smoothing_dampens_the_first_sight_of_a_shift():
+def test_smoothing_dampens_the_first_day_of_a_shift():
     """With a half-life, the indicator of the day of a shift lies below the unsmoothed one."""
     smooth = SMALL.model_copy(update={"signals": SMALL.signals.model_copy(update={"ewma_half_life_active_days": 3})})
     log = {"ann": [{"a": 4}] * 5 + [{"b": 4}]}
@@ -134,8 +134,8 @@ def test_a_state_of_another_day_is_refused():
         advance(state, series_of({"ann": [{}]}), day(1), "south", SMALL)
 
 
-def test_days_without_score_push_the_possible_starts_out_of_the_ring():
-    """Long runs of returns leave fewer possible starts than are looked for; the alarm still opens, closes, settles."""
+def test_days_without_score_leave_fewer_possible_starts():
+    """Long runs of returns leave fewer possible starts than set; the alert still opens and closes."""
     log = {"ann": [{"a": 4, "b": 2}, *[{"a": 0}] * 4] * 8 + [{"c": 5}, {"c": 4}, {"c": 0}, {"c": 0}] * 12}
     states = states_of(log, Settings(evidence=EvidenceParameters(starts=32, minimum_days_before=2)))
     statuses = [status for state in states for status in state["alert_status"].to_pylist() if status]
@@ -144,7 +144,7 @@ def test_days_without_score_push_the_possible_starts_out_of_the_ring():
 
 
 def test_nobody_at_all_is_an_empty_state():
-    """Days without a single user give empty states that keep the contract."""
+    """Days without a single user give empty states that conform to the contract."""
     nothing = series_of({"ann": [{}]})
     states = [state for _, state in advance_range(None, nothing, [day(0), day(1)], SEGMENT, SMALL)]
     assert [INTEREST_STATE.conform(state).num_rows for state in states] == [0, 0]

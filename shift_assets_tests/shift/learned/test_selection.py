@@ -1,4 +1,4 @@
-"""Laws of reading the newest self-check."""
+"""The choice of the newest self-check."""
 
 from __future__ import annotations
 

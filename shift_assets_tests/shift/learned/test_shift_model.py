@@ -1,4 +1,4 @@
-"""Laws of the learned shift detector."""
+"""The learned shift detector."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from shift_assets.arrays import offsets, ragged_index
+from shift_assets.errors import PermanentError
 from shift_assets.interest.histories import Histories
 from shift_assets.shift.learned.features import FEATURES, RECENT_DAYS, aligned_shares, features, fit_metric
 from shift_assets.shift.learned.shift_model import LearnedDetector, ShiftModel, fit, score_active
@@ -21,7 +22,7 @@ def log() -> Histories:
 
 @pytest.fixture(scope="module")
 def model(log: Histories) -> ShiftModel:
-    found = fit(log, 8, seed=1, splice_points=80)
+    found = fit(log, 8, seed=1, n_splice_points=80)
     assert found is not None
     return found
 
@@ -33,7 +34,7 @@ def until(log: Histories, days: int) -> Histories:
     return replace(log, user_days=user_days.take_entries(ragged_index(user_days.start[:-1], length), offsets(length)))
 
 
-def test_a_reloaded_model_scores_alike_to_the_bit(log: Histories, model: ShiftModel) -> None:
+def test_a_reloaded_model_scores_the_same_to_the_bit(log: Histories, model: ShiftModel) -> None:
     """And is the same bytes again."""
     content = model.to_bytes()
     again = ShiftModel.from_bytes(content)
@@ -42,13 +43,13 @@ def test_a_reloaded_model_scores_alike_to_the_bit(log: Histories, model: ShiftMo
 
 
 def test_the_same_log_and_seed_fit_the_same_model(log: Histories, model: ShiftModel) -> None:
-    again = fit(log, 8, seed=1, splice_points=80)
+    again = fit(log, 8, seed=1, n_splice_points=80)
     assert again is not None
     assert again.to_bytes() == model.to_bytes()
 
 
 def test_the_trees_are_those_that_were_fitted(log: Histories) -> None:
-    """The margin out of plain arrays is scikit-learn's own."""
+    """The margin computed from plain arrays is scikit-learn's own."""
     from sklearn.ensemble import GradientBoostingClassifier
 
     from shift_assets.shift.learned import shift_model
@@ -69,7 +70,7 @@ def test_the_trees_are_those_that_were_fitted(log: Histories) -> None:
     np.testing.assert_allclose(shift_model._margin(x, *trees), reference.decision_function(x), atol=1e-9)
 
 
-def test_the_score_of_a_day_knows_nothing_of_later_days(log: Histories, model: ShiftModel) -> None:
+def test_the_score_of_a_day_does_not_depend_on_later_days(log: Histories, model: ShiftModel) -> None:
     truncated = until(log, 20)
     whole, early = (LearnedDetector(model).score(one) for one in (log, truncated))
     user_days = log.user_days
@@ -78,7 +79,7 @@ def test_the_score_of_a_day_knows_nothing_of_later_days(log: Histories, model: S
 
 
 def test_a_nightly_partition_scores_as_the_whole_history_does(log: Histories, model: ShiftModel) -> None:
-    """Rings of the last RECENT_DAYS active days hold all that the model looks at."""
+    """The last RECENT_DAYS active days are all that the model uses."""
     user_days = log.user_days
     length = np.minimum(user_days.n_days, RECENT_DAYS)
     recent = user_days.take_entries(ragged_index(user_days.start[1:] - length, length), offsets(length))
@@ -88,7 +89,7 @@ def test_a_nightly_partition_scores_as_the_whole_history_does(log: Histories, mo
 
 
 def test_another_taste_scores_above_the_old_one(log: Histories, model: ShiftModel) -> None:
-    """On users that the model never saw: five days of another user against five more of one's own."""
+    """On unseen users: five days of another taste score above five more days of the own one."""
     unseen = stationary_users(40, seed=2, days=(40, 41))
     categories = len(unseen.codes)
     shifted = replace(unseen, user_days=replace(unseen.user_days, category=unseen.user_days.category.copy()))
@@ -107,7 +108,7 @@ def test_too_few_users_fit_no_model() -> None:
 
 
 def test_the_metric_weighs_what_differs_between_users(log: Histories) -> None:
-    """Two days of one user speak for one user, days of two users on average for two."""
+    """Two days of one user favour one user, days of two users on average two."""
     categories = tuple(log.codes.names.to_pylist())
     shares = aligned_shares(log, categories)
     metric = fit_metric(shares, log.user_days.user)
@@ -120,8 +121,8 @@ def test_the_metric_weighs_what_differs_between_users(log: Histories) -> None:
     assert same.mean() < 0 < other.mean()
 
 
-def test_a_category_the_model_never_met_is_unseen_interest(log: Histories) -> None:
-    """It counts with all others of its kind, as a category of its own."""
+def test_an_unknown_category_is_unseen_interest(log: Histories) -> None:
+    """All unknown categories together are one category."""
     categories = tuple(log.codes.names.to_pylist())
     known = categories[:-1]
     assert aligned_shares(log, known)[:, -1].tolist() == aligned_shares(log, categories)[:, -2].tolist()
@@ -132,6 +133,6 @@ def test_a_category_the_model_never_met_is_unseen_interest(log: Histories) -> No
     assert np.isfinite(found).all()
 
 
-def test_what_is_no_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="no shift detector"):
+def test_bytes_that_are_no_model_are_refused() -> None:
+    with pytest.raises(PermanentError, match="no shift detector"):
         ShiftModel.from_bytes(b"something else")

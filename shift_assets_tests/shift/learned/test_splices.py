@@ -1,4 +1,4 @@
-"""Laws of spliced histories: nothing is invented, nothing leaves its fold, everybody else stays as he was."""
+"""Spliced histories consist of real days of the user's own fold, and leave all other users unchanged."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_splice_point_has_enough_active_days_on_both_sides(log: Histories, spl
 def test_a_splice_is_one_user_before_the_splice_point_and_another_from_it_on(
     log: Histories, splice_points: SplicePoints, donor: str
 ) -> None:
-    """Every day stands on the day on which it happened, with its own scores."""
+    """Every day remains on its own calendar day, with its own scores."""
     cases = construct(log, splice_points, Construction(donor), seed=3)  # type: ignore[arg-type]
     assert len(cases.user)
     for user, other, splice_point in zip(cases.user, cases.donor, cases.day, strict=True):
@@ -72,9 +72,9 @@ def test_a_splice_is_one_user_before_the_splice_point_and_another_from_it_on(
 
 
 def test_a_partial_shift_holds_days_of_both_users_only(log: Histories, splice_points: SplicePoints) -> None:
-    """Before the cut nothing changes; from it on every day is A's, the donor's, or both added; some of each stay."""
+    """Before the splice point nothing changes; from it on every day is A's, the donor's, or both added."""
     cases = construct(log, splice_points, Construction("random", 0.4), seed=3)
-    kept = possible = 0
+    remaining = possible = 0
     for user, other, splice_point in zip(cases.user, cases.donor, cases.day, strict=True):
         own, given, made = days_of(log, user), days_of(log, other), days_of(cases.histories, user)
         assert {d: s for d, s in made.items() if d < splice_point} == {d: s for d, s in own.items() if d < splice_point}
@@ -85,15 +85,15 @@ def test_a_partial_shift_holds_days_of_both_users_only(log: Histories, splice_po
                 assert scores in (mine, theirs, both)
         own_only = [day for day in own if day >= splice_point and day not in given]
         possible += len(own_only)
-        kept += sum(day in made for day in own_only)
-    assert 0.3 < kept / possible < 0.5
+        remaining += sum(day in made for day in own_only)
+    assert 0.3 < remaining / possible < 0.5
 
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS, ids=lambda c: f"{c.kind}-{c.kept}")
 def test_donors_come_from_the_users_own_fold_and_the_surroundings_stay(
     log: Histories, splice_points: SplicePoints, construction: Construction
 ) -> None:
-    """Nothing of one fold is in a history of another, so what was learned of one cannot be asked of the other."""
+    """No day of one fold is in a history of another, so a model of one can be evaluated on the other."""
     cases = construct(log, splice_points, construction, seed=5)
     fold = dict(zip(splice_points.user.tolist(), splice_points.fold.tolist(), strict=True))
     for user, donor, own in zip(cases.user.tolist(), cases.donor.tolist(), cases.fold.tolist(), strict=True):
@@ -105,20 +105,20 @@ def test_donors_come_from_the_users_own_fold_and_the_surroundings_stay(
 
 
 def test_permutation_nulls_keep_the_users_calendar_and_days(log: Histories, splice_points: SplicePoints) -> None:
-    """The same days in another order, and nobody's but the user's."""
-    for kind in ("placebo", "shuffled"):
+    """The same days in another order, and the user's own only."""
+    for kind in ("odd_even", "shuffled"):
         cases = construct(log, splice_points, Construction(kind, 1.0), seed=7)
         for user in cases.user:
             own, made = days_of(log, user), days_of(cases.histories, user)
             assert own.keys() == made.keys()
             key = lambda scores: sorted(scores.items())  # noqa: E731
             assert sorted(map(key, own.values())) == sorted(map(key, made.values()))
-            if kind == "placebo":
+            if kind == "odd_even":
                 assert list(made.values()) == list(own.values())[::2] + list(own.values())[1::2]
 
 
 def test_a_gift_changes_one_day(log: Histories, splice_points: SplicePoints) -> None:
-    """The first day from the cut on, and only its content."""
+    """The first day from the splice point on, and only its content."""
     cases = construct(log, splice_points, Construction("gift", 1.0), seed=7)
     for user, splice_point in zip(cases.user, cases.day, strict=True):
         own, made = days_of(log, user), days_of(cases.histories, user)
@@ -126,22 +126,22 @@ def test_a_gift_changes_one_day(log: Histories, splice_points: SplicePoints) -> 
         assert {day for day in own if own[day] != made[day]} <= {splice_point}
 
 
-def test_the_nearest_profile_is_near_but_another(log: Histories, splice_points: SplicePoints) -> None:
-    """No splice with a donor nearer than the least distance; on average nearer than at random."""
+def test_the_nearest_profile_is_near_but_different(log: Histories, splice_points: SplicePoints) -> None:
+    """No donor is nearer than the minimum distance; on average it is nearer than at random."""
     near, random = (construct(log, splice_points, Construction(kind), seed=9) for kind in ("nearest_profile", "random"))
     assert near.donor_distance.min() >= MINIMUM_DISTANCE
     assert near.donor_distance.mean() < random.donor_distance.mean()
 
 
 def test_the_same_seed_gives_the_same_cases(log: Histories) -> None:
-    """And another seed other cuts."""
+    """And another seed other splice points."""
     first, again, other = (draw_splice_points(log, ACTIVE_DAYS, seed) for seed in (4, 4, 5))
     assert (first.day == again.day).all()
     assert (first.day != other.day).any()
 
 
 def test_another_draw_splices_the_same_users_on_other_days(log: Histories) -> None:
-    """Users and folds stay, so that who calibrates a model never taught it."""
+    """Users and folds stay, so that no user both calibrates and trains a model."""
     first, second = (draw_splice_points(log, ACTIVE_DAYS, 4, draw=draw, folds=3, maximum_users=20) for draw in (0, 1))
     assert (first.user == second.user).all()
     assert (first.fold == second.fold).all()

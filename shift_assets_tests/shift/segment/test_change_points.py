@@ -1,4 +1,4 @@
-"""Change points of one series: found where they are, and nothing found where nothing changed."""
+"""Change points of one series: found where they are, and none where nothing changed."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def stable(seed: int, kind: str, n: int = 200) -> Float64Array:
         ("spread", np.repeat([1.0, 6.0], 60) * NOISE[:120]),
         ("trend", np.concatenate([np.zeros(60), np.arange(60) / 3]) + NOISE[:120] / 2),
         ("level of counts", np.random.default_rng(3).poisson(np.repeat([3, 12], 60))),
-        ("level beside gaps", np.where(np.arange(120) % 5 == 3, np.nan, STEP + NOISE[:120])),
-        ("level beside outliers", STEP + NOISE[:120] + 40 * (np.arange(120) % 37 == 20)),
+        ("level with gaps", np.where(np.arange(120) % 5 == 3, np.nan, STEP + NOISE[:120])),
+        ("level with outliers", STEP + NOISE[:120] + 40 * (np.arange(120) % 37 == 20)),
         ("flat before", np.concatenate([np.zeros(60), np.full(60, 5)])),
     ],
 )
 def test_one_change_is_found_where_it_is(name: str, values: Float64Array) -> None:
-    """A change of level, spread or trend is one change point, near its place and nearly certain."""
+    """A change of level, spread or trend is one change point, near its position and nearly certain."""
     found = change_points(values)
     assert len(found.index) == 1, name
     assert abs(found.index[0] - 60) <= 4
@@ -56,14 +56,14 @@ def test_one_change_is_found_where_it_is(name: str, values: Float64Array) -> Non
 
 
 @pytest.mark.parametrize("kind", ["noise", "heavy tails", "trend", "walk", "autocorrelated", "rare counts"])
-def test_what_follows_its_own_past_is_no_change(kind: str) -> None:
+def test_autocorrelation_is_no_change(kind: str) -> None:
     """Of twelve series without change at most two, and of those with plain noise at most one, seem to have any."""
     flagged = sum(len(change_points(stable(seed, kind)).index) > 0 for seed in range(12))
     assert flagged <= (1 if kind in {"noise", "trend"} else 2)
 
 
 def test_a_season_is_taken_out() -> None:
-    """A strong weekly rhythm hides no change of level when its period is told, and is none itself."""
+    """With its period given, a strong weekly rhythm hides no change of level, and is none itself."""
     assert change_points(WEEK[:120] + NOISE[:120], period=7).index.tolist() == []
     found = change_points(WEEK[:120] + STEP + NOISE[:120], period=7).index
     assert len(found) == 1
@@ -81,7 +81,7 @@ def test_units_do_not_matter(offset: float, scale: float, sign: int) -> None:
 
 @given(ANY, st.none() | st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
-def test_any_numbers_are_answered(values: Float64Array, period: int | None) -> None:
+def test_any_numbers_are_accepted(values: Float64Array, period: int | None) -> None:
     """Whatever the numbers, change points are positions within, ascending, with probabilities."""
     found, online = change_points(values, period=period), online_changes(values, period=period)
     assert (np.diff(found.index) > 0).all()
@@ -95,7 +95,7 @@ def test_any_numbers_are_answered(values: Float64Array, period: int | None) -> N
 @given(st.integers(1, 119), st.sampled_from([None, 7]))
 @settings(max_examples=25, deadline=None)
 def test_the_past_is_not_rewritten(length: int, period: int | None) -> None:
-    """What was said of a position as its value arrived does not change with the values after it."""
+    """What was reported of a position when its value arrived does not change with later values."""
     values = WEEK[:120] + STEP + NOISE[:120]
     values[10:13] = np.nan
     whole, part = online_changes(values, period=period), online_changes(values[:length], period=period)
@@ -105,8 +105,8 @@ def test_the_past_is_not_rewritten(length: int, period: int | None) -> None:
 
 def test_an_arriving_change_is_reported_soon() -> None:
     """Within a few values of a change it is nearly certain; before it, it was not; later it is no longer recent."""
-    told = online_changes(STEP + NOISE[:120])
-    assert told.recent[20:60].max() < 0.5
-    assert told.recent[64] > 0.9
-    assert told.recent[60 + 2 * RECENT :].max() < 0.5
-    assert told.run_length[-1] == pytest.approx(60, abs=2)
+    online = online_changes(STEP + NOISE[:120])
+    assert online.recent[20:60].max() < 0.5
+    assert online.recent[64] > 0.9
+    assert online.recent[60 + 2 * RECENT :].max() < 0.5
+    assert online.run_length[-1] == pytest.approx(60, abs=2)

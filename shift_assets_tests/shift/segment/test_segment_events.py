@@ -1,4 +1,4 @@
-"""Events of a whole segment: one per change, opened once, dated right."""
+"""Events of a whole segment: one per change, opened once, with the right onset."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def events(series: pa.Table, first: int = 60, last: int = N_DAYS - 1, language: 
 
 
 def test_a_move_of_the_whole_segment_is_one_event_per_category() -> None:
-    """Garden doubles at the cost of toys: each is told within days, opens once, is dated right, and passes."""
+    """Garden doubles at the cost of toys: each is reported within days, opens once, has the right onset, and ends."""
     found = events(segment(garden_after=0.4))
     assert {(row["measure"], row["category"]) for row in found} == {
         ("category_share", "garden"),
@@ -68,7 +68,7 @@ def test_more_users_are_no_change_of_interest() -> None:
 
 @pytest.mark.parametrize("closed_on", [None, 6])
 def test_a_weekly_rhythm_is_no_event(closed_on: int | None) -> None:
-    """Weekends, and weekdays on which the shop is closed, say nothing; a steady segment has no events."""
+    """Weekends, and weekdays on which the shop is closed, are no events, and neither is a steady segment."""
     assert events(segment(closed_on=closed_on)) == []
 
 
@@ -96,7 +96,7 @@ def test_the_asset_reads_what_the_function_needs() -> None:
 
 
 def test_a_silent_segment_is_reported() -> None:
-    """When nobody comes any more, volume and users fall to zero; a segment never seen has no rows."""
+    """When nobody comes any more, volume and users fall to zero; an unknown segment has no rows."""
     series = segment()
     silent = series.filter(pc.less(series["day"], pa.scalar(day(CHANGE), pa.date32())))
     found = events(silent, CHANGE, CHANGE + 5)

@@ -1,4 +1,4 @@
-"""The campaign view: what moved for everybody."""
+"""Shares of a segment's interest by category, and pairs of items that rise."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_one_loud_day_is_no_direction():
 
 
 def test_too_few_days_have_no_standard_error():
-    """With one day in the recent window there is a change, but nothing to measure it by."""
+    """With one day in the recent window there is a change, but no standard error."""
     row = shifts({"ann": [{"a": 1, "b": 1 + n % 2} for n in range(28)] + [{"a": 3}]})["a"]
     assert row["z_score"] is None
     assert row["direction"] == "steady"
     assert shifts({"ann": [{}]}) == {}
 
 
-def test_pairs_met_together_more_often_than_before_are_listed():
+def test_pairs_in_the_same_basket_more_often_than_before_are_listed():
     """Cup and saucer, bought together only lately, are a rising pair of their category, with its lift."""
     events = []
     for number in range(35):
