@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from shift_assets.arrays import (
     BoolArray,
@@ -71,7 +70,7 @@ class UserDays:
         cls,
         user: Int64Array,
         day: Int64Array,
-        counts: NDArray[np.integer],
+        counts: Int64Array | Int32Array,
         *,
         cell_row: Int64Array,
         category: Int64Array,

@@ -156,7 +156,7 @@ def _newest_first(column: pa.ChunkedArray) -> tuple[Int64Array, Int64Array, Floa
     length = list_lengths(column)
     row = np.repeat(np.arange(len(length)), length)
     age = np.repeat(np.cumsum(length), length) - 1 - np.arange(len(row))
-    return row, age, list_values(column).to_numpy(zero_copy_only=False)
+    return row, age, list_values(column).to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _rounded_mantissa(value: Float32Array) -> Float32Array:
