@@ -103,7 +103,7 @@ def river(name: str) -> Callable[[Case], list[int]]:
 
 
 def online(case: Case) -> list[int]:
-    """Change points told as the values arrive, each placed where it was told to begin."""
+    """Change points reported as the values arrive, each placed where it was reported to begin."""
     reported = online_changes(case.values, period=case.period)
     flagged = reported.recent >= 0.5
     begins = np.arange(len(reported.recent)) - reported.run_length + 1
@@ -123,27 +123,27 @@ METHODS: dict[str, Callable[[Case], list[int]]] = {
 }
 
 
-def table(title: str, judged: list[Case]) -> None:
-    print(f"\n{title}: {len(judged)} series\n")
-    print("| method | F1 | covering | false alarms per series without change | s |")
+def table(title: str, evaluated: list[Case]) -> None:
+    print(f"\n{title}: {len(evaluated)} series\n")
+    print("| method | F1 | covering | false alerts per series without change | s |")
     print("|---|---:|---:|---:|---:|")
     for name, method in METHODS.items():
         began = time.process_time()
-        answers = [method(case) for case in judged]
+        answers = [method(case) for case in evaluated]
         seconds = time.process_time() - began
-        f1 = np.mean([f_measure(case.marked, found) for case, found in zip(judged, answers, strict=True)])
+        f1 = np.mean([f_measure(case.marked, found) for case, found in zip(evaluated, answers, strict=True)])
         cover = np.mean(
-            [covering(case.marked, found, len(case.values)) for case, found in zip(judged, answers, strict=True)]
+            [covering(case.marked, found, len(case.values)) for case, found in zip(evaluated, answers, strict=True)]
         )
-        empty = [len(found) for case, found in zip(judged, answers, strict=True) if not any(case.marked)]
+        empty = [len(found) for case, found in zip(evaluated, answers, strict=True) if not any(case.marked)]
         reported = f"{np.mean(empty):.2f}" if empty else "–"
         print(f"| {name} | {f1:.3f} | {cover:.3f} | {reported} | {seconds:.2f} |")
 
 
-def families(judged: list[Case], names: tuple[str, ...]) -> None:
+def families(evaluated: list[Case], names: tuple[str, ...]) -> None:
     print(f"\n| family | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
-    for family in dict.fromkeys(case.family for case in judged):
-        own = [case for case in judged if case.family == family]
+    for family in dict.fromkeys(case.family for case in evaluated):
+        own = [case for case in evaluated if case.family == family]
         scores = (np.mean([f_measure(case.marked, METHODS[name](case)) for case in own]) for name in names)
         print(f"| {family} | {' | '.join(f'{score:.3f}' for score in scores)} |")
 
@@ -166,9 +166,9 @@ def main() -> None:
         ):
             known = [name for name in chosen if name in log["series"]]
             table(title, [Case(name, np.array(log["series"][name]), log["annotations"][name]) for name in known])
-    judged = cases(given.seed, given.repetitions)
-    table("Simulated", judged)
-    families(judged, ("never", "ruptures PELT l2, 3 log n", "online_changes", "change_points"))
+    evaluated = cases(given.seed, given.repetitions)
+    table("Simulated", evaluated)
+    families(evaluated, ("never", "ruptures PELT l2, 3 log n", "online_changes", "change_points"))
     values = np.repeat([0.0, 3.0], 500) + np.random.default_rng(0).normal(size=1000)
     for answer in (change_points, online_changes):
         began = time.process_time()

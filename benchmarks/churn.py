@@ -2,7 +2,7 @@
 
     python benchmarks/churn.py HOME [HOME ...]
 
-Prints Markdown. Whatever foretells a day has seen nothing after it: parameters are fitted, every week anew, on the
+Prints Markdown. Whatever predicts a day has seen nothing after it: parameters are refitted every week, on the
 state of that day. In the same run: the base rate of the four weeks before, the rule "silent for three mean gaps", the
 model without its calibration and with days of the shop instead of calendar days, and the `lifetimes` package where it
 is installed. A home with the `labels.parquet` of the simulator is also asked for its planted churners.
@@ -78,7 +78,7 @@ def measure(series: pa.Table, settings: ChurnSettings, gone: dict[str, int] | No
         segment: Log(histories(series.filter(pc.equal(series["segment"], segment))))
         for segment in sorted(pc.unique(series["segment"]).to_pylist())
     }
-    print("| segment | foretold by | predictions (weeks) | base rate | Brier | skill | mean gap of ten bins |")
+    print("| segment | predicted by | predictions (weeks) | base rate | Brier | skill | mean gap of ten bins |")
     print("|---|---|---:|---:|---:|---:|---:|")
     pooled: dict[str, list[tuple[Float64Array, BoolArray]]] = defaultdict(list)
     for segment, log in logs.items():
@@ -93,7 +93,7 @@ def measure(series: pa.Table, settings: ChurnSettings, gone: dict[str, int] | No
         print("\nToo short: nothing could be fitted and awaited.")
         return
     probability, churned = (np.concatenate(part) for part in zip(*pooled["all"], strict=True))
-    print("\nReliability, calibrated, all segments: foretold → came true (predictions)  ")
+    print("\nReliability, calibrated, all segments: predicted → came true (predictions)  ")
     print(
         "; ".join(
             f"{one['predicted']:.2f} → {one['observed']:.2f} ({one['n_users']:,})"
@@ -115,7 +115,7 @@ class Log:
         self.first, self.last = int(self.day.min()), int(self.day.max())
 
     def weeks(self) -> Iterator[int]:
-        """The days, a week apart, of the second half that can be judged."""
+        """The days, a week apart, of the second half that can be evaluated."""
         start = max((self.first + self.last) // 2, self.first + FIRST_FIT_DAYS)
         yield from range(start, self.last - HORIZON_DAYS + 1, 7)
 
@@ -126,7 +126,7 @@ class Log:
         return (np.bincount(self.user[after], minlength=len(self.users)) == 0)[known]
 
     def state(self, day: int, *, with_recent_days: bool = False) -> pa.Table:
-        """The columns of the interest state that tell of visits, users known on `day` in order."""
+        """The columns of the interest state that describe visits, users known on `day` in order."""
         visits = np.bincount(self.user[self.day <= day], minlength=len(self.users))
         known = np.flatnonzero(visits)
         visits, start = visits[known], self.user_days.start[:-1][known]
@@ -230,8 +230,10 @@ def warnings(log: Log, settings: ChurnSettings, gone: dict[str, int] | None) -> 
         probability[user], is_open[user] = step.now.probability, step.now.is_open
         opened.append((day, user[step.opened]))
         user_days += len(user)
-    judged = [(day, user) for day, users in opened if day <= log.last - HORIZON_DAYS for user in users]
-    away = [not ((log.user == user) & (log.day > day) & (log.day <= day + HORIZON_DAYS)).any() for day, user in judged]
+    evaluated = [(day, user) for day, users in opened if day <= log.last - HORIZON_DAYS for user in users]
+    away = [
+        not ((log.user == user) & (log.day > day) & (log.day <= day + HORIZON_DAYS)).any() for day, user in evaluated
+    ]
     number = sum(len(users) for _, users in opened)
     found = f"{number:,} | {1000 * number / max(user_days, 1):.2f} | {np.mean(away) if away else float('nan'):.3f}"
     return f"{found} ({len(away):,}) | {planted(log, opened, gone, start)}"

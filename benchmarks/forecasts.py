@@ -2,7 +2,7 @@
 
     python benchmarks/forecasts.py HOME [HOME ...]
 
-Prints Markdown. Every member is judged on weeks it has not seen; each look back is that of the weekly report. A home
+Prints Markdown. Every member is evaluated on weeks it has not seen; each look back is that of the weekly report. A home
 needs landed files only: what is not in its lake is made in memory. Also: processor time of a daily partition.
 """
 

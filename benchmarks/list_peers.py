@@ -1,11 +1,11 @@
-"""Lists of the days that follow: our sources, model and blend beside the SASRec of RecTools and RePlay, on one split.
+"""Recommendations for the days that follow: ours and the SASRec of RecTools and RePlay, on one split.
 
     python benchmarks/list_peers.py --home HOME --segment united-kingdom --peers /tmp/peers
 
 HOME is an installation whose log is landed. Peers run in their own virtual environments (made where absent), get the
-same training events, and make lists for the same users over the same items; all lists are judged by the same code.
-A peer's number of epochs is, of those given, the best on the validation days; then it is trained anew on all days
-before the test. Ours is judged by `shift-assets evaluate recommendations`, here called as a function.
+same training events, and make lists for the same users over the same items; all lists are evaluated by the same code.
+A peer's number of epochs is, of those given, the best on the validation days; then it is retrained on all days
+before the test. Ours is evaluated by `shift-assets evaluate recommendations`, here called as a function.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--segment")
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--epochs", type=int, nargs="+", default=[10, 40], help="of the peers, tried on the validation")
-    parser.add_argument("--until", type=date.fromisoformat, help="judge as if the log ended the day before")
+    parser.add_argument("--until", type=date.fromisoformat, help="evaluate as if the log ended the day before")
     parser.add_argument("--worker", nargs=3, metavar=("PEER", "FOLDER", "EPOCHS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -180,11 +180,11 @@ def main() -> None:
             before = kept.filter((pc.field("day") < border) & (pc.field("day").cast("int32") >= int(oldest)))
             for epochs in arguments.epochs if border == borders.validation else (best[1],):
                 lists, spent = lists_of(trainer, arguments.peers, task, before, epochs)
-                told = quality(lists, task, **evaluated)
-                print(f"{trainer} {border} {epochs} epochs: NDCG@10 {told.ndcg_at_10.value:.4f}", file=sys.stderr)
+                metrics = quality(lists, task, **evaluated)
+                print(f"{trainer} {border} {epochs} epochs: NDCG@10 {metrics.ndcg_at_10.value:.4f}", file=sys.stderr)
                 if border == borders.validation:
-                    best = max(best, (told.ndcg_at_10.value, epochs))
-        found.append((f"{trainer} SASRec, {best[1]} epochs", told, spent))
+                    best = max(best, (metrics.ndcg_at_10.value, epochs))
+        found.append((f"{trainer} SASRec, {best[1]} epochs", metrics, spent))
     ours = report(
         build_context(events, settings, workspace.parse_context.items), settings, seed=settings.seed, on_progress=_quiet
     )
@@ -193,11 +193,12 @@ def main() -> None:
     print(f"\n{arguments.segment or 'all'}: {borders.test} to before {borders.end}, {rows[0].quality.users} users\n")
     print("| lists from | recall@20 | NDCG@10 | debiased NDCG@10 | coverage@20 | novelty | CPU-seconds |")
     print("|---|---|---|---|---|---|---|")
-    for name, told, spent in found:
-        margin = (told.recall_at_20.high - told.recall_at_20.low) / 2
+    for name, metrics, spent in found:
+        margin = (metrics.recall_at_20.high - metrics.recall_at_20.low) / 2
         print(
-            f"| {name} | {told.recall_at_20.value:.4f} ±{margin:.4f} | {told.ndcg_at_10.value:.4f} "
-            f"| {told.debiased_ndcg_at_10.value:.4f} | {told.coverage_at_20:.1%} | {told.novelty_at_20.value:.1f} "
+            f"| {name} | {metrics.recall_at_20.value:.4f} ±{margin:.4f} | {metrics.ndcg_at_10.value:.4f} "
+            f"| {metrics.debiased_ndcg_at_10.value:.4f} | {metrics.coverage_at_20:.1%} "
+            f"| {metrics.novelty_at_20.value:.1f} "
             f"| {spent:.0f} |"
         )
 

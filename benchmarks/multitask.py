@@ -3,9 +3,9 @@
     python benchmarks/multitask.py HOME SEGMENT --days 2011-06-01 2011-09-01 --seeds 1 2
 
 For every day and seed a model is trained as it would be served: for the next item alone, for each task alone, and for
-all together, where all tasks teach the encoder, or those of the settings, or none (heads only read it). All are judged
-on the days after, which neither training nor calibration saw: users are looked at once, at the end of the day before.
-Splices are of users held out from teaching.
+all together, where all tasks train the encoder, or those of the settings, or none (heads only read it). All are
+evaluated on the days after, which neither training nor calibration saw, once per user at the end of the day before.
+Splices are of users held out from training.
 Prints Markdown: per measure the mean over days and seeds, and the gain of multi-task over single-task in percent.
 `all` as SEGMENT takes the segments together.
 """
@@ -89,7 +89,7 @@ def main() -> None:
     if given.segment != "all":
         events = events.filter(pc.equal(events["segment"], given.segment))
     model, tasks = ModelParameters(device="cpu"), TaskParameters(horizon_days=given.horizon)
-    kinds = ("single", "all teach", "as set", "none teaches")
+    kinds = ("single", "all train", "as set", "none trains")
     found: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in kinds}
     seconds: dict[str, float] = defaultdict(float)
     for day in given.days:
@@ -120,12 +120,12 @@ def measured(kind: str, log: Log, model: ModelParameters, tasks: TaskParameters,
             network, trained_heads = alone(log, model, tasks, task, seed=seed)
             found |= quality(network, trained_heads, log, tasks, task)
         return found
-    stopped = {"all teach": (), "as set": tasks.stop_gradient, "none teaches": TASKS}[kind]
-    network, told_by = trained(log, model, tasks.model_copy(update={"stop_gradient": stopped}), seed)
+    stopped = {"all train": (), "as set": tasks.stop_gradient, "none trains": TASKS}[kind]
+    network, predictor = trained(log, model, tasks.model_copy(update={"stop_gradient": stopped}), seed)
     found = items(network, log, tasks)
     for task in TASKS:
-        if told_by is not None:
-            found |= quality(network, told_by, log, tasks, task)
+        if predictor is not None:
+            found |= quality(network, predictor, log, tasks, task)
     return found
 
 
@@ -148,7 +148,7 @@ def trained(
 def alone(
     log: Log, model: ModelParameters, tasks: TaskParameters, task: Task, *, seed: int
 ) -> tuple[InterestModel, TrainedHeads]:
-    """Encoder and head taught by one task only, for as many steps as the next item has at most."""
+    """Encoder and head trained by one task only, for as many steps as the next item has at most."""
     torch.manual_seed(seed)
     vocabulary = log.vocabulary
     network = CausalEncoder(

@@ -3,7 +3,7 @@
     python benchmarks/policies.py            # two minutes of one processor
     python benchmarks/policies.py --part estimates --repetitions 1000
 
-The shop is simulated: 25 % of the users shift, 10 % are given gifts, alarms are those of the e-value at A = 10 with
+The shop is simulated: 25 % of the users shift, 10 % are given gifts, alerts are those of the e-value at A = 10 with
 its delays and its false ones. Lists of ten are made every morning of what was seen until the day before; readers
 respond by what they like that day, look less at lower places and tire of what they saw (`simulate.responses`).
 """
@@ -72,7 +72,7 @@ DISCOUNT, TRIED = 0.3, 0.1
 
 
 class Shop:
-    """A simulated shop: what was seen by day, the alarms, and the readers. Axes [day, user, category]."""
+    """A simulated shop: what was seen by day, the alerts, and the readers. Axes [day, user, category]."""
 
     def __init__(self, users: int, seed: int) -> None:
         base = scenario("base", users, seed).model_dump()
@@ -109,7 +109,7 @@ class Shop:
         return np.divide(shares, total, out=shares, where=total > 0)
 
     def _alerts(self, series: pa.Table, ids: list[str]) -> list[tuple[int, int, int]]:
-        """(day, user, onset day) of every alarm, by day."""
+        """(day, user, onset day) of every alert, by day."""
         found = []
         for segment in sorted(set(self.segment.tolist())):
             own = histories(series.filter(pc.equal(series["segment"], segment)))
@@ -139,7 +139,7 @@ class Shop:
             recent = recent * 0.5 ** (1 / RECENT_HALF_LIFE_DAYS) + self.shares[day]
 
     def open_alerts(self, day: int) -> dict[int, tuple[int, int]]:
-        """User: (day, onset day) of the newest alarm opened before the morning of `day` and still open."""
+        """User: (day, onset day) of the newest alert opened before the morning of `day` and still open."""
         return {user: (at, onset) for at, user, onset in self.alerts if day - OPEN_DAYS <= at < day}
 
 
@@ -171,9 +171,9 @@ def morning(shop: Shop, day: int) -> Morning:
             gains[user] = gain / gain.max()
             age[user] = day - opened
             since[user] = shop.shares[opened + 1 : day, user].sum(axis=0)
-            told = shop.shares[onset : opened + 1, user]
-            told = told[told.sum(axis=1) > 0].mean(axis=0)
-            rows.append(_alert(shop, day, user, before, told))
+            recent_mix = shop.shares[onset : opened + 1, user]
+            recent_mix = recent_mix[recent_mix.sum(axis=1) > 0].mean(axis=0)
+            rows.append(_alert(shop, day, user, before, recent_mix))
     alerts = pa.Table.from_pylist(rows, schema=SHIFT_ALERTS.schema)
     trusted = trust(alerts, shop.ids, shop.categories, since)
     return Morning(
@@ -307,7 +307,7 @@ class Learner:
         return np.zeros(len(now.age), np.int64)
 
     def learn(self, answer: Answer) -> None:
-        """What was drawn by lot teaches the lots of the next day."""
+        """Update the exploration values of the next day with what was explored."""
         category = self.shop.item_category[answer.items[answer.drawn]]
         shown = np.bincount(category, minlength=len(self.shop.categories))
         met = np.bincount(category, answer.clicked[answer.drawn], minlength=len(self.shop.categories))
@@ -336,7 +336,7 @@ class Learner:
 
 
 class Bandit(Learner):
-    """Thompson or LinUCB over the arms, dealt by the sticky lot; None deals equal shares for ever."""
+    """Thompson or LinUCB over the arms, with sticky random assignment; None keeps equal shares."""
 
     def __init__(self, shop: Shop, learning: str | None) -> None:
         super().__init__(shop)
@@ -453,10 +453,11 @@ def rewards(shop: Shop, made: dict[int, Morning]) -> None:
 
 def estimates(shop: Shop, made: dict[int, Morning], repetitions: int) -> None:
     print(f"\nOff-policy estimates of clicks per place on day 110, {repetitions} drawn logs, 95 % intervals\n")
-    print("| users | policy judged | effective | truth | estimate | mean | standard deviation | covered | refused |")
+    print("| users | policy evaluated | effective | truth | estimate | mean | standard deviation | covered | refused |")
     print("|---|---|---|---|---|---|---|---|---|")
     shares = {EXPLORING: 0.3, SHIFT_ADJUSTED: 0.3, UNADJUSTED: 0.4}
-    day, targets = 110, (SHIFT_ADJUSTED, UNADJUSTED, RECENCY_REWEIGHTED)  # the last is never dealt: nothing supports it
+    # Nobody is ever assigned to the last policy: nothing supports its estimate.
+    day, targets = 110, (SHIFT_ADJUSTED, UNADJUSTED, RECENCY_REWEIGHTED)
     now, values = made[day], np.full((2, len(shop.categories)), 0.5)
     own = {arm: list_of(shop, now, arm, values, np.random.default_rng(0)).items for arm in targets}
     everything = np.tile(np.arange(shop.simulation.items), (len(shop.ids), 1))
@@ -474,13 +475,13 @@ def estimates(shop: Shop, made: dict[int, Morning], repetitions: int) -> None:
             users = random.integers(0, len(shop.ids), n)
             assignment = assign([f"{place}" for place in range(n)], f"{repetition} of {n}", shares)
             part = Morning(*(field[users] for field in now))
-            lots = list_of(shop, part, EXPLORING, values, random)
+            explored = list_of(shop, part, EXPLORING, values, random)
             lists = {arm: own[arm][users] for arm in targets}
-            made_by = {**lists, EXPLORING: lots.items}
+            made_by = {**lists, EXPLORING: explored.items}
             shown = np.stack([made_by[arm] for arm in assignment.arms], axis=1)[np.arange(n), assignment.arm]
-            stayed = np.where(lots.drawn, KEEP_PROBABILITY, 1.0)
+            stayed = np.where(explored.drawn, KEEP_PROBABILITY, 1.0)
             by_lot = np.where(
-                shown == lists[SHIFT_ADJUSTED], stayed, np.where(shown == lots.items, lots.propensities, 0.0)
+                shown == lists[SHIFT_ADJUSTED], stayed, np.where(shown == explored.items, explored.propensities, 0.0)
             )
             shown_by = [by_lot if arm == EXPLORING else (shown == lists[arm]).astype(float) for arm in assignment.arms]
             behaviour = mixture(assignment.probabilities, np.stack(shown_by, axis=1))
@@ -546,7 +547,7 @@ def main() -> None:
     if arguments.part != "looks":
         shop = Shop(arguments.users, arguments.seed)
         made = mornings(shop)
-        print(f"{len(shop.alerts)} alarms on {len(shop.ids)} users, {int(shop.shifting.sum())} of whom shift")
+        print(f"{len(shop.alerts)} alerts on {len(shop.ids)} users, {int(shop.shifting.sum())} of whom shift")
         if arguments.part != "estimates":
             rewards(shop, made)
         if arguments.part != "rewards":

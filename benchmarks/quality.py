@@ -1,4 +1,4 @@
-"""Seconds to judge a range of clean events: `python benchmarks/quality.py --rows 1000000 --days 156`."""
+"""Seconds to evaluate a range of clean events: `python benchmarks/quality.py --rows 1000000 --days 156`."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def main() -> None:
     )
     start = time.perf_counter()
     validate_partitions(CLEAN_EVENTS, rows.slice(0, 0), partitions[:1], {partitions[0]: ""}, facts=facts)
-    print(f"import of Great Expectations and a first, empty judgement: {time.perf_counter() - start:.1f} s")
+    print(f"import of Great Expectations and a first, empty validation: {time.perf_counter() - start:.1f} s")
     for _ in range(3):
         start = time.perf_counter()
         check_results = validate_partitions(CLEAN_EVENTS, rows, partitions, dict.fromkeys(partitions, ""), facts=facts)
         seconds = time.perf_counter() - start
         failed = check_results.num_rows - sum(check_results["passed"].to_pylist())
         print(
-            f"{given.rows:,} rows, {len(partitions)} partitions, {check_results.num_rows:,} verdicts "
+            f"{given.rows:,} rows, {len(partitions)} partitions, {check_results.num_rows:,} check results "
             f"({failed} failed): {seconds:.2f} s"
         )
 

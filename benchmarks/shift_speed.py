@@ -1,4 +1,4 @@
-"""Speed and memory of the evidence and its alarms against public peers: the `--speed` mode of `benchmarks/shifts.py`.
+"""Speed and memory of the evidence and its alerts against public peers: the `--speed` mode of `benchmarks/shifts.py`.
 
 Histories are drawn directly: 60 days, 20 categories, 78.5 % of the days active, a few events each. Each size runs
 in a process of its own, so that its peak memory, which includes the histories, is its own. Compilation is left out.
@@ -76,7 +76,7 @@ def random_histories(users: int, seed: int = 1) -> Histories:
 
 
 def ours(users: int) -> Measured:
-    """Evidence of every active day, and the alarms at one in a hundred."""
+    """Evidence of every active day, and the alerts at one in a hundred."""
     trace(random_histories(50), EvidenceSettings())
     log = random_histories(users)
     before = _peak()
@@ -95,7 +95,7 @@ def peer_seconds(detector: Detector) -> float:
 
 
 def main() -> None:
-    print("| users | active user-days | CPU s | user-days/s | alarms | peak MiB | of which histories |")
+    print("| users | active user-days | CPU s | user-days/s | alerts | peak MiB | of which histories |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     rate = math.nan
     for users in USERS:
@@ -110,7 +110,7 @@ def main() -> None:
     print(
         f"\n| {STATED:,} users x {DAYS} days x {CATEGORIES} categories | user-days/s | CPU s |\n| --- | ---: | ---: |"
     )
-    rates = {"evidence and alarms": rate}
+    rates = {"evidence and alerts": rate}
     for name, detector in {
         "river ADWIN, default": peers.adwin(),
         "river ADWIN, every day": peers.adwin(0.5),

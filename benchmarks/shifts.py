@@ -5,10 +5,10 @@ Speed and memory instead: `python benchmarks/shifts.py --speed`.
 
 Every detector is shown in up to three treatments: at a line fixed beforehand ("as it is"), with the setting and
 threshold that were best in the base scenario of other seeds ("tuned"), and with those that are best on the very logs
-that are judged ("best here", which flatters). Our evidence has one setting; the others have grids.
+that are evaluated ("best here", which flatters). Our evidence has one setting; the others have grids.
 
-`--product` adds the alarms as the product opens them, through state and alerts from day to day, by patience A and as
-daily lists at a stated q, whose realised share of false alarms is 1 - P. It takes about a minute of processor time per
+`--product` adds the alerts as the product opens them, through state and alerts from day to day, by patience A and as
+daily lists at a stated q, whose realised share of false alerts is 1 - P. It takes about a minute of processor time per
 rule, scenario and seed: choose few.
 """
 
@@ -128,7 +128,7 @@ ENTRANTS: dict[str, Callable[[], Entrant]] = {
 
 
 def _binary(detectors: Sequence[Detector], *, default: bool = True) -> Entrant:
-    """Detectors that say alarm or not; the first is the default setting."""
+    """Detectors that say alert or not; the first is the default setting."""
     settings = {detector.name: detector for detector in detectors}
     return Entrant(settings, {"default": Line(detectors[0].name, 1.0)} if default else {}, alert_or_not)
 
@@ -188,7 +188,7 @@ def tuned_line(entrant: Entrant, cases: Sequence[Case]) -> Line:
 
 
 def rows_of(name: str, entrant: Entrant, tuned: Line, cases: Sequence[Case]) -> list[dict[str, object]]:
-    """The verdicts on an entrant in one scenario, one per treatment."""
+    """The scores on an entrant in one scenario, one per treatment."""
     results = {setting: [scored(d, log) for log in cases] for setting, d in entrant.settings.items()}
     lines = {f"as it is, {label}": line for label, line in entrant.fixed.items()} | {"tuned": tuned}
     points = {
@@ -199,7 +199,7 @@ def rows_of(name: str, entrant: Entrant, tuned: Line, cases: Sequence[Case]) -> 
     rows = []
     for treatment, (setting, threshold) in lines.items():
         pairs = list(zip(cases, results[setting], strict=True))
-        verdicts = [
+        scores = [
             score_alerts(alerts_from_scores(log.log, r.scores, threshold, r.onset), log.truth, log.log)
             for log, r in pairs
         ]
@@ -207,24 +207,24 @@ def rows_of(name: str, entrant: Entrant, tuned: Line, cases: Sequence[Case]) -> 
         curve = points[setting] if len(points[setting]) > 1 else [p for each in points.values() for p in each]
         rows.append(
             {"detector": name, "treatment": treatment, "setting": setting, "threshold": threshold}
-            | summary(pool(verdicts), curve)
-            | {"f1_of_each_seed": [v.f1 for v in verdicts]}
+            | summary(pool(scores), curve)
+            | {"f1_of_each_seed": [v.f1 for v in scores]}
             | {"unplanted_days_over_line": Rate(sum(o.some for o in over), sum(o.of for o in over)).share}
         )
     return rows
 
 
 def product_rows(cases: Sequence[Case]) -> list[dict[str, object]]:
-    """The verdicts on the product's own alarms in one scenario, one per rule."""
+    """The scores on the product's own alerts in one scenario, one per rule."""
     rules: dict[str, dict[str, object]] = {"A=10": {"rule": "average_run_length", "average_run_length": 10.0}}
     rules |= {f"q={q}": {"rule": "discovery", "false_discovery_rate": q} for q in (0.05, 0.1, 0.2)}
     rows = []
     for label, rule in rules.items():
         settings = Settings(alerts=AlertSettings.model_validate(rule))
-        verdicts = [
+        scores = [
             score_alerts(alerts_from_table(product_alerts(log, settings), log.log), log.truth, log.log) for log in cases
         ]
-        rows.append({"detector": "shift_alerts", "treatment": f"as it is, {label}"} | summary(pool(verdicts), []))
+        rows.append({"detector": "shift_alerts", "treatment": f"as it is, {label}"} | summary(pool(scores), []))
     return rows
 
 
@@ -239,7 +239,7 @@ def product_alerts(log: Case, settings: Settings) -> pa.Table:
 
 
 def summary(score: ShiftScore, curve: Sequence[OperatingPoint]) -> dict[str, object]:
-    """Every figure of a verdict; `curve`, if any, is what other thresholds (or settings) would have given."""
+    """Every figure of a score; `curve`, if any, is what other thresholds (or settings) would have given."""
 
     def middle(values: Float64Array, how: Callable[[Float64Array], float]) -> float:
         return float(how(values)) if len(values) else math.nan
@@ -314,12 +314,12 @@ def main() -> None:
     parser.add_argument("--tuning-seeds", type=int, nargs="+", default=[80_001])
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=SCENARIOS)
     parser.add_argument("--detectors", nargs="*", default=list(ENTRANTS), choices=list(ENTRANTS))
-    parser.add_argument("--product", action="store_true", help="add the alarms as the product opens them")
+    parser.add_argument("--product", action="store_true", help="add the alerts as the product opens them")
     parser.add_argument("--json", type=Path, help="file that gets every figure")
     parser.add_argument("--speed", action="store_true", help="measure speed and memory instead")
     given = parser.parse_args()
     if set(given.seeds) & set(given.tuning_seeds):
-        parser.error("the seeds that are judged must not be those that are tuned on")
+        parser.error("the seeds that are evaluated must not be those that are tuned on")
     if given.speed:
         import shift_speed
 

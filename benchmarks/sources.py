@@ -2,9 +2,9 @@
 
     python benchmarks/sources.py HOME [HOME ...]
 
-Prints Markdown. The last spans of the log are foretold, each from what was known before it: sources are fitted on the
+Prints Markdown. The last spans of the log are predicted, each from what was known before it: sources are fitted on the
 look-back window that ends the day before, a learned blend on the spans before that. Full ranking of the catalogue
-with the rules of the settings; users judged are those who get a list and take something in the span. Seconds are CPU
+with the rules of the settings; users evaluated are those who get a list and take something in the span. Seconds are CPU
 seconds for a day of the segment, memory is what Python and NumPy hold at most while a source is fitted and scores.
 """
 
@@ -41,7 +41,7 @@ from shift_assets.workspace.home import open_workspace
 from shift_assets.workspace.landed import load_events
 
 SPANS = 3
-"""Spans foretold, one after the other at the end of the log, as far as days remain before them."""
+"""Spans predicted, one after the other at the end of the log, as far as days remain before them."""
 NDCG_AT = 10
 BLOCK_VALUES = 2**21
 ALL_SEGMENTS, OWN, FIXED = "learned, all segments together", "learned, of the segment", "fixed"
@@ -72,7 +72,7 @@ def measure(events: pa.Table, chosen: RecommendationSettings, seed: int) -> None
     segments = sorted(pc.unique(events["segment"]).to_pylist())
     logs = {name: events.filter(pc.equal(events["segment"], name)) for name in segments}
     counts = {row["values"]: row["counts"] for row in pc.value_counts(events["day"]).to_pylist()}
-    # A few rows may tell of days long before the log begins: no day of it is so poor.
+    # A few rows may date from days long before the log begins: no day of it is so poor.
     first = min(day for day, rows in counts.items() if rows > events.num_rows / len(counts) / 10)
     spans = [max(counts) - timedelta(days=chosen.validation_days * (number + 1)) for number in range(SPANS)]
     found: dict[str, dict[str, list[Metrics]]] = {name: defaultdict(list) for name in segments}
@@ -97,7 +97,7 @@ def measure(events: pa.Table, chosen: RecommendationSettings, seed: int) -> None
                 found[name][label].append(metrics)
     for name in segments:
         lists = sum(len(one.recall) for one in found[name][FIXED])
-        print(f"\n{name}: {lists} lists judged\n")
+        print(f"\n{name}: {lists} lists evaluated\n")
         if not lists:
             continue
         memory = peaks(generator_inputs(logs[name], spans[0], chosen, seed))
@@ -130,7 +130,7 @@ def describe(blend: Blend | None) -> str:
 
 
 class Day:
-    """The lists of a segment as of a day, judged by the span after it."""
+    """The lists of a segment as of a day, evaluated by the span after it."""
 
     def __init__(self, log: pa.Table, day: date, chosen: RecommendationSettings, seed: int) -> None:
         self.inputs = generator_inputs(log, day, chosen, seed)
@@ -208,7 +208,7 @@ class Day:
 
 
 def peaks(inputs: GeneratorInputs) -> dict[str, int]:
-    """MiB that each source holds at most beside its inputs, scoring a block of users."""
+    """MiB that each source holds at most alongside its inputs, scoring a block of users."""
     out: dict[str, int] = {}
     window = inputs.window
     users = window.target_users[: max(BLOCK_VALUES // max(window.item_count, 1), 1)]

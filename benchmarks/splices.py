@@ -63,7 +63,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, left_out in PARTS.items():
         with without(left_out):
-            rows = judged(found, arguments)
+            rows = evaluated(found, arguments)
         cells = {(row.kind, row.kept): f"{row.auc.value:.3f} ({row.recall_at_5_percent.value:.2f})" for row in rows}
         print(f"| {name:36} | " + " | ".join(cells[one] for one in WANTED[1:]) + " |", flush=True)
 
@@ -84,7 +84,7 @@ def without(prefixes: tuple[str, ...]) -> Iterator[None]:
         shift_model.features = whole
 
 
-def judged(found: Histories, arguments: argparse.Namespace) -> list[DetectorMetrics]:
+def evaluated(found: Histories, arguments: argparse.Namespace) -> list[DetectorMetrics]:
     scored = [
         one
         for seed in range(1, arguments.seeds + 1)

@@ -1,8 +1,8 @@
-"""Tokens trained per CPU-second: ours beside RecTools, RePlay and RecBole, on the same logs, with the same threads.
+"""Tokens trained per CPU-second: ours alongside RecTools, RePlay and RecBole, on the same logs, with the same threads.
 
     python benchmarks/training_speed.py --peers /tmp/peers
 
-makes a virtual environment per peer below `--peers` where there is none yet. A token is an event that foretells the
+makes a virtual environment per peer below `--peers` where there is none yet. A token is an event that predicts the
 next one. Every trainer gets the same sequences, width, blocks, heads, length and batch, and runs in a process of its
 own; the CPU time of one epoch is taken after an epoch to warm up. RecBole makes a row of every prefix, so it is
 given few users; its cost per token does not depend on how many. RePlay is run through its Lightning module with
@@ -220,8 +220,8 @@ def main() -> None:
             if done.returncode:
                 print(f"| {name} | failed | {done.stderr.strip().splitlines()[-1][:200]} |", flush=True)
                 continue
-            told = json.loads(done.stdout.strip().splitlines()[-1])
-            speed = told["tokens"] / told["seconds"]
+            answer = json.loads(done.stdout.strip().splitlines()[-1])
+            speed = answer["tokens"] / answer["seconds"]
             print(f"| {name} | {speed:,.0f} | {50_000 / speed:,.1f} |", flush=True)
 
 
