@@ -45,7 +45,7 @@ def test_a_defect_of_ours_is_not_reported_as_the_users_mistake(
     ("error", "code"),
     [(UserError("write --to"), 2), (PermanentError("the gate is closed"), 1), (TransientError("try again"), 1)],
 )
-def test_exit_codes_tell_a_wrong_call_from_failed_work(
+def test_exit_codes_distinguish_a_wrong_call_from_failed_work(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: ShiftError, code: int
 ) -> None:
     """One message each, without a traceback unless --debug asks for it; the log has the traceback in any case."""
@@ -66,7 +66,7 @@ def test_exit_codes_tell_a_wrong_call_from_failed_work(
 
 
 def test_a_full_disk_is_one_sentence_with_a_remedy(tmp_path: Path) -> None:
-    """Whatever writes: the system's refusal names the path or, where it tells none, the home."""
+    """Whatever writes: the system's refusal names the path or, where it names none, the home."""
     with (
         pytest.raises(PermanentError, match=rf"{tmp_path}: the disk is full .*free some space"),
         explain_system_errors(tmp_path),
