@@ -29,7 +29,7 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from shift_assets.contracts.partition import Partition
-from shift_assets.contracts.table import ContractError, Table
+from shift_assets.contracts.table import Table
 from shift_assets.errors import PermanentError
 from shift_assets.storage.fence import Claim, Fence
 
@@ -136,7 +136,7 @@ class Lake:
             columns: Columns to read; None: all.
 
         Raises:
-            ContractError: A partition was written without a column that may not be null.
+            PermanentError: A partition was written without a column that may not be null.
         """
         names = columns or table.schema.names
         paths = self.files(table, first_day=first_day, last_day=last_day, segments=segments)
@@ -148,7 +148,7 @@ class Lake:
             later = [name for name in names if name not in PARTITION_BY and name not in written]
             for column in map(table.column, later):
                 if not column.nullable:
-                    raise ContractError(
+                    raise PermanentError(
                         f"table {table.name}: {partition.day}|{partition.segment} was written before the table had a "
                         f"column {column.name}; materialise it again"
                     )

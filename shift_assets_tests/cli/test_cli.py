@@ -173,7 +173,10 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(call: Call, tmp_path: Pa
         (("run", "--home", tmp_path / "none", *days), "is no installation"),
         (("doctor", "--hoem", home), "No such option"),
         (("init", "--home", tmp_path / "new", "--source", wrong_source), "did you mean 'timezone'"),
-        (("init", "--home", tmp_path / "new", "--source", "no_such"), "shipped are"),
+        (
+            ("init", "--home", tmp_path / "new", "--source", "no_such"),
+            "no shipped source of that name (shipped: online_retail_ii",
+        ),
         (("init", "--home", home, "--source", "userbehavior"), "holds another source"),
         (("run", "--home", home, *days, "--segment", "moon"), "known: shard-0, shard-1"),
         (("run", "--home", home, "--from", FIRST_DAY + timedelta(days=1), "--to", FIRST_DAY), "lies before --from"),

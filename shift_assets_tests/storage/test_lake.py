@@ -20,6 +20,7 @@ from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.registry import TABLES
 from shift_assets.contracts.shift import SHIFT_ALERTS
 from shift_assets.contracts.table import Column, ContractError, Table
+from shift_assets.errors import PermanentError
 from shift_assets.storage.fence import FencedOut
 from shift_assets.storage.lake import EMPTY_DIGEST, MissingPartition, content_digests
 from shift_assets_tests.lakes import FIRST_DAY, fill, new_lake, partitions, rows_of
@@ -175,5 +176,5 @@ def test_a_column_added_later_is_null_in_older_partitions(tmp_path: Path) -> Non
         lake.publish(table, rows, lake.claim(table, [partition], "test"))
     assert lake.read(after)["n"].to_pylist() == [None, 3]
     required = Table("grown", "one name", ("name",), "tests", (name, Column("n", pa.int64(), "A number")))
-    with pytest.raises(ContractError, match=r"2024-01-01\|all .* column n; materialise it again"):
+    with pytest.raises(PermanentError, match=r"2024-01-01\|all .* column n; materialise it again"):
         lake.read(required)
