@@ -119,7 +119,9 @@ LIST_FITS = Table(
             STRING,
             "What was fitted: blend, the weights of the candidate generators; gate, the shift classifier",
         ),
-        Column("chosen", STRING, "The blend that ranked best on validation; for the shift classifier: taught"),
+        Column(
+            "chosen", STRING, "The blend that ranked best on validation; for the shift classifier: the word `taught`"
+        ),
         count("n_users", "Users in the training data"),
         Column("quality", pa.list_(pa.struct([("name", STRING), ("value", FLOAT)])), "Metrics on held-out users"),
         Column("parameters", STRING, "Fitted parameters, as JSON"),

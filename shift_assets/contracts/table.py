@@ -1,6 +1,6 @@
 """What a table is: columns with type, unit, meaning and bounds, and the check of rows against them.
 
-What belongs here: what every declared table can do. Which tables there are stands in `contracts` (the lake) and
+What belongs here: what every declared table can do. Which tables there are is declared in `registry` (the lake) and
 `marts` (BI).
 """
 

@@ -1,4 +1,4 @@
-"""Pictures that stand in asset metadata where people would rather look than read: small PNGs."""
+"""Plots in asset metadata: small PNGs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def rejections_by_reason(rejected: pa.Table) -> bytes | None:
 
 
 def alerts_by_day(_: Workspace, alerts: pa.Table) -> bytes | None:
-    """Alarms that opened, by day, stacked by kind."""
+    """Alerts that opened, by day, stacked by kind."""
     opened = alerts.filter(pc.equal(alerts["status"], "opened"))
-    return _stacked_by_day(opened, "kind", None, "Alarms opened, by kind", bars=True)
+    return _stacked_by_day(opened, "kind", None, "Alerts opened, by kind", bars=True)
 
 
 def interest_share(_: Workspace, series: pa.Table) -> bytes | None:
@@ -39,7 +39,7 @@ def interest_share(_: Workspace, series: pa.Table) -> bytes | None:
 
 
 def signal_distribution(workspace: Workspace, signals: pa.Table) -> bytes | None:
-    """Histogram of each classic indicator with its alarm line."""
+    """Histogram of each classic indicator with its alert threshold."""
     import numpy as np
 
     alerts = workspace.settings.alerts
@@ -53,14 +53,14 @@ def signal_distribution(workspace: Workspace, signals: pa.Table) -> bytes | None
     figure, axes = _figure(len(panels))
     for axis, (name, (_, line)) in zip(axes, panels.items(), strict=True):
         axis.hist(values[name], bins=np.linspace(0, 1, 41).tolist(), color="#4c78a8")
-        axis.axvline(line, color="#e45756", linestyle="--", label=f"alarm line {line:g}")
+        axis.axvline(line, color="#e45756", linestyle="--", label=f"alert threshold {line:g}")
         axis.set_title(f"{name.replace('_', ' ').capitalize()}, users and days", fontsize=9)
         axis.legend(fontsize=7, frameon=False)
     return _png(figure)
 
 
 def recall_by_day(_: Workspace, outcomes: pa.Table) -> bytes | None:
-    """recall@k by day with its 95 % interval, one line per segment and policy that has users enough to tell."""
+    """recall@k by day with its 95 % interval, one line per segment and policy with enough users."""
     evaluated = [row for row in outcomes.to_pylist() if row["recall_at_k"] is not None]
     rows = [row for row in evaluated if row["users"] >= _MINIMUM_USERS]
     if not rows:
@@ -76,9 +76,7 @@ def recall_by_day(_: Workspace, outcomes: pa.Table) -> bytes | None:
         axis.plot(days, middle, marker=".", label=" · ".join(name))
         axis.fill_between(days, low, high, alpha=0.15)
     axis.set_ylim(bottom=0)
-    axis.set_title(
-        f"recall@{rows[0]['k']} of the lists judged on the day, where {_MINIMUM_USERS} users or more", fontsize=9
-    )
+    axis.set_title(f"recall@{rows[0]['k']} by evaluation day, of {_MINIMUM_USERS} users or more", fontsize=9)
     _days_axis(axis)
     _legend(axis)
     return _png(figure)
@@ -135,7 +133,7 @@ def _days_axis(axis: Axes) -> None:
 
 
 def _legend(axis: Axes) -> None:
-    """Beside the picture, in the order in which the parts are stacked."""
+    """Right of the plot, in the order in which the parts are stacked."""
     axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""What a person may see of a table's rows in the Dagster UI: up to ten, users masked, no delivered bytes."""
+"""What a person may see of a table's rows in the Dagster UI: up to ten, users masked, no raw bytes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ INLINE_CHARACTERS = 999
 _HIDDEN = {"raw", "raw_sha256", "text", "embedding"}
 _MASKED = {"user_id"}
 _IDENTIFIERS = {"event_id", "alert_id", "message_id", "file_sha256", "data_version", "digest"}
-"""Long hexadecimal names, of which the first eight characters tell them apart."""
+"""Long hexadecimal names, of which the first eight characters distinguish them."""
 _SENTENCES = {"explanation", "detail", "observed"}
 _NAMED_IN_EXPLANATION = {"rising", "falling"}
-"""An alarm's explanation names them."""
+"""An alert's explanation names them."""
 _LIST_MEMBERS_SHOWN = 3
 _WIDEST = 60
 
 
 def preview(rows: pa.Table) -> dg.MetadataValue:
-    """The first rows as a Markdown table; the columns that say the same of all shown rows stand above it.
+    """The first rows as a Markdown table; columns of one value in all shown rows are named above it.
 
-    A partition page is narrow: day, segment and columns that are empty would take the room of those that tell.
+    A partition page is narrow: constant and empty columns would take the room of the others.
     """
     if not rows.num_rows:
         return dg.MetadataValue.md("no rows")
@@ -76,7 +76,7 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _readable(value: Any) -> str:
-    """A value for a person: short numbers, records as their values, lists by their first members."""
+    """A value for a person: short numbers, records as their values, arrays by their first members."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):

@@ -33,7 +33,7 @@ BASE_MODEL_DAYS = 7
 STARTED_BY_COMMAND = {"shift/started_by": "command"}
 """Tag of the runs that a command executes in its own process."""
 NO_RETRY = {MAX_RETRIES_TAG: "0"}
-"""A killed command is called again by a person; a retry by the daemon would write the same partitions beside it."""
+"""A killed command is called again by a person; a retry by the daemon would write the same partitions."""
 
 
 @dataclass
@@ -150,7 +150,7 @@ def _run_lock(dagster_home: Path, run_id: str) -> Iterator[None]:
 
 
 def _has_base(instance: dg.DagsterInstance, day: date) -> bool:
-    """Whether a model of all segments stands from `day` or the BASE_MODEL_DAYS before."""
+    """Whether a model of all segments exists from `day` or the BASE_MODEL_DAYS before."""
     oldest = (day - timedelta(days=BASE_MODEL_DAYS)).isoformat()
     return any(
         oldest <= key <= day.isoformat() for key in instance.get_materialized_partitions(dg.AssetKey(BASE_MODEL))

@@ -1,4 +1,4 @@
-"""What an installation needs, looked at one by one."""
+"""What an installation needs, examined one by one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENOUGH_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: `ok`, worth a `note`, or a `fault` that keeps the platform from working."""
+    """One thing examined: `ok`, worth a `note`, or a `fault` that keeps the platform from working."""
 
     level: Literal["ok", "note", "fault"]
     subject: str
@@ -33,7 +33,7 @@ class Finding:
 
 
 def diagnose(home: Path) -> list[Finding]:
-    """Everything that a first failure is usually about; looks only, changes nothing."""
+    """Return a finding on everything that a first failure is usually about."""
     try:
         workspace = open_workspace(home)
     except ConfigError as error:

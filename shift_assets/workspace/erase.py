@@ -15,7 +15,7 @@ from shift_assets.workspace.workspace import Workspace
 
 
 def erase_user(workspace: Workspace, raw_id: str) -> Erasure:
-    """Removes the user delivered as `raw_id`; safe to repeat. Nothing else of the installation may run."""
+    """Remove the user with the raw id `raw_id`; safe to repeat. Nothing else of the installation may run."""
     from shift_assets.models.registry.store import pooled_windows
 
     settings, lake = workspace.settings, workspace.lake
@@ -40,7 +40,7 @@ def erase_user(workspace: Workspace, raw_id: str) -> Erasure:
 
 
 def _revalidate(workspace: Workspace) -> None:
-    """The gate lets nobody read events whose content changed after they were judged: here they did, rightly."""
+    """Check the changed events again: the gate refuses content that changed after its check."""
     check_results = workspace.lake.read(
         QUALITY_VERDICTS, columns=["day", "segment", "table_name", "data_version"]
     ).to_pylist()

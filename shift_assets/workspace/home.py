@@ -49,7 +49,7 @@ def create(home: Path, source: str | Path, first_day: date | None = None, last_d
     """Makes the folders, `settings.yaml` and `source.yaml` of an installation; keeps settings that are there.
 
     A calendar that is set keeps its end: it may have moved on.
-    Raises ConfigError when the source cannot be read, or another source stands there already.
+    Raises ConfigError when the source cannot be read, or the home has another source already.
     """
     load_source(source)
     shipped = files("shift_assets") / "sources"

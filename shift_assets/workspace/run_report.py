@@ -24,7 +24,7 @@ _SELF_CHECK_COLUMNS = ["detector", "chosen", "active_days", "placebo_false_share
 
 @dataclass(frozen=True)
 class RunReport:
-    """Counts over the closed range of days and the segments; rates are None where nothing could be judged."""
+    """Counts over the closed range of days and the segments; rates are None where nothing could be evaluated."""
 
     first_day: date
     last_day: date
@@ -92,7 +92,7 @@ def build_run_report(workspace: Workspace, first: date, last: date, segments: li
 
 
 def _placebo_false_share(checks: pa.Table) -> float | None:
-    """Share of placebo users whom the chosen alarm statistic flagged in all the days looked at, mean of the checks."""
+    """False alert rate under the permutation null of the chosen alert statistic, after all days, mean of the checks."""
     chosen = checks.filter(pc.field("chosen") & (pc.field("detector") == "e_value"))
     days = pc.max(chosen["active_days"])
     return cast(float | None, pc.mean(chosen.filter(pc.field("active_days") == days)["placebo_false_share"]).as_py())
@@ -108,7 +108,7 @@ def _failed(check_results: pa.Table) -> list[str]:
 
 
 def _examples(opened: pa.Table) -> list[dict[str, str]]:
-    """The largest alarms, of different kinds and segments where there are such."""
+    """The largest alerts, of different kinds and segments where there are such."""
     ranked = opened.sort_by([("magnitude", "descending"), ("alert_id", "ascending")]).to_pylist()
     chosen: list[dict[str, Any]] = []
     for key in (lambda row: row["kind"], lambda row: row["segment"], lambda row: row["alert_id"]):

@@ -43,7 +43,7 @@ def require_free(port: int) -> None:
 def serve(home: Path, port: int) -> None:
     """Run webserver and daemon until SIGINT, SIGTERM or SIGHUP, then end both with all that they started.
 
-    Changed settings reach both: the daemon loads the definitions again every minute, the webserver when it is told.
+    Changed settings reach both: the daemon loads the definitions again every minute, the webserver on request.
     Raises UiError where one process ends by itself; the other is stopped first.
     """
     environment = {**os.environ, "SHIFT_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
@@ -102,7 +102,7 @@ def _written(home: Path) -> list[int]:
 
 
 def _reload(port: int, stop: threading.Event) -> None:
-    """Tell the webserver to load the definitions again; where that fails on a mistake in them, its pages show it."""
+    """Make the webserver load the definitions again; where that fails on a mistake in them, its pages show it."""
     from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 
     while not stop.is_set():

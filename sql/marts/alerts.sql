@@ -1,4 +1,4 @@
--- One row per alarm and day, its category changes as readable text, with what the days after said.
+-- One row per alert and day, with its category changes as text and whether later events confirmed it.
 with changes as (
     select
         *,

@@ -1,4 +1,4 @@
--- What was delivered and what became of it, and which expectations the day's tables keep.
+-- Rows delivered, accepted and rejected, and the expectations that the day's tables meet.
 with deliveries as (
     select
         day,

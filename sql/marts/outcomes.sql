@@ -1,4 +1,4 @@
--- How the alarms fared whose horizon ended on the day.
+-- Outcomes of the alerts whose horizon ended on the day.
 select
     day,
     segment,

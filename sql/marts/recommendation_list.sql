@@ -1,4 +1,4 @@
--- Every place of every list, with what the item is and which alarm caused it.
+-- Every recommendation, with the attributes of its item and the kind of the alert that caused it.
 with alert_kinds as (
     select
         day,

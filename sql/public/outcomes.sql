@@ -1,4 +1,4 @@
--- How the alarms fared whose horizon ended on the day, in users. The share is shown only where both sides of it are
+-- Outcomes of the alerts whose horizon ended on the day, in users. The share is shown only where both sides of it are
 -- many.
 with judged as (
     select

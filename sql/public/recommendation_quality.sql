@@ -1,4 +1,4 @@
--- How the lists of a day fared, by policy. A rate is a number of users over a number of users: it is shown only
+-- Outcomes of the recommendations of a day, by policy. A rate is a number of users over a number of users: it is shown only
 -- where those who did and those who did not are many.
 with shown as (
     select

@@ -1,4 +1,4 @@
--- Active users by the kind of their open alarm. Every active user is in exactly one class, so the classes sum to
+-- Active users by the kind of their open alert. Every active user is in exactly one class, so the classes sum to
 -- users_active; as soon as one class is too small, the next larger one is withheld with it: otherwise the sum
 -- would give the small one away, alone or as a group of too few.
 with classes as (

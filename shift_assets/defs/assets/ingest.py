@@ -1,4 +1,4 @@
-"""From the landing folder to clean events: the frozen category model, cleaning, and its verdict."""
+"""From the landing folder to clean events: the frozen category model, cleaning, and its check results."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ CATEGORY_MODEL = "category_model"
 CLEAN, REJECTED = CLEAN_EVENTS.name, REJECTED_EVENTS.name
 _ASSETS = (CLEAN_EVENTS, REJECTED_EVENTS)
 _TABLES = (*_ASSETS, DELIVERIES)
-"""The deliveries behind the accounting stand in the lake, but are no asset: nobody asks for them by themselves."""
+"""The deliveries behind the accounting are in the lake, but no asset: nobody materialises them by themselves."""
 
 
 def ingest_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:

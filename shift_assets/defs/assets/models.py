@@ -1,4 +1,4 @@
-"""The interest model of a day and segment, and what it foretells of users."""
+"""The interest model of a day and segment, and its predictions."""
 
 from datetime import date, timedelta
 from typing import TYPE_CHECKING

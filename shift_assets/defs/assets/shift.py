@@ -1,4 +1,4 @@
-"""Shift signals and alarms of users, and the shifts of whole segments."""
+"""Shift signals and alerts of users, and the shifts of whole segments."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _signals(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
 
 def _learned_scores(workspace: Workspace, partitions: list[Partition], states: pa.Table) -> list[pa.Table]:
-    """By the model that the newest self-check before a day taught; nothing where none did."""
+    """Scores by the model that the newest self-check before a day trained; nothing where it trained none."""
     from shift_assets.shift.learned.shift_model import load, shift_scores
 
     checks = self_checks(workspace, days_of(partitions), segments_of(partitions))

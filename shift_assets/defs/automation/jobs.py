@@ -24,8 +24,9 @@ Job: TypeAlias = JobDefinition | AssetJob
 def all_jobs(workspace: Workspace) -> dict[str, Job]:
     """Every job by name.
 
-    `daily` runs every stage and its checks; `history` only what later days need of earlier ones (the verdicts of
-    the gate are stored by the cleaning step itself); `categories` fits the frozen category model, BASE the pooled one.
+    `daily` runs every stage and its checks; `history` only what later days need of earlier ones (the cleaning step
+    itself stores the check results that the gate reads); `categories` fits the frozen category model, the last but one
+    trains the model of all segments.
     """
     everything = dg.AssetSelection.all() - dg.AssetSelection.assets(CATEGORY_MODEL, BASE_MODEL)
     return {

@@ -1,8 +1,8 @@
-"""What stands in the landing folder, what changed since the last look, and which days that concerns. No Dagster here.
+"""What is in the landing folder, what changed since the last tick, and which days that concerns. No Dagster here.
 
 A file counts once it is stable: its size and time of change are the same on two ticks, or the folder holds a
 `_SUCCESS`. A day folder's fingerprint is a digest of its files' names and contents, so that the same content
-delivered twice asks for nothing, and changed content always asks. The wall clock plays no part.
+landed twice requests nothing, and changed content always requests a run. The wall clock plays no part.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from shift_assets.storage.lake import Lake
 
 _SUCCESS = "_SUCCESS"
 FULL_HASH_MAX_BYTES = 256 * 1024**2
-"""Larger files are told apart by size, time of change, first and last quarter of this: a tick has to end within its
-minute. Such a file asks again when it is delivered again, even unchanged; nothing changed is ever passed over."""
+"""Larger files are compared by size, time of change, and first and last quarter of this many bytes: a tick has to end
+within its minute. Such a file requests a run when it lands again, even unchanged; no change is ever missed."""
 DAYS_PER_RUN = 31
 """A long backlog is worked off in runs of a month, which end before `max_runtime_seconds` of dagster.yaml."""
 
@@ -38,7 +38,7 @@ class RequestedFolder:
 
 @dataclass(frozen=True)
 class FileStamp:
-    """A file of a folder that was not asked for as it stands: its stamp, and its digest once it was stable."""
+    """A file of a folder whose present content was not requested: its stamp, and its digest once it is stable."""
 
     size: int
     changed_ns: int
@@ -77,7 +77,7 @@ class LandingCursor:
 
 @dataclass(frozen=True)
 class Folder:
-    """A stable day folder. `digests` by file; empty where the folder stands as it did when it was last asked for."""
+    """A stable day folder. `digests` by file; empty where the folder is unchanged since it was last requested."""
 
     fingerprint: str
     stat_digest: str
@@ -86,7 +86,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Scan:
-    """One look at the landing folder."""
+    """The landing folder as one tick finds it."""
 
     stable: Mapping[date, Folder]
     unstable: list[date]
@@ -124,7 +124,7 @@ class Scan:
 
 
 def scan(landing: Path, before: LandingCursor, bytes_at_most: int) -> Scan:
-    """Looks at every day folder; hashes at most `bytes_at_most` of files that are new or changed, oldest day first."""
+    """Scan every day folder; hash at most `bytes_at_most` of new or changed files, oldest day first."""
     listing = list_landing(landing)
     ignored = [f"{entry.path} ({entry.reason})" for entry in listing.ignored if Path(entry.path).name != _SUCCESS]
     files: dict[str, FileStamp] = {}

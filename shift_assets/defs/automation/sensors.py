@@ -206,7 +206,7 @@ def _fit_categories(instance: dg.DagsterInstance, request: dg.RunRequest, cursor
         reason = f"the category model is being fitted by run {runs[0].run_id}"
         return dg.SensorResult(skip_reason=reason, cursor=cursor)
     if runs and not runs[0].is_success and runs[0].tags.get(RUN_KEY_TAG) == request.run_key:
-        reason = f"run {runs[0].run_id} could not fit the category model: mend the cause, launch job `{CATEGORIES}`"
+        reason = f"run {runs[0].run_id} could not fit the category model: fix the cause, then launch job `{CATEGORIES}`"
         return dg.SensorResult(skip_reason=reason, cursor=cursor)
     return dg.SensorResult(run_requests=[request], cursor=cursor)
 

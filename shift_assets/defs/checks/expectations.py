@@ -1,6 +1,6 @@
 """Asset checks: one per expectation of `shift_assets.quality`, partitioned, blocking where a failure must hold back.
 
-What belongs here: telling Dagster the verdicts. What an expectation means and how it is judged lies in
+What belongs here: reporting check results to Dagster. What an expectation means and how it is checked lies in
 `shift_assets.quality`; the gate that no separate run can pass lies in the reader, `Workspace.read`.
 """
 
@@ -24,7 +24,7 @@ from shift_assets.workspace.workspace import Workspace
 CHECKED = (CLEAN_EVENTS, INTEREST_SERIES, SHIFT_SIGNALS, SHIFT_ALERTS, RECOMMENDATIONS, MODEL_PREDICTIONS)
 MAX_REPORTED_PARTITIONS = 500
 """A run over more partitions tells Dagster only of those that failed: an evaluation costs some milliseconds, and the
-verdicts of all of them stand in the lake anyway. Dagster shows the others as planned."""
+results of all of them are in the lake anyway. Dagster shows the others as planned."""
 
 
 def all_checks(workspace: Workspace) -> list[dg.AssetChecksDefinition]:
@@ -37,7 +37,7 @@ def check_name(sentence: str) -> str:
 
 
 def table_checks(workspace: Workspace, table: Table) -> dg.AssetChecksDefinition:
-    """The checks of one table, judged together in one pass over all partitions of the run."""
+    """The checks of one table, run together in one pass over all partitions of the run."""
     suite = {check_name(item.name): item for item in expectations(table, timezone=workspace.source.timezone)}
 
     @dg.multi_asset_check(
@@ -105,12 +105,12 @@ def _check_results(
 
 
 def freshness() -> dg.AssetChecksDefinition:
-    """Whether the newest landed day stands in clean_events for every segment; looks at the data, not the clock."""
+    """Whether clean_events has the newest landed day of every segment; it depends on the data, not on the clock."""
 
     @dg.asset_check(
         asset=CLEAN_EVENTS.name,
         name="yesterday_is_complete_for_every_segment",
-        description="the newest complete day of the landing folder stands in clean_events for every segment",
+        description="clean_events has the newest complete day of the landing folder for every segment",
     )
     def complete(workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
         from shift_assets.ingest.readers.source_files import list_landing
