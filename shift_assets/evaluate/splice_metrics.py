@@ -186,7 +186,10 @@ class _Pool:
     def rates(
         self, is_constructed: NDArray[np.bool_], day: int
     ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
-        """AUC, average precision, recall at 1 % and at 5 % of the whole flagged, [1 + sample] each."""
+        """AUC, average precision, recall at 1 % and at 5 % of the unspliced flagged, [1 + sample] each.
+
+        All bootstrap samples share one sort of the scores; scikit-learn's metrics would sort once per sample.
+        """
         has_day = self.has_day[:, day - 1]
         score, made = self.score[has_day, day - 1], is_constructed[has_day]
         order = np.argsort(-score, kind="stable")
