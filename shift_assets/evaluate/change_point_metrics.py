@@ -1,7 +1,7 @@
-"""How well change points agree with what several people marked: F measure and covering.
+"""Agreement of change points with the annotations of several people: F measure and covering.
 
 van den Burg & Williams, "An Evaluation of Change Point Detection Algorithms", arXiv 2003.06222, section 4.2. The first
-position counts as a change point on either side, so an empty marking and an empty answer have something to agree on.
+position counts as a change point on both sides, so that the metrics are defined without any other change point.
 """
 
 from __future__ import annotations
@@ -10,13 +10,21 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 MARGIN = 5
-"""Positions by which a change point may miss a marked one, as in the paper."""
+"""Positions by which a change point may differ from an annotated one, as in the paper."""
 
 
 def f_measure(annotated: Sequence[Iterable[int]], found: Iterable[int], margin: int = MARGIN) -> float:
-    """Harmonic mean of precision, over what anybody marked, and recall, the mean over the annotators.
+    """Harmonic mean of precision, over the union of annotations, and recall, the mean over annotators.
 
-    marked: change points by each annotator. found: change points of a method. Each found one counts for one marked.
+    Each change point of the method matches at most one annotated change point.
+
+    Args:
+        annotated: Change points of each annotator.
+        found: Change points of the method.
+        margin: Positions by which matching change points may differ.
+
+    >>> f_measure([[50]], [52])
+    1.0
     """
     answer = {0, *found}
     annotators = [{0, *points} for points in annotated]
@@ -26,9 +34,15 @@ def f_measure(annotated: Sequence[Iterable[int]], found: Iterable[int], margin: 
 
 
 def covering(annotated: Sequence[Iterable[int]], found: Iterable[int], length: int) -> float:
-    """Mean over the annotators of how well their segments, weighted by length, overlap the best found one (Jaccard).
+    """Mean over annotators of the length-weighted overlap (Jaccard) of their segments with the best found segment.
 
-    length: positions of the series.
+    Args:
+        annotated: Change points of each annotator.
+        found: Change points of the method.
+        length: Positions of the series.
+
+    >>> covering([[50]], [50], 100)
+    1.0
     """
     answer = _segments(found, length)
     return sum(

@@ -1,4 +1,4 @@
-"""Every candidate source, the blend and what each cost, judged on the same tasks by the same code."""
+"""Evaluation of every candidate generator and of the blend on the same ranking tasks, with their resource usage."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ BLEND, FIXED_BLEND = "blend", "fixed_blend"
 
 
 class Contender(NamedTuple):
-    """Something that makes lists, what it learnt frozen, and what the learning cost.
+    """A fitted recommender, and the resource usage of its training.
 
-    `scorer_on` turns it on the histories of a task, whose hidden pairs it may leave out at once.
+    `scorer_on` applies it to the histories of a task, whose hidden pairs it may leave out at once.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Contender(NamedTuple):
 
 
 class ContenderResult(NamedTuple):
-    """One contender on one task; `scoring` is the cost of its lists."""
+    """Metrics of one contender on one task; `scoring` is the resource usage of ranking."""
 
     contender: str
     task: str
@@ -51,9 +51,14 @@ def contenders(
     blending: ResourceUsage,
     on_progress: OnProgress,
 ) -> list[Contender]:
-    """Every source that can be fitted on the inputs, and all of them blended, by fixed weights and as learned.
+    """Fit every candidate generator that the inputs allow, and blend them with fixed weights and with fitted ones.
 
-    `encoder` is the cost of the interest model's training, `blending` that of the blend beside its sources.
+    Args:
+        inputs: The window, and what generators are fitted on.
+        blend: The fitted blend; None without one.
+        encoder: Resource usage of the interest model's training.
+        blending: Resource usage of fitting the blend, without its generators.
+        on_progress: Called with a description of each phase.
     """
     fitted: dict[GeneratorName, FittedGenerator] = {}
     costs: dict[str, ResourceUsage] = {}
@@ -107,7 +112,15 @@ def _total_usage(parts: Any) -> ResourceUsage:
 def evaluate_contenders(
     found: list[Contender], tasks: Mapping[str, RankingTask], *, samples: int, seed: int, on_progress: OnProgress
 ) -> list[ContenderResult]:
-    """Each contender on each task."""
+    """Evaluate each contender on each task.
+
+    Args:
+        found: The contenders.
+        tasks: Ranking tasks by name.
+        samples: Bootstrap samples of the intervals.
+        seed: Seed of the bootstrap.
+        on_progress: Called with a description of each phase.
+    """
     rows = []
     for task_name, task in tasks.items():
         for contender in found:
@@ -120,7 +133,7 @@ def evaluate_contenders(
 
 
 def blend_description(blend: Blend | None) -> dict[str, Any] | None:
-    """The blend as plain values, for a report; None where nothing could be learned."""
+    """The blend as plain values, for a report; None without a blend."""
     if blend is None:
         return None
     found: dict[str, Any] = json.loads(blend.to_json())

@@ -1,4 +1,4 @@
-"""The weekly self-check: detectors judged, windows chosen and a detector taught on one segment's own recent log."""
+"""The weekly self-check: evaluate detectors, choose their windows and train a detector on a segment's recent log."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ CHECKED_CONSTRUCTIONS = (
     Construction("random", PARTIAL),
 )
 SPLICE_POINTS = 80
-"""Cuts that teach: fewer than where `evaluate shifts` is called, because this runs every week in every segment."""
+"""Splice points of the training; fewer than in `evaluate shifts`, because this runs every week in every segment."""
 
 
 class Limits(NamedTuple):
-    """What a check tries, and what it needs."""
+    """Windows that a check tries, and users that it needs."""
 
     starts: tuple[int, ...] = (8, 12, 20)
-    """Values of `evidence.starts` that it may choose."""
+    """Values of `evidence.starts` to choose from."""
     posterior_windows: tuple[int, ...] = (5, 8, 12)
-    """Values of `evidence.posterior_window` that it may choose."""
+    """Values of `evidence.posterior_window` to choose from."""
     active_days: int = 8
-    """Active days that a user needs before a splice and after it."""
+    """Active days that a user needs before a splice point and from it on."""
     minimum_users: int = 30
-    """Users with that many days, below which nothing is evaluated."""
+    """Fewest users with that many days for an evaluation."""
     bootstrap_samples: int = 100
-    """Draws of users behind every interval."""
+    """Bootstrap samples of every interval."""
 
 
 LIMITS = Limits()
 
 
 class SelfCheck(NamedTuple):
-    """Rows of `detector_self_check`, their model columns still empty, and the detector taught, where one was judged."""
+    """Rows of `detector_self_check`, with empty model columns, and the trained detector where one was evaluated."""
 
     rows: pa.Table
     model: ShiftModel | None
 
     def with_model_path(self, path: str | None, digest: str | None) -> pa.Table:
-        """The rows; those of the learned detector tell where the model is."""
+        """The rows, with the model's path and digest in those of the learned detector."""
         rows = self.rows
         is_learned = pc.equal(rows["detector"], LEARNED)
         for name, value in (("model_path", path), ("model_digest", digest)):
@@ -73,11 +73,19 @@ class _Candidate(NamedTuple):
 
 
 def self_check(series: pa.Table, day: date, segment: str, settings: Settings, limits: Limits = LIMITS) -> SelfCheck:
-    """The check of `day`: `series` is the segment's interest series of the window that ends with it.
+    """Evaluate the detectors on spliced histories of one segment, and choose among them.
 
-    Another window than the settings' own is chosen only where it is better by more than the bootstrap error of the
-    difference, and the learned detector only where it so beats the posterior: chance moves nothing. Better is, for
-    the e-value, more shifts found at the patience; for what ranks, a higher AUC; each after all active days.
+    A window other than the settings' is chosen only where it is better with the whole bootstrap interval of the
+    difference above 0, and the learned detector only where it is better than the posterior in the same sense. For the
+    e-value better means more shifts found at the threshold; for ranking detectors a higher AUC; each after all active
+    days.
+
+    Args:
+        series: `interest_series` of the segment for the window that ends on `day`.
+        day: Day of the rows.
+        segment: The segment's key.
+        settings: Settings of the home.
+        limits: Windows to try, and users needed.
     """
     check = settings.self_check
     found = histories(series)
@@ -111,7 +119,7 @@ def self_check(series: pa.Table, day: date, segment: str, settings: Settings, li
 
 
 def _candidates(evidence: EvidenceSettings, limits: Limits) -> dict[str, _Candidate]:
-    """By name; the settings' own value stands first, as what the others have to beat."""
+    """Candidates by name; those with the settings' own value come first, as the default to improve on."""
     starts = dict.fromkeys((evidence.starts, *limits.starts))
     windows = dict.fromkeys((evidence.posterior_window, *limits.posterior_windows))
     e_values = [
@@ -133,7 +141,7 @@ def _candidates(evidence: EvidenceSettings, limits: Limits) -> dict[str, _Candid
 def _chosen(
     scored: Sequence[DetectorScores], candidates: dict[str, _Candidate], settings: Settings, limits: Limits
 ) -> set[str]:
-    """One e-value, one posterior, and the learned detector where it beats that posterior."""
+    """Names of one e-value, one posterior, and the learned detector where it is better than that posterior."""
 
     def gain(name: str, over: str, patience: float | None = None) -> Estimate:
         return advantage(

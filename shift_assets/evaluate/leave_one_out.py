@@ -1,8 +1,8 @@
-"""The protocol of the published tables on short sequences: a user's last item is the test, the last but one the
-validation.
+"""Leave-one-out evaluation: the last item of every user is the test item, the one before it the validation item.
 
-It lets the training see what other users did later than a user's test item, so its figures are higher than a
-split by day gives (Ji et al. 2020, arXiv 2010.11060): good for comparison with published tables, and no more.
+Published results on short sequences use this protocol. Training sees events of other users that are later than a user's
+test item, so the metrics are higher than with a temporal split (Ji et al. 2020, arXiv 2010.11060): use it only to
+compare with published results.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ from shift_assets.recommend.window import Window
 from shift_assets.settings.root import ModelSettings, Settings
 
 EVER = 10**6
-"""Days in which nothing grows old: position stands for time, and the protocol knows no now."""
-
-
+"""Days of a window that includes everything: positions replace time, and the protocol has no current day."""
 ENCODER = {
     "objective": "next_event",
     "item_initialisation": "transitions",
@@ -44,17 +42,15 @@ ENCODER = {
     "maximum_epochs": 16,
     "patience": 2,
 }
-"""Of the model where the next item of short sequences is foretold; chosen on the validation items of one such file."""
-
-
+"""Encoder settings for next-item prediction on short sequences, tuned on the validation items of one such file."""
 LENGTHS = (50, 200)
-"""Fewest and most newest events of a user that the encoder sees: as many as nine users in ten have."""
+"""Bounds of the encoder's maximum length, which is the 90 % quantile of the users' numbers of events."""
 
 
 class Split(NamedTuple):
-    """`learnable` is what may teach, `validation` what may choose, `test` what is reported; histories are masked.
+    """Training window, validation task and test task; items of a user's history are not ranked.
 
-    Listed in `learnable` are the users who are judged, in the order of the tasks.
+    The target users of `learnable` are the evaluated users, in the order of the tasks.
     """
 
     learnable: Window
@@ -63,10 +59,16 @@ class Split(NamedTuple):
 
 
 def split(sequences: Sequences, vocabulary: Vocabulary) -> Split:
-    """The test histories hold the validation item. Users with fewer than three events only teach."""
+    """Split sequences; the test histories include the validation item.
+
+    Users with fewer than three events are used for training only.
+
+    Raises:
+        SequenceFileError: No user has three events.
+    """
     evaluated = np.flatnonzero(sequences.lengths >= 3)
     if not len(evaluated):
-        raise SequenceFileError("no user has three events or more: there is nothing to leave out")
+        raise SequenceFileError("no user has three or more events, which leave-one-out needs; use a longer log")
     ends = sequences.offsets[1:].copy()
     ends[evaluated] -= 2
     everyone = np.arange(len(sequences.users))
@@ -95,7 +97,7 @@ def _encoder_parameters(settings: ModelSettings, lengths: Int64Array) -> ModelPa
 
 
 class Report(NamedTuple):
-    """Every contender on the test items, and what the blend is made of."""
+    """Every contender on the test items, and the blend's description."""
 
     evaluated: list[ContenderResult]
     blend: dict[str, Any] | None
@@ -106,9 +108,17 @@ class Report(NamedTuple):
 def report(
     path: Path, items: Path | None, settings: Settings, *, seed: int, on_progress: Callable[[str], None]
 ) -> Report:
-    """Every source, the encoder and the blend on the file's test items. Nothing is chosen by them.
+    """Evaluate every candidate generator, the encoder and the blend on the file's test items.
 
-    Raises SequenceFileError where a file cannot be used.
+    Args:
+        path: Parquet file of sequences (`read_sequences`).
+        items: Parquet file of item attributes (`read_attributes`), or None.
+        settings: Settings of the home.
+        seed: Seed of training and bootstrap.
+        on_progress: Called with a description of each phase.
+
+    Raises:
+        SequenceFileError: A file cannot be used.
     """
     from shift_assets.models.data.item_attributes import ItemAttributes
     from shift_assets.models.data.validation import Validation

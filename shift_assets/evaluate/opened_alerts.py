@@ -1,4 +1,4 @@
-"""Alarms as all detectors' judges take them, and how scores and alert tables become alarms."""
+"""Opened alerts in the form that evaluation needs, from detector scores or from the table `shift_alerts`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,35 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Int64
 
 from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.interest.histories import Histories
 from shift_assets.shift.alerts.onset import mix_split_gain
 
 SAME_ALERT_DAYS = 14
-"""Calendar days after its last day over the line in which a user's alarm is still the same one."""
+"""Calendar days after the last day above the threshold in which further days belong to the same alert."""
 LOOKBACK_ACTIVE_DAYS = 40
-"""Active days before an alarm in which a detector without an onset of its own is given one."""
+"""Active days before an alert in which the onset is searched for detectors that give none."""
 
 
 @dataclass(frozen=True)
 class Alerts:
-    """Alarms of any detector, in any order."""
+    """Alerts of any detector, in any order; days are counted from 1970-01-01.
 
-    user: Int64Array  # [alarm], position in `Histories.users`
-    day: Int64Array  # [alarm], days since 1970-01-01
-    onset_day: Int64Array  # [alarm], first day of the new interest, as claimed
-    rising: Sequence[Sequence[str]]  # [alarm], risen categories, most risen first
-    kind: Sequence[str]  # [alarm], kind of shift, as claimed
+    Attributes:
+        user: Index [alert] in `Histories.users`.
+        day: Day [alert] on which it opened.
+        onset_day: Reported first day [alert] of the new interest.
+        rising: Categories [alert] with an increased share, largest increase first.
+        kind: Reported kind [alert] of shift.
+    """
+
+    user: Int64[Int64Array, " alert"]
+    day: Int64[Int64Array, " alert"]
+    onset_day: Int64[Int64Array, " alert"]
+    rising: Sequence[Sequence[str]]
+    kind: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.day)
@@ -36,11 +45,16 @@ class Alerts:
 def alerts_from_scores(
     histories: Histories, scores: Float64Array, threshold: float, onset_entry: Int64Array | None = None
 ) -> Alerts:
-    """The alarms of a detector: `scores` [entry] at or above `threshold`.
+    """Alerts of a detector: scores at or above a threshold, one per episode.
 
-    `onset_entry` [entry] is the entry with which the new interest began, as the detector says at the end of a day.
-    Where it says nothing, that is where the last active days split best into two category mixes. The categories are
-    those whose mean daily share rose most from there on.
+    The categories of an alert are those whose mean daily share increased most from its onset on.
+
+    Args:
+        histories: The users' active days.
+        scores: Score [entry] at the end of each active day; nan where the detector gives none.
+        threshold: Score from which an alert opens.
+        onset_entry: Entry [entry] with which the new interest began, by the detector. Without it, the onset is where
+            the newest active days split best into two category mixes.
     """
     entries = opening_entries(histories, scores, threshold)
     user_days = histories.user_days
@@ -49,7 +63,7 @@ def alerts_from_scores(
 
 
 def alerts_from_table(alerts: pa.Table, histories: Histories) -> Alerts:
-    """The alarms that `shift_alerts` opened."""
+    """The opened alerts of `shift_alerts`."""
     opened = alerts.filter(pc.equal(alerts["status"], "opened"))
     return Alerts(
         user=pc.index_in(opened["user_id"], value_set=histories.users).to_numpy().astype(np.int64),
@@ -61,14 +75,18 @@ def alerts_from_table(alerts: pa.Table, histories: Histories) -> Alerts:
 
 
 def episode_starts(user: Int64Array, day: Int64Array) -> BoolArray:
-    """Whether an alarm is the first of its episode, [alarm], sorted by user and day."""
+    """Whether [alert] an alert is the first of its episode; alerts are sorted by user and day.
+
+    >>> episode_starts(np.array([1, 1, 1]), np.array([0, 10, 40])).tolist()
+    [True, False, True]
+    """
     first = np.ones(len(day), dtype=bool)
     first[1:] = (np.diff(user) != 0) | (np.diff(day) > SAME_ALERT_DAYS)
     return first
 
 
 def opening_entries(histories: Histories, scores: Float64Array, threshold: float) -> Int64Array:
-    """Entries that open an alarm: at or above `threshold`, and none of their user's shortly before is."""
+    """Entries that open an alert: at or above `threshold`, and the first of their episode."""
     with np.errstate(invalid="ignore"):
         above = np.flatnonzero(scores >= threshold)
     return above[episode_starts(histories.user_days.user[above], histories.user_days.day[above])]
@@ -77,7 +95,7 @@ def opening_entries(histories: Histories, scores: Float64Array, threshold: float
 def _onset_and_risen(
     histories: Histories, entries: Int64Array, onset_entries: Int64Array | None
 ) -> tuple[Int64Array, list[list[str]]]:
-    """Onset day and risen categories at the end of each entry's day, [entry]."""
+    """Onset day and risen categories [entry] as of the end of each entry's day."""
     user_days = histories.user_days
     user = user_days.user
     names = histories.codes.names.to_pylist()

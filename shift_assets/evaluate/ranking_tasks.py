@@ -1,7 +1,7 @@
-"""Ranking tasks: histories, and what their users took afterwards; how well any scorer foretells it.
+"""Ranking tasks: histories and the items that their users took afterwards, and metrics of any scorer on them.
 
-Every list ranks all allowed items, never a sample of them (Krichene & Rendle 2020: sampled metrics do not keep the
-order of models).
+All allowed items are ranked, never a sample (Krichene & Rendle 2020: sampled metrics do not preserve the order of
+models).
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.models.metrics import ndcg_at_k, recall_at_k, top_k_columns
 from shift_assets.outcomes.estimates import Estimate, interval, ratio_estimate, resamples
 from shift_assets.recommend.candidates.base import Scorer
@@ -22,39 +21,44 @@ from shift_assets.recommend.exclusions import pairs_in_block
 from shift_assets.recommend.window import UserItems, Window, blocks_of, no_pairs
 
 SLATE_LENGTH, NDCG_K = 20, 10
-"""Places of the lists that recall, coverage and novelty judge, and those that HR and NDCG do."""
+"""k of recall, coverage and novelty, and k of hit rate and NDCG."""
 POPULARITY_POWER = 0.5
-"""How strongly what users meet grows with popularity, for the debiased NDCG (Yang et al., RecSys 2018)."""
+"""Exponent of popularity in the exposure propensity of the debiased NDCG (Yang et al., RecSys 2018)."""
 
 
 @dataclass(frozen=True)
 class RankingTask:
-    """Who is judged by what. Label n: the listed user `owners[n]` took item index `items[n]` afterwards.
+    """Histories to rank items for, and labels: user `owners[n]` took item `items[n]` afterwards.
 
-    UserItems of labels are distinct; item -1 is one that the window does not hold. `allowed` are the item indices that
-    may be listed, `hidden` the pairs that may not; `log` is what was known before.
+    Attributes:
+        window: The histories.
+        allowed: Item indices that are ranked.
+        owners: User [label]; pairs of user and item are distinct.
+        items: Item index [label], -1 for an item that the window does not hold.
+        log: Events known before the labels, for the popularity of items.
+        hidden: Pairs of user and item that are not ranked.
     """
 
     window: Window
     allowed: Int64Array
-    owners: Int64Array
-    items: Int64Array
+    owners: Int64[Int64Array, " label"]
+    items: Int64[Int64Array, " label"]
     log: Window
     hidden: UserItems = field(default_factory=no_pairs)
 
     @cached_property
     def users_per_item(self) -> Int64Array:
-        """Users [item] who took an item before."""
+        """Number of users [item] who took an item before."""
         return popularity(self.log, int(self.log.ages.max(initial=0)) + 1).astype(np.int64)
 
     @cached_property
     def users(self) -> Int64Array:
-        """The users that are judged: those with a label that a list could hold."""
+        """Evaluated users: those with a reachable label."""
         return np.unique(self.owners[self.reachable])
 
     @cached_property
-    def reachable(self) -> npt.NDArray[np.bool_]:
-        """Labels that a list could hold."""
+    def reachable(self) -> BoolArray:
+        """Whether [label] the item is ranked for the user."""
         is_allowed = np.zeros(self.window.item_count + 1, dtype=bool)
         is_allowed[self.allowed] = True
         keys = self.owners * self.window.item_count + self.items
@@ -62,12 +66,12 @@ class RankingTask:
 
     @property
     def unreachable_share(self) -> float:
-        """Share of the labels that no list could hold: items never met before, left the catalogue, or hidden."""
+        """Share of the labels whose item is not ranked: new items, items that left the catalogue, hidden pairs."""
         return float(1 - self.reachable.mean()) if len(self.reachable) else 0.0
 
 
 class RankingMetrics(NamedTuple):
-    """How good the lists of one scorer are on one task; estimates are means over users with 95 % intervals."""
+    """Metrics of one scorer on one task; estimates are means over users with 95 % intervals."""
 
     users: int
     hr_at_10: Estimate
@@ -95,8 +99,14 @@ def top_k_items(scorer: Scorer, task: RankingTask, users: Int64Array, k: int = S
     return slates
 
 
-def hits_at_k(slates: Int64Array, task: RankingTask, users: Int64Array) -> tuple[npt.NDArray[np.bool_], Int64Array]:
-    """Which places [user, place] hold a label's item, and the number [user] of labels that a list could hold."""
+def hits_at_k(slates: Int64Array, task: RankingTask, users: Int64Array) -> tuple[BoolArray, Int64Array]:
+    """Whether [user, rank] the item is a label of the user, and the number [user] of reachable labels.
+
+    Args:
+        slates: Item indices [user, rank], -1 where a slate is shorter.
+        task: The task.
+        users: The users of the slates.
+    """
     width = task.window.item_count
     keys = task.owners[task.reachable] * width + task.items[task.reachable]
     hits = np.isin(users[:, None] * width + slates, keys) & (slates >= 0)
@@ -105,7 +115,14 @@ def hits_at_k(slates: Int64Array, task: RankingTask, users: Int64Array) -> tuple
 
 
 def quality(slates: Int64Array, task: RankingTask, *, samples: int, seed: int) -> RankingMetrics:
-    """Judge the `slates` [user, place] of `task.users`."""
+    """Compute the metrics of the slates of a task.
+
+    Args:
+        slates: Item indices [user, rank] of `task.users`, -1 where a slate is shorter.
+        task: The task.
+        samples: Bootstrap samples of the intervals.
+        seed: Seed of the bootstrap.
+    """
     users = task.users
     hits, relevant = hits_at_k(slates, task, users)
     draws = resamples(len(users), samples, seed)
@@ -129,13 +146,11 @@ def quality(slates: Int64Array, task: RankingTask, *, samples: int, seed: int) -
     )
 
 
-def _debiased_ndcg(
-    slates: Int64Array, hits: npt.NDArray[np.bool_], task: RankingTask, draws: npt.NDArray[np.int64]
-) -> Estimate:
-    """NDCG whose gains are 1 / popularity^0.5, over that of the ideal list of the same labels, all users together.
+def _debiased_ndcg(slates: Int64Array, hits: BoolArray, task: RankingTask, draws: Int64Array) -> Estimate:
+    """NDCG with gains 1 / popularity^0.5, divided by that of the ideal ranking of the same labels, over all users.
 
-    What users meet depends on what is popular; weighing a label by the inverse of its chance to be met undoes that
-    (self-normalised inverse propensity: Yang et al., RecSys 2018).
+    Popular items are more often exposed to users; weighing a label by its inverse exposure propensity removes that bias
+    (self-normalised inverse propensity scoring, Yang et al., RecSys 2018).
     """
     weight = 1 / np.maximum(task.users_per_item, 1).astype(np.float64) ** POPULARITY_POWER
     discounts = 1 / np.log2(np.arange(2, slates.shape[1] + 2))

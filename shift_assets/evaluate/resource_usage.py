@@ -1,4 +1,4 @@
-"""What a piece of work cost: processor time and peak memory of this process."""
+"""Processor time and peak memory of a block of code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATUS = Path("/proc/self/status")
 
 @dataclass
 class ResourceUsage:
-    """Processor seconds of all threads, and the peak of resident memory in MiB, of the process as a whole."""
+    """Processor seconds of all threads, and peak resident memory in MiB, of the whole process."""
 
     cpu_seconds: float = 0.0
     peak_memory_mib: float = 0.0
@@ -23,10 +23,10 @@ class ResourceUsage:
 
 @contextmanager
 def measure_usage() -> Iterator[ResourceUsage]:
-    """Filled in when the block ends.
+    """Measure a block of code; the yielded usage is filled in when the block ends.
 
-    The peak is that of the block where the kernel lets a process reset its own (Linux, proc(5): clear_refs), else
-    that of the process so far.
+    The peak is that of the block where the kernel can reset it (Linux, proc(5): clear_refs), else that of the process
+    so far.
     """
     usage = ResourceUsage()
     with suppress(OSError):

@@ -23,17 +23,20 @@ class SequenceFileError(UserError):
 
 
 def read_sequences(path: Path) -> tuple[Sequences, Vocabulary]:
-    """The Parquet file `path`, one row per event: user_id, item_id and pos, the event's place in its user's order.
+    """Read a Parquet file with one row per event: user_id, item_id and pos, the event's position in its user's order.
 
-    Position stands for time: an event's day is its position. All events are purchases of items of one category.
+    Positions replace time: an event's day is its position. All events are purchases of items of one category.
+
+    Raises:
+        SequenceFileError: The file cannot be read, a column or value is missing, or a position occurs twice.
     """
     table = _read(path, COLUMNS)
     for name in COLUMNS:
         missing = np.flatnonzero(table[name].is_null().to_numpy())
         if len(missing):
-            raise SequenceFileError(f"{path}: row {missing[0] + 1}: {name} is empty; fill it or leave the row out")
+            raise SequenceFileError(f"{path}: row {missing[0] + 1}: {name} is empty; fill it or remove the row")
     if not pa.types.is_integer(table["pos"].type):
-        raise SequenceFileError(f"{path}: column pos is {table['pos'].type}; expected whole numbers")
+        raise SequenceFileError(f"{path}: column pos is {table['pos'].type}; expected integers")
     users, owners = np.unique(table["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False), return_inverse=True)
     names, items = np.unique(table["item_id"].cast(pa.string()).to_numpy(zero_copy_only=False), return_inverse=True)
     positions = table["pos"].to_numpy().astype(np.int64)
@@ -58,7 +61,7 @@ def read_sequences(path: Path) -> tuple[Sequences, Vocabulary]:
 
 
 class Attributes(NamedTuple):
-    """Item i has the attributes `codes[offsets[i]]` to `codes[offsets[i + 1]]`, indices into `names`."""
+    """Item i has the attributes `codes[offsets[i]]` to before `codes[offsets[i + 1]]`, which index `names`."""
 
     names: tuple[str, ...]
     offsets: Int64Array
@@ -74,9 +77,12 @@ class Attributes(NamedTuple):
 
 
 def read_attributes(path: Path, vocabulary: Vocabulary) -> Attributes:
-    """Attributes of items from the Parquet file `path`: item_id, and any columns of values or lists of values.
+    """Read attributes of items from a Parquet file: item_id, and any columns of values or lists of values.
 
-    Attributes are told apart by column and value. Items that the vocabulary does not hold are left out.
+    An attribute is a pair of column and value. Items that are not in the vocabulary are left out.
+
+    Raises:
+        SequenceFileError: The file cannot be read, or has no column besides item_id.
     """
     table = _read(path, ("item_id",))
     position = pc.index_in(table["item_id"].cast(pa.string()), value_set=pa.array(vocabulary.items, pa.string()))
@@ -98,7 +104,7 @@ def read_attributes(path: Path, vocabulary: Vocabulary) -> Attributes:
         codes.append(code + len(names))
         names += [f"{column}={text}" for text in texts]
     if not owners:
-        raise SequenceFileError(f"{path}: no column besides item_id; add the items' attributes, or leave --items out")
+        raise SequenceFileError(f"{path}: no column besides item_id; add the items' attributes, or omit --items")
     owner, code = np.concatenate(owners), np.concatenate(codes)
     order = np.lexsort((code, owner))
     counts = np.bincount(owner, minlength=len(vocabulary.items))
@@ -109,8 +115,8 @@ def _read(path: Path, needed: tuple[str, ...]) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise SequenceFileError(f"{path}: no readable Parquet file ({error})") from error
+        raise SequenceFileError(f"{path}: not a readable Parquet file ({error})") from error
     lacking = [name for name in needed if name not in table.column_names]
     if lacking:
-        raise SequenceFileError(f"{path}: no column {', '.join(lacking)}; it has {', '.join(table.column_names)}")
+        raise SequenceFileError(f"{path}: no column {', '.join(lacking)} (columns: {', '.join(table.column_names)})")
     return table

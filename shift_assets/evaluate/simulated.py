@@ -1,13 +1,17 @@
-"""How well alarms find planted shifts: the judge of detectors on a log whose truth is known.
+"""Scores of alerts against planted shifts, on a simulated log whose true shifts are known.
 
-The rules. Alarms of the first `BURN_IN_DAYS` of the log are ignored. Alarms of a user within `SAME_ALERT_DAYS` of the
-one before are one alarm, on the day of the first. A planted shift is found by an alarm from its first day until
-`FOUND_WITHIN` days later, and counts once; whatever else is raised on that user from then on is late, neither true nor
-false. An alarm before the shift is false, and so is every alarm on a user without one: with a gift, a change of
-volume, or nothing planted. Users with a surge, a fade or a churn have no shift to be found; from its first day on, an
-alarm of the kind that names it (`NAMED_KINDS`) is not false. A shift is detectable with at least `ACTIVE_BEFORE`
-active days
-before it and `ACTIVE_AFTER` in the days in which it may be found.
+The rules:
+
+- Alerts of the first `BURN_IN_DAYS` of the log are ignored.
+- Alerts of a user within `SAME_ALERT_DAYS` of the one before are one alert, on the day of the first.
+- A planted shift is found by an alert from its first day until `FOUND_WITHIN` days later, and counts once. Any further
+  alert of that user from the shift on is late, neither true nor false.
+- An alert before the shift is false, and so is every alert of a user without one: with a gift, a change of volume, or
+  no planted change.
+- Users with a surge, a fade or a churn have no shift to find; from the first day of the change on, an alert of the
+  matching kind (`NAMED_KINDS`) is not false.
+- A shift is detectable with at least `ACTIVE_BEFORE` active days before it, and `ACTIVE_AFTER` in the days in which it
+  may be found.
 """
 
 from __future__ import annotations
@@ -26,35 +30,23 @@ from shift_assets.evaluate.opened_alerts import Alerts, episode_starts
 from shift_assets.interest.histories import Histories
 
 BURN_IN_DAYS = 60
-
-
 FOUND_WITHIN = {"abrupt": 30, "partial": 30, "gradual": 42, "seasonal_return": 58}
-"""Calendar days after its first in which a shift of a kind may be found: the two slow ones take longer to end."""
-
-
+"""Calendar days after the first day of a shift in which it may be found, by kind; slow shifts have more."""
 NAMED_KINDS = {"surge": "surge", "fade": "fade", "churn": "churn_risk"}
-"""Kind of alarm that is right about what was planted."""
-
-
+"""Kind of alert that matches a planted change."""
 ACTIVE_BEFORE, ACTIVE_AFTER = 8, 5
-
-
 ONSET_TOLERANCE = 2
-"""Active days by which the stated start of a shift may be wrong."""
-
-
+"""Active days by which a reported onset may be wrong."""
 TOP = 3
-"""Risen categories of an alarm that are compared with the planted ones, of which the labels name so many."""
-
-
+"""Risen categories of an alert that are compared with the planted ones; the labels have as many."""
 _NEVER = np.iinfo(np.int64).max // 2
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What was planted in the users of some histories, and the days that are judged."""
+    """Changes planted in the users of histories, and the evaluated days, as counts from 1970-01-01."""
 
-    first_day: int  # judged days, since 1970-01-01
+    first_day: int  # first evaluated day
     last_day: int
     kind: Sequence[str]  # [user], "none" where nothing was planted
     start: Int64Array  # [user], first changed day; never where nothing was planted
@@ -73,7 +65,7 @@ class Truth:
 
 
 class Rate(NamedTuple):
-    """Some of many; `share` is nan of none."""
+    """A number `some` out of `of`; `share` is nan for 0 out of 0."""
 
     some: float
     of: float
@@ -89,36 +81,60 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True)
 class ShiftScore:
-    """The verdict on a list of alarms."""
+    """Scores of alerts.
 
-    precision: Rate  # true of true and false alarms
-    recall: Rate  # found of all planted shifts
-    recall_detectable: Rate  # found of the detectable ones
-    late: int  # alarms neither true nor false
-    false_user_days: Rate  # false alarms of the judged days of all users, active or not
-    false_active_days: Rate  # false alarms of the judged active days
-    recall_by_kind: dict[str, Rate]  # of the detectable shifts
-    false_by_kind: dict[str, Rate]  # kind planted in the user: false alarms of those users' judged days
-    false_on_promotions: Rate  # false alarms of the user-days that were promotions
-    delay_days: Float64Array  # [true alarm], calendar days after the shift's first
-    delay_active_days: Float64Array  # [true alarm], active days from the shift's first to the alarm's, both counted
-    onset_error: Float64Array  # [true alarm], active days by which the claimed start lies after (> 0) the true one
-    first_risen: Rate  # true alarms whose most risen category is one of the planted top three
-    risen_overlap: Float64Array  # [true alarm], share of the planted top three that are among its three most risen
+    Attributes:
+        precision: True alerts out of true and false alerts.
+        recall: Found shifts out of all planted ones.
+        recall_detectable: Found shifts out of the detectable ones.
+        late: Number of alerts that are neither true nor false.
+        false_user_days: False alerts per evaluated day of all users, active or not.
+        false_active_days: False alerts per evaluated active day.
+        recall_by_kind: Recall of detectable shifts by their kind.
+        false_by_kind: False alerts per evaluated day of the users, by the kind planted in them.
+        false_on_promotions: False alerts per user and promotion day.
+        delay_days: Calendar days [true alert] after the first day of the shift.
+        delay_active_days: Active days [true alert] from the first day of the shift to the alert, both included.
+        onset_error: Active days [true alert] by which the reported onset lies after (> 0) the true one.
+        first_risen: True alerts whose most risen category is one of the planted top three.
+        risen_overlap: Share [true alert] of the planted top three among its three most risen categories.
+    """
+
+    precision: Rate
+    recall: Rate
+    recall_detectable: Rate
+    late: int
+    false_user_days: Rate
+    false_active_days: Rate
+    recall_by_kind: dict[str, Rate]
+    false_by_kind: dict[str, Rate]
+    false_on_promotions: Rate
+    delay_days: Float64Array
+    delay_active_days: Float64Array
+    onset_error: Float64Array
+    first_risen: Rate
+    risen_overlap: Float64Array
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of the precision and the recall of detectable shifts; 0 without any true alarm."""
+        """Harmonic mean of the precision and the recall of detectable shifts; 0 without any true alert."""
         return f1_score(self.precision, self.recall_detectable)
 
     @property
     def onset_right(self) -> Rate:
-        """True alarms whose claimed start is at most `ONSET_TOLERANCE` active days wrong."""
+        """True alerts whose reported onset is at most `ONSET_TOLERANCE` active days wrong."""
         return Rate(float((np.abs(self.onset_error) <= ONSET_TOLERANCE).sum()), len(self.onset_error))
 
 
 def truth_of(labels: pa.Table, histories: Histories, first_day: date, last_day: date) -> Truth:
-    """The truth in the simulator's `labels` about a log from `first_day` to `last_day`."""
+    """The planted changes of a simulated log.
+
+    Args:
+        labels: The simulator's `labels.parquet`.
+        histories: The users' active days.
+        first_day: First day of the log.
+        last_day: Last day of the log.
+    """
     rows = [row for row in labels.to_pylist() if row["user_id"] is not None]
     position = dict(zip(histories.users.to_pylist(), range(len(histories.users)), strict=True))
     n = len(position)
@@ -150,7 +166,13 @@ def truth_of(labels: pa.Table, histories: Histories, first_day: date, last_day: 
 
 
 def score_alerts(alerts: Alerts, truth: Truth, histories: Histories) -> ShiftScore:
-    """Judge `alerts` by the rules above."""
+    """Score alerts by the rules of this module.
+
+    Args:
+        alerts: Opened alerts, in any order.
+        truth: The planted changes.
+        histories: The users' active days.
+    """
     order = np.lexsort((alerts.day, alerts.user))
     index = order[episode_starts(alerts.user[order], alerts.day[order])]
     named = np.array(
@@ -158,32 +180,15 @@ def score_alerts(alerts: Alerts, truth: Truth, histories: Histories) -> ShiftSco
     )
     evaluated = classify_alerts(alerts.user[index], alerts.day[index], truth, named[index])
     true, false = index[evaluated.true], index[evaluated.false]
-    user, day = alerts.user[true], alerts.day[true]
+    user, day, false_user = alerts.user[true], alerts.day[true], alerts.user[false]
     user_days = histories.user_days
     n_days = truth.last_day - truth.first_day + 1
-
-    def active_until(users: Int64Array, days: Int64Array) -> Int64Array:
-        """Active days of each user before the day."""
-        return np.array(
-            [
-                np.searchsorted(user_days.day[user_days.start[u] : user_days.start[u + 1]], d)
-                for u, d in zip(users, days, strict=True)
-            ],
-            dtype=np.int64,
-        )
-
-    false_user = alerts.user[false]
     found = np.zeros(len(truth.kind), dtype=bool)
     found[user] = True
-    overlaps = [
-        len(set(alerts.rising[a][:TOP]) & set(truth.rising[u])) / len(truth.rising[u])
-        for a, u in zip(true.tolist(), user.tolist(), strict=True)
-        if truth.rising[u]
-    ]
-    hits = [alerts.rising[a][:1] for a in true]
     kinds = {kind: truth.of_kind(kind) for kind in dict.fromkeys(["none", *truth.kind])}
     promotions = truth.promotion_days[truth.promotion_days >= truth.first_day]
-    begun = active_until(user, truth.start[user])
+    begun = _active_days_before(histories, user, truth.start[user])
+    first_risen, risen_overlap = _category_agreement(alerts, true, truth)
     return ShiftScore(
         precision=Rate(len(true), len(true) + len(false)),
         recall=Rate(len(true), truth.shifts),
@@ -203,18 +208,38 @@ def score_alerts(alerts: Alerts, truth: Truth, histories: Histories) -> ShiftSco
         },
         false_on_promotions=Rate(int(np.isin(alerts.day[false], promotions).sum()), len(truth.kind) * len(promotions)),
         delay_days=(day - truth.start[user]).astype(np.float64),
-        delay_active_days=(active_until(user, day + 1) - begun).astype(np.float64),
-        onset_error=(active_until(user, alerts.onset_day[true]) - begun).astype(np.float64),
-        first_risen=Rate(
-            sum(bool(set(hit) & set(truth.rising[u])) for hit, u in zip(hits, user.tolist(), strict=True)),
-            sum(bool(truth.rising[u]) for u in user.tolist()),
-        ),
-        risen_overlap=np.array(overlaps, dtype=np.float64),
+        delay_active_days=(_active_days_before(histories, user, day + 1) - begun).astype(np.float64),
+        onset_error=(_active_days_before(histories, user, alerts.onset_day[true]) - begun).astype(np.float64),
+        first_risen=first_risen,
+        risen_overlap=risen_overlap,
     )
 
 
+def _active_days_before(histories: Histories, users: Int64Array, days: Int64Array) -> Int64Array:
+    """Number [n] of active days of `users[n]` before `days[n]`."""
+    user_days = histories.user_days
+    return np.array(
+        [
+            np.searchsorted(user_days.day[user_days.start[u] : user_days.start[u + 1]], d)
+            for u, d in zip(users, days, strict=True)
+        ],
+        dtype=np.int64,
+    )
+
+
+def _category_agreement(alerts: Alerts, true: Int64Array, truth: Truth) -> tuple[Rate, Float64Array]:
+    """`first_risen` and `risen_overlap` of the true alerts, of those whose change has risen categories."""
+    pairs = [
+        (alerts.rising[a], truth.rising[u]) for a, u in zip(true.tolist(), alerts.user[true].tolist(), strict=True)
+    ]
+    pairs = [(risen, planted) for risen, planted in pairs if planted]
+    overlaps = [len(set(risen[:TOP]) & set(planted)) / len(planted) for risen, planted in pairs]
+    hits = sum(bool(set(risen[:1]) & set(planted)) for risen, planted in pairs)
+    return Rate(hits, len(pairs)), np.array(overlaps, dtype=np.float64)
+
+
 def pool(scores: Sequence[ShiftScore]) -> ShiftScore:
-    """The score of several logs as if they were one."""
+    """Pool the scores of several logs as if they were one."""
 
     def together(values: Sequence[Any]) -> Any:
         if isinstance(values[0], Rate):
@@ -235,7 +260,7 @@ def f1_score(precision: Rate, recall: Rate) -> float:
 
 
 class _Classified(NamedTuple):
-    """Positions in the list of alarms; those that are ignored are in none."""
+    """Indices of true, false and late alerts; ignored alerts are in none of them."""
 
     true: Int64Array
     false: Int64Array
@@ -243,7 +268,14 @@ class _Classified(NamedTuple):
 
 
 def classify_alerts(user: Int64Array, day: Int64Array, truth: Truth, named: BoolArray) -> _Classified:
-    """user, day: [alarm], sorted, already one per episode; `named`: whether the alarm's kind is what was planted."""
+    """Classify alerts by the rules of this module.
+
+    Args:
+        user: User [alert]; alerts are sorted by user and day, one per episode.
+        day: Day [alert] as a count from 1970-01-01.
+        truth: The planted changes.
+        named: Whether [alert] its kind matches the planted change.
+    """
     start, until = truth.start[user], truth.found_until[user]
     evaluated = (day >= truth.first_day) & (day <= truth.last_day)
     shifted = truth.is_shift[user] & (day >= start)

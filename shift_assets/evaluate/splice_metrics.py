@@ -8,25 +8,22 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from shift_assets.arrays import Float64Array
+from shift_assets.arrays import BoolArray, Float64Array
 from shift_assets.evaluate.splices import E_VALUE, DetectorScores
 from shift_assets.outcomes.estimates import Estimate, interval, resamples
 from shift_assets.shift.learned.splices import UNSPLICED, Construction
 
 THRESHOLDS = (10.0, 30.0, 100.0, 1000.0)
-"""Values of the operator's patience A at which the share of flagged histories is told."""
-
-
+"""Thresholds A of the e-value at which the share of flagged histories is reported."""
 _NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"))
 
 
 class DetectorMetrics(NamedTuple):
-    """A detector on the histories of one construction, against the same users' whole histories.
+    """Metrics of a detector that separates the histories of one construction from the same users' unspliced ones.
 
-    For a construction that is no shift the same figures tell how it is mistaken for one: an AUC of .5 or less, and
-    as few flagged as of the unspliced.
+    For a construction without a shift they measure false alerts: the AUC should be at most 0.5, and the flagged share
+    as small as that of the unspliced histories.
     """
 
     detector: str
@@ -44,7 +41,7 @@ class DetectorMetrics(NamedTuple):
 
 
 class Flagged(NamedTuple):
-    """The share of whole histories over the line M >= patience within the first active days, and what bounds it."""
+    """Share of unspliced histories with an e-value M >= `patience` within the first active days, and its bound."""
 
     kind: str
     patience: float
@@ -57,10 +54,15 @@ class Flagged(NamedTuple):
 def detector_metrics(
     scored: Iterable[DetectorScores], *, samples: int, seed: int, days: Sequence[int] | None = None
 ) -> list[DetectorMetrics]:
-    """Every detector on every construction after each of `days` active days (else all), pooled over segments and seeds.
+    """Metrics of every detector and construction after given numbers of active days, pooled over segments and seeds.
 
-    Intervals: 95 %, bootstrap over users; a user's histories of all seeds go together. Only histories that have so
-    many active days count; a construction of which there are none has no row.
+    Only histories with that many active days count; a construction without any has no row.
+
+    Args:
+        scored: Scores by segment, seed, detector and construction.
+        samples: Bootstrap samples of the 95 % intervals, over users; a user's histories of all seeds go together.
+        seed: Seed of the bootstrap.
+        days: Numbers of active days; all from 1 on by default.
     """
     found = []
     for (detector, construction), (whole, made) in _against_unspliced(scored).items():
@@ -94,7 +96,17 @@ def flagged_shares(
     thresholds: Sequence[float] = THRESHOLDS,
     detector: str = E_VALUE,
 ) -> list[Flagged]:
-    """How many whole histories the e-value flags within 1, 2, … active days: M >= A on one of n days, at most n/A."""
+    """Share of histories that an e-value flags within 1, 2, … active days.
+
+    Without a shift, M >= A on one of n days has a probability of at most n/A.
+
+    Args:
+        scored: Scores by segment, seed, detector and construction.
+        samples: Bootstrap samples of the intervals.
+        seed: Seed of the bootstrap.
+        thresholds: Thresholds A.
+        detector: The e-value's name.
+    """
     by_construction: dict[Construction, list[DetectorScores]] = {}
     for one in scored:
         if one.detector != detector:
@@ -122,10 +134,11 @@ def advantage(
     day: int,
     patience: float | None = None,
 ) -> Estimate:
-    """AUC of detector `first` less that of `second` after `day` active days, mean over the shifts, same resamples.
+    """AUC of detector `first` minus that of `second` after `day` active days, averaged over the shift constructions.
 
-    With `patience`, the share of the shifts with M at the patience or above instead: what an e-value finds.
-    Constructions without a history of so many days are left out; nan where all are.
+    Both are computed on the same bootstrap samples. With `patience` the recall of an e-value is compared instead: the
+    share of shifts with M >= `patience`. Constructions without a history of that many days are left out; nan where all
+    are.
     """
     gains = []
     for (detector, construction), parts in _against_unspliced(scored).items():
@@ -146,8 +159,8 @@ def advantage(
 
 def _pooled(
     whole: list[DetectorScores], made: list[DetectorScores], samples: int, seed: int
-) -> tuple[_Pool, NDArray[np.bool_]]:
-    """Both in one pool, and which of its histories were made."""
+) -> tuple[_Pool, BoolArray]:
+    """Both in one pool, and which of its histories were constructed."""
     pool = _Pool([*whole, *made], samples, seed)
     return pool, np.arange(len(pool.score)) >= sum(len(one.users) for one in whole)
 
@@ -167,7 +180,7 @@ def _against_unspliced(
 
 
 class _Pool:
-    """Histories of several segments and seeds, and how often each stands in each resample of the users."""
+    """Histories of several segments and seeds, and how often each occurs in each bootstrap sample of the users."""
 
     def __init__(self, parts: Sequence[DetectorScores], samples: int, seed: int) -> None:
         self.score = np.concatenate([np.nan_to_num(one.score, nan=-np.inf, posinf=np.inf) for one in parts])
@@ -175,16 +188,16 @@ class _Pool:
         user = pa.chunked_array([one.users for one in parts]).dictionary_encode().combine_chunks().indices.to_numpy()
         self.users = int(user.max(initial=-1)) + 1
         drawn = resamples(self.users, samples, seed)
-        self.weight = np.vstack([np.ones(self.users), drawn])[:, user]  # [1 + sample, case]; first the data as it is
+        self.weight = np.vstack([np.ones(self.users), drawn])[:, user]  # [1 + sample, case]; first the original sample
 
-    def share_over(self, threshold: float, day: int, of: NDArray[np.bool_] | None = None) -> Float64Array:
-        """Share of the histories (else of those that `of` marks) that came to the line, [1 + sample]."""
+    def share_over(self, threshold: float, day: int, of: BoolArray | None = None) -> Float64Array:
+        """Share [1 + sample] of the histories, or of those marked in `of`, that reached the threshold."""
         counted = self.has_day[:, day - 1] if of is None else self.has_day[:, day - 1] & of
         weight = self.weight[:, counted]
         return np.asarray(weight @ (self.score[counted, day - 1] >= threshold) / np.maximum(weight.sum(axis=1), 1e-12))
 
     def rates(
-        self, is_constructed: NDArray[np.bool_], day: int
+        self, is_constructed: BoolArray, day: int
     ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
         """AUC, average precision, recall at 1 % and at 5 % of the unspliced flagged, [1 + sample] each.
 
@@ -209,6 +222,6 @@ class _Pool:
 
 
 def _estimate(values: Float64Array) -> Estimate:
-    """The first value, and the interval of the others; nan where there is none."""
+    """The first value with the interval of the others; nan without finite values."""
     replicates = values[1:][np.isfinite(values[1:])]
     return interval(float(values[0]), replicates) if len(replicates) else _NO_ESTIMATE._replace(value=float(values[0]))

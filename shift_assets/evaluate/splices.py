@@ -1,8 +1,8 @@
-"""How well detectors tell spliced histories from whole ones: the protocol on real logs without labels.
+"""Evaluation of detectors on spliced histories: a protocol for real logs without labels.
 
-What belongs here: passes of the constructions of `shift.splices` through detectors, and the figures made of the
-scores. A history's score after n active days is the largest that the detector gave on the first n active days from
-the cut on; unspliced users do shift sometimes, so what is flagged of them is an upper bound of the false alarms.
+What belongs here: applying detectors to the constructions of `shift.learned.splices`, and the table of scores. A
+history's score after n active days is the largest score on the first n active days from the splice point on. Unspliced
+users shift sometimes, so their flagged share is an upper bound of the false alert rate.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.errors import UserError
 from shift_assets.interest.histories import Histories, Step, histories
 from shift_assets.settings.root import EvidenceSettings
@@ -35,37 +34,29 @@ from shift_assets.shift.learned.splices import (
 )
 
 LEARNED, E_VALUE, POSTERIOR = "learned", "e_value", "posterior"
-
-
 FOLDS = 2
-"""Parts of the users; the learned detector scores each part by a model that never saw one of its users."""
-
-
+"""Folds of the users; the learned detector scores each fold with a model trained on the others."""
 CONTEXT_USERS = 2_000
-"""Users around those under test: enough to tell what the whole segment did on a day."""
-
-
+"""Users besides those under test: enough to estimate the segment's mix of a day."""
 MAXIMUM_USERS = 1_000
-"""Users under test: enough for an AUC within .02."""
-
-
+"""Users under test: enough for an AUC within 0.02."""
 SCORES = {
     "segment": (pa.string(), "Segment of the user and its donor"),
-    "seed": (pa.int64(), "Seed of cuts, donors and folds"),
-    "detector": (pa.string(), "Detector that scored"),
+    "seed": (pa.int64(), "Seed of splice points, donors and folds"),
+    "detector": (pa.string(), "Detector"),
     "kind": (pa.string(), "unspliced, odd_even, shuffled, gift, or the donor: random, same_tier, nearest_profile"),
-    "kept": (pa.float64(), "Share of the user's own days that stay after the cut; 0: a whole shift"),
-    "is_shift": (pa.bool_(), "Another user takes over, wholly or in part"),
+    "kept": (pa.float64(), "Share of the user's own days that remain after the splice point; 0: a complete shift"),
+    "is_shift": (pa.bool_(), "Whether a donor's days follow, all or some of them"),
     "user_id": (pa.string(), "Pseudonym of the user"),
     "donor_id": (pa.string(), "Pseudonym of the donor; null without one"),
-    "fold": (pa.int64(), "Part of the users; donors come from the same, the learned detector was taught on the others"),
+    "fold": (pa.int64(), "Fold of the users; donors are of the same fold, the learned detector is trained on others"),
     "cut_day": (pa.date32(), "First day that may be the donor's"),
-    "donor_distance": (pa.float64(), "Total variation of the profiles before and from the cut on; null without donor"),
-    "active_days": (pa.int64(), "Active days from the cut on that had been seen"),
-    "score_of_day": (pa.float64(), "Score at the end of the last of them; null where the detector is silent"),
-    "score": (pa.float64(), "Largest score of them; null where the detector was silent on all"),
+    "donor_distance": (pa.float64(), "Total variation of the profiles before and after; null without donor"),
+    "active_days": (pa.int64(), "Active days observed from the splice point on"),
+    "score_of_day": (pa.float64(), "Score at the end of the last of them; null where the detector gives none"),
+    "score": (pa.float64(), "Largest score of them; null where the detector gave none"),
 }
-"""Columns of the per-user scores: type and meaning."""
+"""Columns of the scores per user: type and meaning."""
 
 
 class TooFewUsers(UserError):
@@ -74,7 +65,7 @@ class TooFewUsers(UserError):
 
 @dataclass(frozen=True, slots=True)
 class DetectorScores:
-    """What one detector said of the histories of one construction, of one segment and seed."""
+    """Scores of one detector on the histories of one construction, segment and seed."""
 
     segment: str
     seed: int
@@ -85,16 +76,16 @@ class DetectorScores:
     fold: Int64Array  # [case]
     cut_day: Int64Array  # [case]
     donor_distance: Float64Array  # [case]
-    score_of_day: Float64Array  # [case, day]; nan where silent, or where the history has no such day
-    has_day: NDArray[np.bool_]  # [case, day]
+    score_of_day: Float64Array  # [case, day]; nan without a score, or where the history has no such day
+    has_day: BoolArray  # [case, day]
 
     @property
     def score(self) -> Float64Array:
-        """Largest so far, [case, day]; nan where silent on all days so far."""
+        """Largest score so far, [case, day]; nan without any."""
         return np.asarray(np.fmax.accumulate(self.score_of_day, axis=1))
 
     def table(self) -> pa.Table:
-        """The columns SCORES, one row per case and active day."""
+        """Table with the columns SCORES, one row per case and active day."""
         case, day = np.nonzero(self.has_day)
         values: dict[str, Any] = {
             "segment": [self.segment] * len(case),
@@ -126,7 +117,7 @@ def score_schema() -> pa.Schema:
 
 
 def write_scores(scored: Iterable[DetectorScores], target: Path) -> None:
-    """The columns SCORES as one Parquet file; each column tells its meaning in the file."""
+    """Write the columns SCORES to a Parquet file, with the meaning of every column in its metadata."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
     schema = pa.schema(
@@ -139,7 +130,7 @@ def write_scores(scored: Iterable[DetectorScores], target: Path) -> None:
 
 
 def detectors_of(evidence: EvidenceSettings) -> dict[str, Detector]:
-    """The statistics by name: the classic ones, and the product's own two."""
+    """Detectors by name: the baselines, the e-value and the posterior."""
     own: tuple[Detector, ...] = (EValue(evidence), Posterior(evidence))
     return {**BASELINES, **{detector.name: detector for detector in own}}
 
@@ -153,9 +144,21 @@ def evaluate_detectors(
     active_days: int,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[DetectorScores], dict[str, str]]:
-    """The protocol in every segment of `interest_series`, and why a segment was left out.
+    """Run the protocol in every segment.
 
-    Raises TooFewUsers where all are.
+    Args:
+        series: `interest_series` of all days.
+        detectors: Detectors by name.
+        step: Unit of the histories, day or week.
+        seeds: Seeds of splice points and donors; one run each.
+        active_days: Active units that a user needs before a splice point and from it on.
+        on_progress: Called with a description of each run.
+
+    Returns:
+        The scores, and by segment why it was left out.
+
+    Raises:
+        TooFewUsers: All segments were left out.
     """
     scored: list[DetectorScores] = []
     skipped: dict[str, str] = {}
@@ -188,9 +191,20 @@ def run_protocol(
     constructions: Sequence[Construction] = CONSTRUCTIONS,
     training_splice_points: int = SPLICE_POINTS,
 ) -> Iterator[DetectorScores]:
-    """Every construction through every detector, and through the learned one, which is taught without the judged fold.
+    """Score every construction with every detector, and with the learned one, trained without the scored fold.
 
-    Raises TooFewUsers where not two users of a fold can be cut.
+    Args:
+        histories: The users' active days.
+        segment: The segment's key.
+        detectors: Detectors by name.
+        seed: Seed of splice points, donors and folds.
+        active_days: Active days that a user needs before a splice point and from it on.
+        maximum_users: Users that are spliced at most.
+        constructions: Constructions to score.
+        training_splice_points: Splice points of the learned detector's training.
+
+    Raises:
+        TooFewUsers: A fold has fewer than two users with enough active days.
     """
     splice_points = draw_splice_points(histories, active_days, seed, folds=FOLDS, maximum_users=maximum_users)
     if len(splice_points.user) < 2 * FOLDS:
@@ -217,7 +231,7 @@ def run_protocol(
 def _fit_by_fold(
     histories: Histories, splice_points: SplicePoints, seed: int, maximum_users: int, training_splice_points: int
 ) -> dict[int, ShiftModel]:
-    """A model for each fold, of all users but its own; nothing where one of them cannot be taught."""
+    """A model by fold, trained on the other folds; empty where one of them has too little data."""
     models = {}
     for fold in range(FOLDS):
         others = np.setdiff1d(np.arange(len(histories.users)), splice_points.user[splice_points.fold == fold])
@@ -235,7 +249,7 @@ def _fit_by_fold(
 
 
 def _with_context_users(histories: Histories, splice_points: SplicePoints, seed: int) -> tuple[Histories, SplicePoints]:
-    """Only the users under test and at most CONTEXT_USERS others."""
+    """The users under test and at most CONTEXT_USERS others."""
     others = np.setdiff1d(np.arange(len(histories.users)), splice_points.user)
     random = np.random.default_rng([seed, 2])
     users = np.sort(np.concatenate([splice_points.user, random.permutation(others)[:CONTEXT_USERS]]))

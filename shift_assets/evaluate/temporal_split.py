@@ -1,7 +1,7 @@
-"""The protocol for a shop's own log: what is known before a day foretells what comes from it on.
+"""Offline ranking evaluation with a temporal split (recall@20, NDCG@10), on a shop's own log.
 
-Days before the first validation day teach, the validation days choose, the test days are reported; all borders are
-borders of day partitions (the global temporal split of Gusak et al., RecSys 2025, arXiv 2507.16289).
+Training uses the days before the validation days, tuning the validation days, and reported are the test days; all are
+whole day partitions (the global temporal split of Gusak et al., RecSys 2025, arXiv 2507.16289).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from shift_assets.models.network.interest_model import InterestModel
 
 SHARE_OF_DAYS = 4
-"""A short log gives validation and test a fourth of its days each."""
+"""A short log gives a quarter of its days to validation and to test each."""
 BUSY_SHARE = 0.01
 NEXT_ITEM_EVENTS = 4_000
-"""Test events of a segment whose item is foretold, drawn by seed where there are more."""
+"""Most test events of the next-item task; more are sampled."""
 WINDOW, WINDOW_NEW, NEXT_ITEM = "window", "window_new", "next_item"
 
 
@@ -56,20 +56,25 @@ class TemporalSplit:
 
     @classmethod
     def of(cls, days: pa.ChunkedArray, horizon_days: int) -> TemporalSplit:
-        """The newest of the `days` [event]: `horizon_days` for test and validation each, fewer in a short log.
+        """Split at the newest days: `horizon_days` each for test and validation, fewer in a short log.
 
-        Raises NothingToEvaluate where there are too few days.
+        Args:
+            days: Day [event] of the log.
+            horizon_days: Days of test and of validation.
+
+        Raises:
+            NothingToEvaluate: The log has too few days.
         """
         busy = busy_days(days)
         span = timedelta(days=min(horizon_days, len(busy) // SHARE_OF_DAYS))
         if not span:
-            raise NothingToEvaluate(f"the log has {len(busy)} days; a split by day needs {SHARE_OF_DAYS} or more")
+            raise NothingToEvaluate(f"the log has {len(busy)} days; a temporal split needs {SHARE_OF_DAYS} or more")
         end = busy[-1] + timedelta(days=1)
         return cls(end - 2 * span, end - span, end)
 
 
 def busy_days(days: pa.ChunkedArray) -> list[date]:
-    """The distinct `days` [event] in order, without those of stray events: under BUSY_SHARE of the busiest day's."""
+    """The distinct `days` [event], sorted, without days that have under BUSY_SHARE of the busiest day's events."""
     counts = pc.value_counts(days).flatten()
     numbers = counts[1].to_numpy()
     return sorted(counts[0].filter(pa.array(numbers >= BUSY_SHARE * numbers.max(initial=0))).to_pylist())
@@ -78,13 +83,22 @@ def busy_days(days: pa.ChunkedArray) -> list[date]:
 def tasks_after(
     events: pa.Table, first_test_day: date, end: date, settings: RecommendationSettings, seed: int
 ) -> dict[str, RankingTask]:
-    """What users took on the days from `first_test_day` to before `end`, foretold from the days before.
+    """Ranking tasks of the test days: predict items from the days before.
 
-    - `window`: the items of all those days, from the history at the end of the day before; repeats count.
-    - `window_new`: the same, items of the user's history neither listed nor counted.
-    - `next_item`: each single event, from all events of its user before it; trained is only before `first_test_day`.
+    - `window`: the items of all test days, from the history at the end of the day before; repeats count.
+    - `window_new`: the same, without items of the user's history in ranking and labels.
+    - `next_item`: the item of each single event, from all earlier events of its user, with training up to the day
+      before the test days.
 
-    Raises NothingToEvaluate where no user of the look-back window came back.
+    Args:
+        events: clean_events of a segment.
+        first_test_day: First test day.
+        end: The day after the last test day.
+        settings: Look-back window of the recommendations.
+        seed: Seed of the sample of next items.
+
+    Raises:
+        NothingToEvaluate: No user of the look-back window came back.
     """
     window = Window.of(events, first_test_day - timedelta(days=1), settings)
     later = events.filter(
@@ -108,7 +122,7 @@ def tasks_after(
 
 
 def _distinct_labels(owners: Int64Array, items: Int64Array, names: pa.ChunkedArray) -> tuple[Int64Array, Int64Array]:
-    """Each pair of user and item once; unknown items are told apart by name."""
+    """Each pair of user and item once; unknown items are distinguished by name."""
     codes = pc.dictionary_encode(names.combine_chunks()).indices.to_numpy().astype(np.int64)
     _, first = np.unique(owners * (int(codes.max(initial=0)) + 1) + codes, return_index=True)
     return owners[first], items[first]
@@ -117,7 +131,7 @@ def _distinct_labels(owners: Int64Array, items: Int64Array, names: pa.ChunkedArr
 def _next_items(
     events: pa.Table, window: Window, end: date, look_back_days: int, seed: int
 ) -> tuple[Window, Int64Array] | None:
-    """Histories as they stood before single events after `window.day`, and the items of those events."""
+    """Histories before single events after `window.day`, and the items of those events."""
     first = window.day - timedelta(days=look_back_days - 1)
     sequences = pack(events.filter((pc.field("day") >= first) & (pc.field("day") < end)), window.vocabulary)
     users = np.arange(len(sequences.users))
@@ -135,7 +149,7 @@ def _next_items(
 
 
 class Report(NamedTuple):
-    """Every contender on every task of one segment; `tasks` tell how many users, labels, and labels out of reach."""
+    """Every contender on every task of one segment; `tasks` hold users, labels and the share of unreachable labels."""
 
     borders: TemporalSplit
     tasks: dict[str, dict[str, float]]
@@ -144,12 +158,19 @@ class Report(NamedTuple):
 
 
 def report(known: RecommendationContext, settings: Settings, *, seed: int, on_progress: OnProgress) -> Report:
-    """What sources, model and blend of one segment foretold of its newest days.
+    """Evaluate candidate generators, model and blend of one segment on its newest days.
 
-    `known` holds the segment's events, and items, vectors and signals where there are any. The test days teach
-    nothing and choose nothing: the blend is fitted to the days before them, cut by cut, with the model of the cut.
+    Nothing is trained or tuned on the test days: the blend is fitted on training snapshots before them, each with the
+    model of its day.
 
-    Raises NothingToEvaluate where the log is too short or nobody came back.
+    Args:
+        known: The segment's events, and items, vectors and signals where there are any.
+        settings: Settings of the home.
+        seed: Seed of the samples and the bootstrap.
+        on_progress: Called with a description of each phase.
+
+    Raises:
+        NothingToEvaluate: The log is too short, or no user came back.
     """
     events = known.events
     borders = TemporalSplit.of(events["day"], settings.outcomes.horizon_days)
@@ -194,7 +215,7 @@ def report(known: RecommendationContext, settings: Settings, *, seed: int, on_pr
 
 
 def _trained(known: RecommendationContext, settings: Settings) -> Callable[[date], InterestModel | None]:
-    """The model that is served on a day, trained from nothing on the days before it."""
+    """Train the model that is served on a day from scratch on the days before it."""
     from shift_assets.models.training.train import train
 
     return lambda day: train(known.events, day, settings.model, seed=settings.seed, tasks=settings.tasks).model

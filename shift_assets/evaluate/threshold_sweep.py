@@ -1,4 +1,4 @@
-"""Precision, recall and false alerts of a detector over its thresholds, on a log with known shifts."""
+"""Precision, recall and false alerts of a detector over its thresholds, on a log with planted shifts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shift_assets.interest.histories import Histories
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a threshold gives, in one log or several."""
+    """Precision, recall and false alerts at a threshold, in one log or several."""
 
     threshold: float
     precision: Rate
@@ -28,14 +28,21 @@ class OperatingPoint:
 
 
 def thresholds_of(scores: Float64Array, n: int = 80) -> Float64Array:
-    """At most `n` thresholds, ascending: from a tenth of the `scores` at or above them to one."""
+    """At most `n` ascending thresholds, between those reached by a tenth of the `scores` and by a single one."""
     known = np.sort(scores[~np.isnan(scores)])
     over = np.unique(np.geomspace(1, max(len(known) // 10, 1), n).astype(np.int64))
     return np.asarray(np.unique(known[len(known) - over[: len(known)]]))
 
 
 def sweep(histories: Histories, scores: Float64Array, truth: Truth, thresholds: Float64Array) -> list[OperatingPoint]:
-    """What each threshold on `scores` [entry] gives."""
+    """Operating points of thresholds on `scores` [entry].
+
+    Args:
+        histories: The users' active days.
+        scores: Score [entry] at the end of each active day.
+        truth: The planted changes.
+        thresholds: Thresholds [point].
+    """
     user_days = histories.user_days
     n_user_days = len(truth.kind) * (truth.last_day - truth.first_day + 1)
     points = []
@@ -57,7 +64,7 @@ def sweep(histories: Histories, scores: Float64Array, truth: Truth, thresholds: 
 
 
 def pool_points(sweeps: Sequence[Sequence[OperatingPoint]]) -> list[OperatingPoint]:
-    """The points of several logs, swept over the same thresholds, as if they were one."""
+    """Pool the points of several logs, swept over the same thresholds, as if they were one log."""
     return [
         OperatingPoint(
             same[0].threshold,
@@ -71,20 +78,20 @@ def pool_points(sweeps: Sequence[Sequence[OperatingPoint]]) -> list[OperatingPoi
 
 
 def best_threshold(points: Sequence[OperatingPoint]) -> float:
-    """The threshold of the largest F1; the lowest of several."""
+    """The threshold with the largest F1; of ties, the lowest."""
     return max(points, key=lambda point: (point.f1, -point.threshold)).threshold
 
 
 def recall_at(points: Sequence[OperatingPoint], false_per_thousand: float) -> float:
-    """Largest recall of detectable shifts with at most so many false alarms per 1000 user-days; 0 if none has."""
+    """Largest recall of detectable shifts with at most `false_per_thousand` false alerts per 1000 user-days, else 0."""
     allowed = [point.recall.share for point in points if point.false_user_days.per_thousand <= false_per_thousand]
     return max(allowed, default=0.0)
 
 
 def share_over_threshold(histories: Histories, scores: Float64Array, truth: Truth, threshold: float) -> Rate:
-    """Judged active days at or above `threshold` of the users in whom nothing was planted.
+    """Evaluated active days at or above `threshold`, of users without a planted change.
 
-    This is what a bound P(score >= A) <= 1 / A on every active day speaks about.
+    A bound P(score >= A) <= 1 / A on every active day applies to this share.
     """
     user_days = histories.user_days
     mine = (

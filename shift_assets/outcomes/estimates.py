@@ -1,46 +1,44 @@
-"""Metrics of recommendation lists, per user, and bootstrap intervals over users."""
+"""Ratio estimates with bootstrap intervals over users."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Float64, Int64
 
-from shift_assets.arrays import Float64Array
-from shift_assets.models.metrics import ndcg_at_k, recall_at_k
-
-__all__ = [
-    "Estimate",
-    "interval",
-    "ndcg_at_k",
-    "ratio_estimate",
-    "recall_at_k",
-    "resamples",
-]
+from shift_assets.arrays import Float64Array, Int64Array
 
 CONFIDENCE = 0.95
 
 
 class Estimate(NamedTuple):
-    """A value and the ends of its 95 % interval."""
+    """A value and the bounds of its 95 % interval."""
 
     value: float
     low: float
     high: float
 
 
-def resamples(users: int, samples: int, seed: int) -> npt.NDArray[np.int64]:
-    """How often each user is drawn, [sample, user], in `samples` bootstrap draws of `users` users."""
+def resamples(users: int, samples: int, seed: int) -> Int64[Int64Array, "sample user"]:
+    """Count, [sample, user], how often each of `users` users is drawn in `samples` bootstrap samples."""
     if users == 0:
         return np.zeros((samples, 0), dtype=np.int64)
     return np.random.default_rng(seed).multinomial(users, np.full(users, 1 / users), size=samples)
 
 
 def ratio_estimate(
-    numerators: Float64Array, denominators: Float64Array, draws: npt.NDArray[np.int64]
+    numerators: Float64[Float64Array, " user"],
+    denominators: Float64[Float64Array, " user"],
+    draws: Int64[Int64Array, "sample user"],
 ) -> Estimate | None:
-    """sum(numerators[user]) / sum(denominators[user]) and its bootstrap interval; None where that is 0 / 0."""
+    """Estimate sum(numerators) / sum(denominators) with a bootstrap interval; None where the denominator is 0.
+
+    Args:
+        numerators: Numerator [user].
+        denominators: Denominator [user].
+        draws: How often [sample, user] a user is drawn, from `resamples`.
+    """
     total = float(denominators.sum())
     if total == 0:
         return None
@@ -49,6 +47,6 @@ def ratio_estimate(
 
 
 def interval(value: float, replicates: Float64Array) -> Estimate:
-    """Percentile interval of the bootstrap around `value` (Efron 1979)."""
+    """The value with the percentile interval of its bootstrap `replicates` [sample] (Efron 1979)."""
     low, high = np.quantile(replicates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, float(low), float(high))

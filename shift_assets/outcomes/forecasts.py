@@ -1,4 +1,4 @@
-"""How well the coming week of interest is foretold: every member against the baselines, out of time."""
+"""Out-of-sample quality of the interest forecasts: the serving model against the baselines."""
 
 from __future__ import annotations
 
@@ -29,10 +29,20 @@ def forecast_quality(
     *,
     refit_weekday: int,
 ) -> pa.Table:
-    """`forecast_quality` of one segment on a refit day; no rows on other days, or where too few weeks lie before.
+    """Rows of `forecast_quality` of one segment: the serving model and the baselines, on weeks not used for fitting.
 
-    Evaluated are the member that serves and the baselines, which cost nothing; `forecast_report` has all members.
-    series: `interest_series` of the segment with the `settings.window_days` days up to `day`.
+    Other models are compared by `shift-assets evaluate forecasts` only, because they are expensive to fit.
+
+    Args:
+        series: `interest_series` of the segment with the `settings.window_days` days up to `day`.
+        day: The day of the rows.
+        segment: The segment's key.
+        settings: The forecast's settings.
+        seed: Seed of the models.
+        refit_weekday: Weekday of the refits, 0 for Monday.
+
+    Returns:
+        One row per model; none on days without a refit, or with too few weeks before the day.
     """
     if last_refit(day, refit_weekday) != day:
         return FORECAST_QUALITY.empty()

@@ -1,11 +1,11 @@
-"""What the days after said about a day's recommendation lists.
+"""The table `recommendation_outcomes`: metrics of a day's recommendations on the days after it.
 
-Users judged are those with a list and an event, other than a return, in the horizon: recall, NDCG, rates, IPS,
-SNIPS and DR are over them. Coverage and novelty are over all lists. A click is any event other than a return
-with a recommended item. The off-policy estimates value the same policy without its lots: items that a lot put into
-a list count nothing, items that a lot kept count for those it drove out. Without lots all three are the plain click
-rate per item shown. What bandits learn from, the users won by kind
-of shift, is over all users with a list: who came may depend on what was shown.
+Evaluated are users with recommendations and an event, other than a return, in the horizon: recall, NDCG, rates, IPS,
+SNIPS and DR are over them. Coverage and novelty are over all users with recommendations. A click is any event other
+than a return with a recommended item. The off-policy estimates value the same policy without its exploration: items
+that exploration put into a slate do not count, and items that exploration left in place also count for those it
+replaced. Without exploration all three are the click rate per shown item. The counts by kind of shift, which the
+bandits learn from, are over all users with recommendations, because visits may depend on what was shown.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Bool, Float64, Int64
 from scipy import sparse
 
 from shift_assets.arrays import BoolArray, Float64Array, Int64Array
@@ -23,19 +24,20 @@ from shift_assets.contracts.outcomes import RECOMMENDATION_OUTCOMES
 from shift_assets.contracts.shift import NO_SHIFT
 from shift_assets.experiments.bandits import open_shift_kinds
 from shift_assets.experiments.exploration import EXPLORATION_GENERATOR as EXPLORATION
-from shift_assets.outcomes.estimates import Estimate, interval, ndcg_at_k, ratio_estimate, recall_at_k, resamples
+from shift_assets.models.metrics import ndcg_at_k, recall_at_k
+from shift_assets.outcomes.estimates import Estimate, interval, ratio_estimate, resamples
 from shift_assets.outcomes.experiments import USER_OUTCOMES
-from shift_assets.outcomes.off_policy import LoggedFeedback, off_policy
+from shift_assets.outcomes.off_policy import LoggedFeedback, OffPolicyEstimates, off_policy
 from shift_assets.settings.root import OutcomeSettings
 
 COVERAGE_SAMPLES_PER_BLOCK = 20
 
 MINIMUM_EFFECTIVE_USERS = 100
-"""Effective sample size below which an off-policy estimate is refused."""
+"""Effective number of users below which there is no off-policy estimate."""
 
 
 class _Codes(NamedTuple):
-    """Names of users and items as numbers that the lists and the events share."""
+    """Users and items that slates and events have in common, as integer codes."""
 
     users: pa.Array
     items: pa.Array
@@ -48,28 +50,59 @@ class _Codes(NamedTuple):
 
 
 class _Slates(NamedTuple):
-    """One policy's lists, [user, place]; item -1 where a list is shorter."""
+    """Slates of one policy, [user, rank]; item -1 where a slate is shorter."""
 
     users: Int64Array
-    items: Int64Array
-    propensities: Float64Array
-    explored: BoolArray  # a lot put the item there
+    items: Int64[Int64Array, "user rank"]
+    propensities: Float64[Float64Array, "user rank"]
+    explored: Bool[BoolArray, "user rank"]  # exploration put the item there
 
 
-class _Context(NamedTuple):
-    """What the lists of all policies are judged by."""
+class _Horizon(NamedTuple):
+    """Events of the days after, without returns."""
 
     codes: _Codes
-    after: pa.Table
-    bought: pa.Table
-    information: Float64Array  # [item], bits
-    click_probability: Float64Array  # [item], of a click in the horizon
-    catalogue_size: int
-    known: pa.Table  # item_id and category, distinct
-    kinds: dict[str, str]  # of users with an open alarm
-    settings: OutcomeSettings
-    seed: int
-    minimum_effective_users: int
+    events: pa.Table
+    purchases: pa.Table
+
+
+class _Feedback(NamedTuple):
+    """Slates of one policy and their outcome: hits and purchases [user, rank], items [user] with an event."""
+
+    slates: _Slates
+    hits: Bool[BoolArray, "user rank"]
+    bought: Bool[BoolArray, "user rank"]
+    relevant: Int64[Int64Array, " user"]
+
+    @classmethod
+    def of(cls, slates: _Slates, horizon: _Horizon) -> _Feedback:
+        hits, relevant = _hits(slates, horizon.events, horizon.codes)
+        bought, _ = _hits(slates, horizon.purchases, horizon.codes)
+        return cls(slates, hits, bought, relevant)
+
+
+class _Catalogue(NamedTuple):
+    """What was known of the items on the day of the recommendations."""
+
+    information: Float64[Float64Array, " item"]  # bits
+    click_probability: Float64[Float64Array, " item"]  # share of users with an event within a horizon
+    size: int
+    categories: pa.Table  # item_id and category, distinct
+
+    @classmethod
+    def of(cls, events: pa.Table, day: date, horizon_days: int, codes: _Codes) -> _Catalogue:
+        """The catalogue of `events` up to and including `day`."""
+        until = events.filter(pc.field("day") <= day)
+        met = until.filter(pc.field("behavior") != "return")
+        recent = met.filter(pc.field("day") > day - timedelta(days=horizon_days))
+        users_per_item = _users_per_item(met, codes)
+        information = -np.log2(np.maximum(users_per_item, 1) / max(pc.count_distinct(met["user_id"]).as_py(), 1))
+        return cls(
+            information=np.maximum(information, 0),
+            click_probability=_users_per_item(recent, codes) / max(pc.count_distinct(recent["user_id"]).as_py(), 1),
+            size=int((users_per_item > 0).sum()),
+            categories=until.group_by(["item_id", "category"]).aggregate([]),
+        )
 
 
 def recommendation_outcomes(
@@ -82,21 +115,29 @@ def recommendation_outcomes(
     seed: int,
     minimum_effective_users: int = MINIMUM_EFFECTIVE_USERS,
 ) -> pa.Table:
-    """Rows of `recommendation_outcomes`, one per policy, for the lists of one (day, segment).
+    """Rows of `recommendation_outcomes`, one per policy, for the recommendations of one day and segment.
 
-    `events_after` and `events_before` hold clean_events of the segment: of the `horizon_days` after the day, and
-    of the days up to and with it, from which come the catalogue and its popularity; rows of other days are
-    ignored. `alerts` holds the shift_alerts of the lists' day. Estimates that do not exist are null: all but
-    coverage and novelty where no user was judged, and the off-policy ones with too few users in effect. The order of
-    rows does not matter.
+    Estimates that do not exist are null: all but coverage and novelty where no user was evaluated, and the off-policy
+    ones with too few effective users. The order of rows does not matter.
 
-    Raises ValueError where the lists are of several days or segments, or a propensity is not in (0, 1].
+    Args:
+        recommendations: `recommendations` of one day and segment.
+        events_after: clean_events of the segment for the `horizon_days` after the day; other days are ignored.
+        events_before: clean_events of the segment up to and including the day, from which come the catalogue and the
+            popularity of its items; later days are ignored.
+        alerts: `shift_alerts` of the day.
+        settings: Horizon, bootstrap and limits.
+        seed: Seed of the bootstrap.
+        minimum_effective_users: Effective users below which there is no off-policy estimate.
+
+    Raises:
+        ValueError: The recommendations are of several days or segments, or a propensity is not in (0, 1].
     """
     if recommendations.num_rows == 0:
         return RECOMMENDATION_OUTCOMES.empty()
     days, segments = (pc.unique(recommendations[name]).to_pylist() for name in ("day", "segment"))
     if len(days) != 1 or len(segments) != 1:
-        raise ValueError(f"lists of one day and segment are judged at a time, not of {days} x {segments}")
+        raise ValueError(f"expected recommendations of one day and segment, found {days} x {segments}")
     day: date = days[0]
     after = _horizon(events_after, day, settings.horizon_days)
     before = events_before.filter((pc.field("day") <= day) & (pc.field("behavior") != "return"))
@@ -104,41 +145,35 @@ def recommendation_outcomes(
         _distinct(recommendations["user_id"]),
         _distinct(recommendations["item_id"], before["item_id"], after["item_id"]),
     )
-    users_per_item = _users_per_item(before, codes)
-    recent = before.filter(pc.field("day") > day - timedelta(days=settings.horizon_days))
-    click_probability = _users_per_item(recent, codes) / max(pc.count_distinct(recent["user_id"]).as_py(), 1)
-    information = -np.log2(np.maximum(users_per_item, 1) / max(pc.count_distinct(before["user_id"]).as_py(), 1))
-    context = _Context(
-        codes,
-        after,
-        after.filter(pc.field("behavior") == "purchase"),
-        information=np.maximum(information, 0),
-        click_probability=click_probability,
-        catalogue_size=int((users_per_item > 0).sum()),
-        known=events_before.filter(pc.field("day") <= day).group_by(["item_id", "category"]).aggregate([]),
-        kinds=open_shift_kinds(alerts),
-        settings=settings,
-        seed=seed,
-        minimum_effective_users=minimum_effective_users,
-    )
-    rows = [
-        {
-            "day": day,
-            "segment": segments[0],
-            "policy": policy,
-            "horizon_days": settings.horizon_days,
-            **_metric_columns(recommendations.filter(pc.field("policy") == policy), context),
-        }
-        for policy in sorted(pc.unique(recommendations["policy"]).to_pylist())
-    ]
+    horizon = _Horizon(codes, after, after.filter(pc.field("behavior") == "purchase"))
+    catalogue = _Catalogue.of(events_before, day, settings.horizon_days, codes)
+    kinds = open_shift_kinds(alerts)
+    rows: list[dict[str, object]] = []
+    for policy in sorted(pc.unique(recommendations["policy"]).to_pylist()):
+        slates = _slates_of(recommendations.filter(pc.field("policy") == policy), codes)
+        feedback = _Feedback.of(slates, horizon)
+        rows.append(
+            {
+                "day": day,
+                "segment": segments[0],
+                "policy": policy,
+                "horizon_days": settings.horizon_days,
+                "k": slates.items.shape[1],
+                **_estimates(feedback, catalogue, settings.bootstrap_samples, seed, minimum_effective_users),
+                "by_shift_kind": _by_shift_kind(feedback, codes, kinds),
+                "explored": _explored(feedback, codes, catalogue),
+            }
+        )
     return pa.Table.from_pylist(rows, schema=RECOMMENDATION_OUTCOMES.schema)
 
 
 def user_outcomes(recommendations: pa.Table, events_after: pa.Table, horizon_days: int) -> pa.Table:
-    """Rows of `experiments.USER_OUTCOMES` of the lists of one segment: what came of each within its horizon.
+    """Rows of `experiments.USER_OUTCOMES`: the outcome of every user's recommendations within their horizon.
 
-    `recommendations` may hold several days; `events_after` holds clean_events of the segment that cover the
-    `horizon_days` after each of them. The order of rows does not matter.
+    Args:
+        recommendations: `recommendations` of one segment, of one or several days.
+        events_after: clean_events of the segment that cover the `horizon_days` after each of the days.
+        horizon_days: Days after a recommendation that count.
     """
     found = [USER_OUTCOMES.empty_table()]
     for day in sorted(pc.unique(recommendations["day"]).to_pylist()):
@@ -167,89 +202,96 @@ def user_outcomes(recommendations: pa.Table, events_after: pa.Table, horizon_day
 
 
 def _horizon(events: pa.Table, day: date, horizon_days: int) -> pa.Table:
-    """The events, but returns, of the `horizon_days` after `day`."""
+    """Events of the `horizon_days` after `day`, without returns."""
     last = day + timedelta(days=horizon_days)
     return events.filter((pc.field("day") > day) & (pc.field("day") <= last) & (pc.field("behavior") != "return"))
 
 
-def _metric_columns(rows: pa.Table, context: _Context) -> dict[str, object]:
-    """The measured columns of one policy, whose lists `rows` are."""
-    slates = _slates_of(rows, context.codes)
-    hits, relevant = _hits(slates, context.after, context.codes)
-    bought, _ = _hits(slates, context.bought, context.codes)
-    shown = slates.items >= 0
+def _estimates(
+    feedback: _Feedback, catalogue: _Catalogue, samples: int, seed: int, minimum_effective_users: float
+) -> dict[str, object]:
+    """Columns of the estimates of one policy, with their intervals, and of the users that they are from."""
+    slates, hits, bought, relevant = feedback
     evaluated = relevant > 0
-    samples, seed = context.settings.bootstrap_samples, context.seed
     draws, all_draws = resamples(int(evaluated.sum()), samples, seed), resamples(len(evaluated), samples, seed)
-    one = np.ones(int(evaluated.sum()))
-    novelty = np.asarray(np.where(shown, context.information[slates.items], 0.0).sum(axis=1), dtype=np.float64)
-    # One chance for a place, whatever stands there: the item that a lot drove out is not known.
-    click_probability = np.where(shown, context.click_probability[slates.items], 0.0).sum(axis=0) / np.maximum(
-        shown.sum(axis=0), 1
-    )
-    expected = np.where(shown, click_probability, 0.0)[evaluated]
-    value = off_policy(
-        LoggedFeedback(
-            rewards=hits[evaluated].astype(np.float64),
-            behaviour=slates.propensities[evaluated],
-            target=(shown & ~slates.explored)[evaluated].astype(np.float64),
-            shown=shown[evaluated],
-            expected=expected,
-            expected_of_target=expected,
-        ),
-        context.minimum_effective_users,
-        draws,
-    )
+    shown = slates.items >= 0
+    novelty = np.asarray(np.where(shown, catalogue.information[slates.items], 0.0).sum(axis=1), dtype=np.float64)
+    value = _off_policy(feedback, catalogue, minimum_effective_users, draws)
+
+    def mean(values: Float64Array) -> Estimate | None:
+        return ratio_estimate(values, np.ones(len(values)), draws)
+
     estimates = {
-        "recall_at_k": ratio_estimate(recall_at_k(hits[evaluated], relevant[evaluated]), one, draws),
-        "ndcg_at_k": ratio_estimate(ndcg_at_k(hits[evaluated], relevant[evaluated]), one, draws),
-        "click_rate": ratio_estimate(_any_rank(hits[evaluated]), one, draws),
-        "purchase_rate": ratio_estimate(_any_rank(bought[evaluated]), one, draws),
-        "coverage": _coverage(slates.items, context.catalogue_size, all_draws),
+        "recall_at_k": mean(recall_at_k(hits[evaluated], relevant[evaluated])),
+        "ndcg_at_k": mean(ndcg_at_k(hits[evaluated], relevant[evaluated])),
+        "click_rate": mean(_any_rank(hits[evaluated])),
+        "purchase_rate": mean(_any_rank(bought[evaluated])),
+        "coverage": _coverage(slates.items, catalogue.size, all_draws),
         "novelty": ratio_estimate(novelty, np.asarray(shown.sum(axis=1), dtype=np.float64), all_draws),
         "ips": value.ips,
         "snips": value.snips,
         "dr": value.dr,
     }
-    row: dict[str, object] = {
-        "k": slates.items.shape[1],
+    columns: dict[str, object] = {
         "users": int(evaluated.sum()),
         "effective_users": value.effective_users,
         "off_policy_note": value.note,
-        "by_shift_kind": _by_shift_kind(slates, hits, bought, context),
-        "explored": _explored(slates, hits, context),
     }
     for name, estimate in estimates.items():
-        row[name] = estimate.value if estimate else None
-        row[f"{name}_low"] = estimate.low if estimate else None
-        row[f"{name}_high"] = estimate.high if estimate else None
-    return row
+        columns[name] = estimate.value if estimate else None
+        columns[f"{name}_low"] = estimate.low if estimate else None
+        columns[f"{name}_high"] = estimate.high if estimate else None
+    return columns
 
 
-def _by_shift_kind(slates: _Slates, hits: BoolArray, bought: BoolArray, context: _Context) -> list[dict[str, object]]:
-    """Users, and those won, by kind of the open alarm."""
-    names = context.codes.users.take(pa.array(slates.users)).to_pylist()
-    kinds = np.array([context.kinds.get(name, NO_SHIFT) for name in names])
+def _off_policy(
+    feedback: _Feedback, catalogue: _Catalogue, minimum_effective_users: float, draws: Int64Array
+) -> OffPolicyEstimates:
+    """Value of the policy without exploration, over the evaluated users."""
+    slates, evaluated = feedback.slates, feedback.relevant > 0
+    shown = slates.items >= 0
+    # One probability per rank, whatever item is shown: the item that exploration replaced is not known.
+    click_probability = np.where(shown, catalogue.click_probability[slates.items], 0.0).sum(axis=0) / np.maximum(
+        shown.sum(axis=0), 1
+    )
+    expected = np.where(shown, click_probability, 0.0)[evaluated]
+    logged = LoggedFeedback(
+        rewards=feedback.hits[evaluated].astype(np.float64),
+        behaviour=slates.propensities[evaluated],
+        target=(shown & ~slates.explored)[evaluated].astype(np.float64),
+        shown=shown[evaluated],
+        expected=expected,
+        expected_of_target=expected,
+    )
+    return off_policy(logged, minimum_effective_users, draws)
+
+
+def _by_shift_kind(feedback: _Feedback, codes: _Codes, kind_of: dict[str, str]) -> list[dict[str, object]]:
+    """Users, and those with a click or purchase, by kind of the user's open alert."""
+    names = codes.users.take(pa.array(feedback.slates.users)).to_pylist()
+    kinds = np.array([kind_of.get(name, NO_SHIFT) for name in names])
     return [
         {
             "shift_kind": kind,
             "users": int((kinds == kind).sum()),
-            "clicked": int(hits[kinds == kind].any(axis=1).sum()),
-            "purchased": int(bought[kinds == kind].any(axis=1).sum()),
+            "clicked": int(feedback.hits[kinds == kind].any(axis=1).sum()),
+            "purchased": int(feedback.bought[kinds == kind].any(axis=1).sum()),
         }
         for kind in sorted(set(kinds.tolist()))
     ]
 
 
-def _explored(slates: _Slates, hits: BoolArray, context: _Context) -> list[dict[str, object]]:
-    """Places drawn by lot, and those met, by category of the item."""
+def _explored(feedback: _Feedback, codes: _Codes, catalogue: _Catalogue) -> list[dict[str, object]]:
+    """Shown items with a random draw at their rank, and hits among them, by category of the item."""
+    slates = feedback.slates
     drawn = (slates.items >= 0) & (slates.propensities < 1)
     if not drawn.any():
         return []
-    category_of = dict(sorted(zip(*(context.known[name].to_pylist() for name in ("item_id", "category")), strict=True)))
-    names = context.codes.items.take(pa.array(slates.items[drawn])).to_pylist()
+    named = (catalogue.categories[name].to_pylist() for name in ("item_id", "category"))
+    category_of = dict(sorted(zip(*named, strict=True)))
+    names = codes.items.take(pa.array(slates.items[drawn])).to_pylist()
     counts: dict[str, list[int]] = {}
-    for name, found in zip(names, hits[drawn].tolist(), strict=True):
+    for name, found in zip(names, feedback.hits[drawn].tolist(), strict=True):
         of_category = counts.setdefault(category_of[name], [0, 0])
         of_category[0] += 1
         of_category[1] += found
@@ -257,6 +299,7 @@ def _explored(slates: _Slates, hits: BoolArray, context: _Context) -> list[dict[
 
 
 def _slates_of(rows: pa.Table, codes: _Codes) -> _Slates:
+    """The slates of rows of `recommendations` of one policy."""
     users, row = np.unique(codes.user(rows["user_id"]), return_inverse=True)
     positions = rows["rank"].to_numpy() - 1
     items = np.full((len(users), int(positions.max()) + 1), -1, dtype=np.int64)
@@ -269,7 +312,7 @@ def _slates_of(rows: pa.Table, codes: _Codes) -> _Slates:
 
 
 def _hits(slates: _Slates, events: pa.Table, codes: _Codes) -> tuple[BoolArray, Int64Array]:
-    """Which places [user, place] hold an item that its user meets in `events`, and how many items [user] it meets."""
+    """Whether [user, rank] the user has an event with the shown item, and the number [user] of items with events."""
     users, items = codes.user(events["user_id"]), codes.item(events["item_id"])
     row = np.full(len(codes.users) + 1, -1)
     row[slates.users] = np.arange(len(slates.users))
@@ -281,14 +324,14 @@ def _hits(slates: _Slates, events: pa.Table, codes: _Codes) -> tuple[BoolArray, 
 
 
 def _any_rank(flags: BoolArray) -> Float64Array:
-    """1 where any place [user, place] is flagged, else 0."""
+    """1 where any rank [user, rank] is flagged, else 0."""
     return np.asarray(flags.any(axis=1), dtype=np.float64)
 
 
 def _coverage(items: Int64Array, catalogue_size: int, draws: Int64Array) -> Estimate | None:
-    """Distinct items of all lists over the catalogue's.
+    """Distinct items of all slates over the size of the catalogue.
 
-    A resample holds 63 % of the users, so its count comes out low: the interval is moved up by that bias.
+    A bootstrap sample holds 63 % of the users and so fewer distinct items; the interval is shifted up by that bias.
     """
     if catalogue_size == 0:
         return None
@@ -312,12 +355,12 @@ def _users_per_item(events: pa.Table, codes: _Codes) -> Float64Array:
 
 
 def _distinct(*columns: pa.ChunkedArray) -> pa.Array:
-    """Distinct names in order, so that a seed draws the same users however the rows stand."""
+    """Distinct names, sorted, so that a seed draws the same users for any order of rows."""
     names = pc.unique(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()))
     return names.take(pc.sort_indices(names))
 
 
 def _index_in(names: pa.ChunkedArray, among: pa.Array) -> Int64Array:
-    """Place of every name `among`, -1 where it is not."""
+    """Index of every name in `among`, -1 where it is missing."""
     found = pc.fill_null(pc.index_in(names, value_set=among), -1)
     return np.asarray(found.to_numpy(), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Differences between policies: fixed-horizon and sequential intervals, sample ratio mismatch."""
+"""Differences between policies: fixed-horizon and sequential intervals, and tests of sample ratio mismatch."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Float64, Int64
 from scipy.stats import chi2, norm
 
-from shift_assets.arrays import Float64Array
+from shift_assets.arrays import Float64Array, Int64Array
 from shift_assets.outcomes.estimates import CONFIDENCE
 
 
 class Difference(NamedTuple):
-    """Rate of a policy less that of another, after all users seen so far."""
+    """Rate of a policy minus that of the baseline, over all users so far."""
 
     value: float
     standard_error: float
 
 
 class SequentialInterval(NamedTuple):
-    """The ends of a confidence sequence, and the p-value that may be looked at on any day."""
+    """Bounds of a confidence sequence, and an anytime-valid p-value."""
 
     low: float
     high: float
@@ -31,9 +31,14 @@ class SequentialInterval(NamedTuple):
 def difference(
     rewards: tuple[Float64Array, Float64Array], exposures: tuple[Float64Array, Float64Array]
 ) -> Difference | None:
-    """Difference of two ratios sum(rewards) / sum(exposures), each over its users [user]; None where one is 0 / 0.
+    """Difference of two ratios sum(rewards) / sum(exposures), with its standard error by linearisation.
 
-    A user's rewards and exposures are sums over the user's days.
+    Args:
+        rewards: Reward [user] of either policy, summed over the user's days.
+        exposures: Exposure [user] of either policy, summed likewise.
+
+    Returns:
+        The difference; None where a policy has no exposure.
     """
     values, variance = [], 0.0
     for reward, exposure in zip(rewards, exposures, strict=True):
@@ -47,15 +52,15 @@ def difference(
 
 
 def fixed_horizon_interval(found: Difference) -> tuple[float, float]:
-    """Normal interval on a day that was fixed beforehand."""
+    """95 % normal interval, valid on one day that was fixed in advance."""
     width = float(norm.ppf((1 + CONFIDENCE) / 2)) * found.standard_error
     return found.value - width, found.value + width
 
 
 def log_likelihood_ratio(found: Difference, effect_scale: float) -> float:
-    """Log of the mixture's likelihood over that of no difference: an e-value's logarithm, in nats.
+    """Log-likelihood ratio of a mixture of differences over no difference, in nats: the logarithm of an e-value.
 
-    The mixture expects differences of N(0, `effect_scale`²). Without any variance seen it says nothing: 0.
+    The mixture is N(0, `effect_scale`²) over the difference. Without observed variance the ratio is 0.
     """
     variance = found.standard_error**2
     if variance == 0:
@@ -65,9 +70,9 @@ def log_likelihood_ratio(found: Difference, effect_scale: float) -> float:
 
 
 def sequential_width(standard_error: float, effect_scale: float, alpha: float = 1 - CONFIDENCE) -> float:
-    """Half width of the confidence sequence: the differences that `log_likelihood_ratio` holds below log(1 / alpha).
+    """Half width of the confidence sequence, in which `log_likelihood_ratio` stays below log(1 / alpha).
 
-    Without any variance seen nothing is excluded: infinity.
+    Robbins (1970); Howard et al. 2021, arXiv 1810.08240, equation 14. Infinite without observed variance.
     """
     if standard_error == 0:
         return float("inf")
@@ -76,12 +81,13 @@ def sequential_width(standard_error: float, effect_scale: float, alpha: float = 
 
 
 def sequential(daily_differences: list[Difference], effect_scale: float) -> SequentialInterval:
-    """The interval after the last of the daily `daily_differences`, and the smallest p-value of them all.
+    """Sequential interval after the last of the daily differences, and the smallest p-value of all days.
 
-    Raises ValueError without a look.
+    Raises:
+        ValueError: There is no day.
     """
     if not daily_differences:
-        raise ValueError("a sequential test needs at least one look")
+        raise ValueError("a sequential test needs at least one day")
     last = daily_differences[-1]
     width = sequential_width(last.standard_error, effect_scale)
     p_value = min(
@@ -92,9 +98,10 @@ def sequential(daily_differences: list[Difference], effect_scale: float) -> Sequ
 
 
 def sample_ratio_p_value(users: Mapping[str, int], shares: Mapping[str, float]) -> float | None:
-    """p-value that the numbers of users by policy came from their shares (chi-square); None with one policy only.
+    """Chi-square p-value of a sample ratio mismatch: that the numbers of users by policy follow the shares.
 
-    `shares` name all the policies that were dealt, and are divided by their sum; users of any other make it 0.
+    `shares` name all policies that were assigned, and are divided by their sum; users of any other policy give 0.
+    None with fewer than two policies.
     """
     if set(users) - set(shares):
         return 0.0
@@ -106,11 +113,14 @@ def sample_ratio_p_value(users: Mapping[str, int], shares: Mapping[str, float]) 
     return float(chi2.sf(((observed - expected) ** 2 / expected).sum(), len(shares) - 1))
 
 
-def adaptive_ratio_p_value(policy: npt.NDArray[np.int64], propensity: Float64Array) -> float | None:
-    """The same where each user was dealt to `policy[user]` with a probability of its own; None with one policy only.
+def adaptive_ratio_p_value(
+    policy: Int64[Int64Array, " user"], propensity: Float64[Float64Array, " user"]
+) -> float | None:
+    """p-value of a sample ratio mismatch where each user was assigned to a policy with an individual probability.
 
-    Under a fair lot the users of a policy, each counted 1 / `propensity[user]` times, are everybody: the policy that
-    is furthest from it decides, its p-value times the number of policies (Bonferroni).
+    If the assignment follows the propensities, the users of a policy, each weighted by 1 / `propensity[user]`, sum up
+    to all users. The p-value is that of the policy with the largest deviation, times the number of policies
+    (Bonferroni). None with one policy only.
     """
     names = np.unique(policy)
     if len(names) < 2:

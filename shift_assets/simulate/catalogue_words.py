@@ -1,4 +1,4 @@
-"""Words of the simulated catalogue: a category's items carry its words, so that text clustering can find it."""
+"""Words of the simulated catalogue: titles of a category's items use its words, so that text clustering can find it."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ _SYLLABLES = ("ba", "do", "ki", "lu", "me", "no", "ra", "su", "ti", "ve", "zo", 
 
 
 def category_names(count: int) -> list[str]:
-    """`count` category names: the themes, then `line 25`, `line 26`, …"""
+    """Names of `count` categories: the themes, then `line 25`, `line 26`, …"""
     themes = list(THEMES)
     return [themes[index] if index < len(themes) else f"line {index + 1}" for index in range(count)]
 
 
 def category_words(index: int) -> tuple[str, ...]:
-    """Words of the category at `index`; beyond the themes made of syllables, distinct by category."""
+    """Words of the category at `index`; beyond the themes they are made of syllables, distinct by category."""
     if index < len(THEMES):
         return tuple(THEMES.values())[index]
     base = len(_SYLLABLES)

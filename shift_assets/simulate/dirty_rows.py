@@ -1,4 +1,4 @@
-"""Rows that a delivery should not hold, so that the quarantine has something to show."""
+"""Malformed, duplicate and late rows, to exercise the quarantine."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from shift_assets.arrays import Int64Array
 from shift_assets.simulate.event_files import csv_lines
 from shift_assets.simulate.traffic import Traffic
 
 
 @dataclass(frozen=True)
 class Dirt:
-    """Which events of a block and day go wrong; indices into its traffic."""
+    """Events of a block and day with a defect, as indices into its traffic."""
 
-    malformed: NDArray[np.int64]  # delivered once more, broken
-    duplicate: NDArray[np.int64]  # delivered twice
-    late: NDArray[np.int64]  # delivered `delay_days` days late instead
-    delay_days: NDArray[np.int64]
+    malformed: Int64Array  # written once more, malformed
+    duplicate: Int64Array  # written twice
+    late: Int64Array  # written `delay_days` days late instead
+    delay_days: Int64Array
 
 
 def choose_dirt(random: np.random.Generator, events: int, share: float, days_left: int, lateness_days: int) -> Dirt:
-    """`share` of the events, a third each malformed, duplicate and late; never late beyond the last day."""
+    """Choose a `share` of the events, a third each malformed, duplicate and late; never late beyond the last day."""
     chosen = random.permutation(events)[: round(events * share)]
     malformed, duplicate, late = np.array_split(chosen, 3)
     longest = min(lateness_days, days_left)
@@ -36,12 +36,12 @@ def choose_dirt(random: np.random.Generator, events: int, share: float, days_lef
     return Dirt(np.sort(malformed), np.sort(duplicate), np.sort(late), delay)
 
 
-def take(traffic: Traffic, index: NDArray[np.int64]) -> Traffic:
+def take(traffic: Traffic, index: Int64Array) -> Traffic:
     return Traffic(traffic.user[index], traffic.item[index], traffic.action[index], traffic.milliseconds[index])
 
 
 def on_time(traffic: Traffic, dirt: Dirt) -> Traffic:
-    """The day's own delivery: without the late rows, duplicates beside what they repeat."""
+    """The rows written on their own day: without late ones, and with duplicates next to the original row."""
     times = np.ones(len(traffic), np.int64)
     times[dirt.duplicate] = 2
     times[dirt.late] = 0
@@ -49,7 +49,7 @@ def on_time(traffic: Traffic, dirt: Dirt) -> Traffic:
 
 
 def break_rows(table: pa.Table) -> pa.Table:
-    """Each row broken in one of three ways in turn: no user, an unknown behaviour, an impossible time."""
+    """Give each row one of three defects in turn: no user, an unknown behaviour, an impossible time."""
     defect = pa.array(np.arange(len(table)) % 3)
     broken = {
         "user_id": (0, pa.scalar(None, pa.string())),
@@ -63,13 +63,13 @@ def break_rows(table: pa.Table) -> pa.Table:
 
 
 def broken_json(table: pa.Table) -> bytes:
-    """`break_rows` as JSON lines, every second one cut off in the middle."""
+    """`break_rows` as JSON lines, every second one truncated."""
     lines = [json.dumps({k: v for k, v in row.items() if v is not None}) for row in break_rows(table).to_pylist()]
     return _truncate_alternate_lines(line.encode() for line in lines)
 
 
 def broken_csv(table: pa.Table) -> bytes:
-    """`break_rows` as CSV, every second line cut off in the middle."""
+    """`break_rows` as CSV, every second line truncated."""
     return _truncate_alternate_lines(csv_lines(break_rows(table)).splitlines())
 
 

@@ -1,4 +1,4 @@
-"""Events as delivered bytes: JSON lines, CSV or Parquet, assembled from tables of ready-made fragments."""
+"""Event files as bytes: JSON lines, CSV or Parquet, assembled from tables of precomputed fragments."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from numpy.typing import NDArray
 
-from shift_assets.arrays import BytesArray
+from shift_assets.arrays import BytesArray, Int64Array
 from shift_assets.simulate.population import Block, user_ids
 from shift_assets.simulate.simulation import Simulation
 from shift_assets.simulate.traffic import ACTIONS, Traffic
 from shift_assets.simulate.world import World, item_ids
 
 COLUMNS = ("user_id", "item_id", "category", "behavior", "event_ts", "quantity", "price", "rating", "text")
-"""Delivered columns, in the order of a CSV line."""
-SUFFIX = {"jsonl.gz": "jsonl.gz", "jsonl": "jsonl", "csv": "csv", "parquet": "parquet"}
+"""Columns of the event files, in the order of a CSV line."""
 
 _ROWS_AT_ONCE = 16_384
 _REVIEWS = ("Sent it back.", "Not what I hoped for.", "Does the job.", "Good value.", "Excellent, would buy again.")
@@ -48,23 +46,16 @@ _FACTS = tuple(_action(behavior, number) for behavior, number in ACTIONS)
 
 @dataclass(frozen=True)
 class CatalogueFragments:
-    """What every line of an item or an action repeats, by index."""
+    """JSON fragments that lines of an item, an action or a millisecond have in common, by index."""
 
     item: BytesArray  # item_id and category
     action: BytesArray
-    price: BytesArray  # price, and in CSV what the action says after it
+    price: BytesArray  # price, and the end of the line
     millisecond: BytesArray  # 000 to 999
 
 
-class Delivery(NamedTuple):
-    """The bytes of one file, and how many rows they hold."""
-
-    data: bytes
-    rows: int
-
-
 def catalogue_fragments(world: World) -> CatalogueFragments:
-    """The JSON fragments of `world`'s items, and of the actions."""
+    """JSON fragments of the items of `world`, and of the actions."""
     ids = item_ids(len(world.item_category))
     categories = [world.categories[k] for k in world.item_category]
     return CatalogueFragments(
@@ -78,14 +69,14 @@ def catalogue_fragments(world: World) -> CatalogueFragments:
 
 
 def json_lines(fragments: CatalogueFragments, users: BytesArray, traffic: Traffic, start_second: int) -> bytes:
-    """One JSON object a line; `start_second` is the day's first second since 1970.
+    """One JSON object per line; `start_second` is the first second of the day, as a Unix time.
 
-    Fixed-width fields are laid side by side and their padding, NUL bytes, dropped.
+    Fixed-width fields are concatenated, and their padding, NUL bytes, is removed.
     """
     n = len(traffic)
     second, millisecond = np.divmod(traffic.milliseconds, 1000)
     clock = np.array([str(start_second + k).encode() for k in range(int(second[-1]) + 1)]) if n else np.zeros(1, "S1")
-    tables: list[tuple[BytesArray, NDArray[np.int64]]] = [
+    tables: list[tuple[BytesArray, Int64Array]] = [
         (users, traffic.user),
         (fragments.item, traffic.item),
         (fragments.action, traffic.action),
@@ -141,7 +132,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def gzip_bytes(data: bytes) -> bytes:
-    """`data` as gzip without a time stamp: the same input gives the same bytes."""
+    """`data` as gzip without a timestamp, so that the same input gives the same bytes."""
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     return packer.compress(data) + packer.flush()
 

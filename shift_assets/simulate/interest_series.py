@@ -1,4 +1,4 @@
-"""A simulated log without files: straight to interest series and labels, for experiments in memory."""
+"""A simulated log in memory: interest series and labels, without event files."""
 
 from __future__ import annotations
 
@@ -21,17 +21,28 @@ _DAY_MILLISECONDS = 24 * 3_600 * 1_000
 
 
 class SimulatedSeries(NamedTuple):
-    """What the pipeline would compute of a simulated log, and the truth about it."""
+    """Interest series of a simulated log, and its planted changes.
 
-    series: pa.Table  # `interest_series`, sorted by day, segment, user and category; user_id as delivered
-    labels: pa.Table  # as `labels.parquet`
-    segments: dict[str, str]  # segment of every user, also of those without an event
+    Attributes:
+        series: `interest_series`, sorted by day, segment, user and category, with raw user ids.
+        labels: As in `labels.parquet`.
+        segments: Segment of every user, including those without events.
+    """
+
+    series: pa.Table
+    labels: pa.Table
+    segments: dict[str, str]
 
 
 def simulated_series(simulation: Simulation, interest: InterestSettings | None = None) -> SimulatedSeries:
-    """The interest series of `simulation`, which are those of its files but for days with a change of the clock.
+    """Simulate interest series, equal to those of the event files except on days with a change of the clock.
 
-    Every day has 24 hours here; dirt is left out, since cleaning takes it out of the files. Memory: all rows.
+    Every day has 24 hours here. Malformed, duplicate and late rows are left out, because cleaning removes them. All
+    rows are held in memory.
+
+    Args:
+        simulation: The log.
+        interest: Weights of the behaviours; the defaults where None.
     """
     world, calibration = build_world(simulation), calibrate(simulation, build_world(simulation))
     listed = {country: key for key, countries in simulation.segments.items() for country in countries}

@@ -1,7 +1,7 @@
-"""The users: who they are, what they like, and the change that is planted in each.
+"""The users: their attributes, interests, and the change planted in each.
 
-Users live in blocks of `users_per_file`. A block is a function of the settings and its number alone, so any
-worker can make any block at any time, and memory does not grow with the number of users.
+Users are divided into blocks of `users_per_file`. A block depends on the settings and its number only, so any worker
+can build any block at any time, and memory does not grow with the number of users.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from shift_assets.arrays import Float32Array, Float64Array, Int64Array
 from shift_assets.simulate.simulation import Simulation
 from shift_assets.simulate.world import World, generator, promotion_days
 
@@ -30,10 +31,10 @@ _GIFT_EVENTS = (8, 30)
 
 LABELS = pa.schema(
     [
-        pa.field("user_id", pa.string()),  # as delivered; null: everybody
+        pa.field("user_id", pa.string()),  # raw id; null: all users
         pa.field("kind", pa.string(), nullable=False),
         pa.field("start_day", pa.date32(), nullable=False),
-        pa.field("end_day", pa.date32(), nullable=False),  # last day of the change, or of the passing state
+        pa.field("end_day", pa.date32(), nullable=False),  # last day of the change, or of a temporary state
         pa.field("from_categories", pa.list_(pa.string()), nullable=False),  # losing most share first
         pa.field("to_categories", pa.list_(pa.string()), nullable=False),  # gaining most share first
         pa.field("must_alarm", pa.bool_(), nullable=False),
@@ -47,47 +48,47 @@ class Block:
     """The users of one block; axes are [user] or [user, category], days are indices from the first day."""
 
     first_user: int
-    country: NDArray[np.int64]
-    age: NDArray[np.int64]
-    gender: NDArray[np.int64]
-    visits: NDArray[np.float64]  # mean visits on a plain day
+    country: Int64Array
+    age: Int64Array
+    gender: Int64Array
+    visits: Float64Array  # mean visits on a plain day
     joins: NDArray[np.int32]
     leaves: NDArray[np.int32]  # first day without visits
-    response: NDArray[np.float64]  # exponent on promotions
+    response: Float64Array  # exponent on promotions
     kind: NDArray[np.int8]
     starts: NDArray[np.int32]  # first changed day
     ends: NDArray[np.int32]  # last day of a passing change, else NEVER
     ramp_days: NDArray[np.int32]
-    ceiling: NDArray[np.float64]  # share of the new profile when the change is complete
-    volume: NDArray[np.float64]  # factor on events when the change is complete
-    profile: NDArray[np.float32]
-    new_row: NDArray[np.int64]  # row of `new_profile`, -1 where the profile stays
-    new_profile: NDArray[np.float32]  # [changed user, category]
-    gift_category: NDArray[np.int64]  # -1: none
-    gift_events: NDArray[np.int64]  # on each of its two days
+    ceiling: Float64Array  # share of the new profile when the change is complete
+    volume: Float64Array  # factor on events when the change is complete
+    profile: Float32Array
+    new_row: Int64Array  # row of `new_profile`, -1 where the profile stays
+    new_profile: Float32Array  # [changed user, category]
+    gift_category: Int64Array  # -1: none
+    gift_events: Int64Array  # on each of its two days
 
     @cached_property
-    def by_country(self) -> NDArray[np.int64]:
-        """The users, ordered by country."""
+    def by_country(self) -> Int64Array:
+        """Users, sorted by country."""
         return np.argsort(self.country, kind="stable")
 
     @cached_property
-    def compatriots(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Of every user's country the first place in `by_country` and the number of users, and the user's place."""
+    def compatriots(self) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """First index in `by_country` and number of users of every user's country, and the user's index in it."""
         sizes = np.bincount(self.country)
         first = (np.cumsum(sizes) - sizes)[self.country]
         position = np.empty(len(self.country), np.int64)
         position[self.by_country] = np.arange(len(position))
         return first, sizes[self.country], position - first
 
-    def change(self, users: NDArray[np.int64], day: int) -> NDArray[np.float64]:
-        """How far the planted change of `users` has come on a day, 0..1."""
+    def change(self, users: Int64Array, day: int) -> Float64Array:
+        """Completed part, 0..1, of the planted change of `users` on a day."""
         done = np.clip((day - self.starts[users] + 1) / self.ramp_days[users], 0.0, 1.0)
         return np.where(day <= self.ends[users], done, 0.0)
 
 
 def build_block(simulation: Simulation, world: World, number: int) -> Block:
-    """The block `number` of the population."""
+    """Build block `number` of the population."""
     random = generator(simulation, 1, number)
     first = number * simulation.users_per_file
     n = min(simulation.users_per_file, simulation.users - first)
@@ -133,13 +134,13 @@ def build_block(simulation: Simulation, world: World, number: int) -> Block:
 
 
 def user_ids(simulation: Simulation, block: Block) -> list[str]:
-    """Delivered ids of the block's users."""
+    """Raw ids of the block's users."""
     width = max(7, len(str(simulation.users - 1)))
     return [f"u{user:0{width}d}" for user in range(block.first_user, block.first_user + len(block.kind))]
 
 
 def users_table(simulation: Simulation, block: Block) -> pa.Table:
-    """The block's users as they are delivered: user_id, country, age, gender."""
+    """The block's rows of the users file: user_id, country, age, gender."""
     return pa.table(
         {
             "user_id": user_ids(simulation, block),
@@ -151,7 +152,7 @@ def users_table(simulation: Simulation, block: Block) -> pa.Table:
 
 
 def labels_table(simulation: Simulation, world: World, block: Block) -> pa.Table:
-    """The truth about the block's planted users, in the LABELS schema; a change past the last day counts as well."""
+    """Planted changes of the block's users, in the LABELS schema, including those that begin after the last day."""
     users = np.flatnonzero(block.kind > 0)
     kind, start = block.kind[users], block.starts[users].astype(np.int64)
     row, changed = block.new_row[users], block.new_row[users] >= 0
@@ -180,7 +181,7 @@ def labels_table(simulation: Simulation, world: World, block: Block) -> pa.Table
 
 
 def platform_labels(simulation: Simulation, world: World) -> pa.Table:
-    """One row per promotion day and one for a new season, without a user: they move everybody, and must not alarm."""
+    """One row per promotion day and one for a new season, without a user: they affect all users, and are no shifts."""
     moves = [
         (PROMOTION, day, day, world.promotion_tilt[index])
         for day, index in zip(promotion_days(simulation, world), sorted(world.promotion_tilt), strict=True)
@@ -206,7 +207,7 @@ def platform_labels(simulation: Simulation, world: World) -> pa.Table:
 
 
 def _plant(simulation: Simulation, random: np.random.Generator, n: int) -> NDArray[np.int8]:
-    """Kind [user]: shares kept to the user, the fraction left over decided by a draw."""
+    """Kind [user]: numbers of users follow the shares exactly, up to a random rounding."""
     shares = simulation.planted.model_dump()
     edges = np.cumsum([shares[kind] for kind in KINDS[1:]])
     position = (random.permutation(n) + random.random()) / n
@@ -214,23 +215,23 @@ def _plant(simulation: Simulation, random: np.random.Generator, n: int) -> NDArr
     return np.where(code < len(KINDS), code, 0).astype(np.int8)
 
 
-def _starts(simulation: Simulation, random: np.random.Generator, n: int) -> NDArray[np.int64]:
-    """Changes begin in the stretch from 40 % to 75 % of the days: past and future both suffice to see them."""
+def _starts(simulation: Simulation, random: np.random.Generator, n: int) -> Int64Array:
+    """Changes begin between 40 % and 75 % of the days, so that there are enough days before and after them."""
     low = max(1, round(simulation.days * 0.40))
     return random.integers(low, max(low + 1, round(simulation.days * 0.75)), n)
 
 
-def _dirichlet(random: np.random.Generator, alpha: NDArray[np.float64]) -> NDArray[np.float32]:
+def _dirichlet(random: np.random.Generator, alpha: Float64Array) -> Float32Array:
     # Gamma draws of small shape underflow; the floor keeps every share positive.
     weight = random.standard_gamma(alpha) + 1e-6
-    shares: NDArray[np.float32] = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: Float32Array = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
     return shares
 
 
 def _new_profiles(
-    random: np.random.Generator, kind: NDArray[np.int8], profile: NDArray[np.float32], mix: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
-    """Row per user, profile per changed user, and factor on events per user, all when the change is complete."""
+    random: np.random.Generator, kind: NDArray[np.int8], profile: Float32Array, mix: Float64Array
+) -> tuple[Int64Array, Float32Array, Float64Array]:
+    """Row [user], profile [changed user, category] and factor on events [user] of completed changes."""
     n, count = profile.shape
     changed = np.flatnonzero((kind > 0) & (kind <= _CODE["fade"]))
     old = profile[changed].astype(np.float64)
@@ -241,7 +242,7 @@ def _new_profiles(
     np.put_along_axis(leading, order, before < 0.6, axis=1)
     leading[leading.all(axis=1), -1] = False  # two categories: one has to be left
     kinds = kind[changed]
-    # A swap is a fresh profile that has no part in the categories that led before.
+    # A replaced profile is a new draw without the categories that led before.
     fresh = np.where(leading, 0.0, _dirichlet(random, _CONCENTRATION * mix[changed]).astype(np.float64))
     new = fresh / fresh.sum(axis=1, keepdims=True)
     volume = np.ones(n)
@@ -259,8 +260,8 @@ def _new_profiles(
     return rows, new.astype(np.float32), volume
 
 
-def _leading(gain: NDArray[np.float64], names: pa.Array) -> pa.ListArray:
-    """Per user up to three categories that gain most, largest first, above 2 % each."""
+def _leading(gain: Float64Array, names: pa.Array) -> pa.ListArray:
+    """Up to three categories [user] with the largest gain, largest first, above 2 % each."""
     order = np.argsort(-gain, axis=1)[:, :3]
     remaining = np.take_along_axis(gain, order, axis=1) > 0.02
     offsets = np.concatenate([[0], np.cumsum(remaining.sum(axis=1))]).astype(np.int32)

@@ -1,4 +1,4 @@
-"""The worlds in which detectors of interest shifts are judged: a base, and what stresses it."""
+"""Scenarios for the evaluation of shift detectors: a base, and variations that stress them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _NEW_SEASON = _FIRST_DAY + timedelta(days=95)
 
 
 def scenario(name: Scenario, users: int = 8_000, seed: int = 1) -> Simulation:
-    """The simulation `name`, 150 days long.
+    """The scenario `name`, 150 days long.
 
-    15 % of the users shift from day 60 on: 35 % of them from one day to the next, 25 % for a part, 25 % little by
-    little and 15 % to come back. Gifts (10 %), churn (5 %) and changed volume (5 %) must not alarm as shifts.
+    15 % of the users shift from day 60 on: 35 % of them abruptly, 25 % partially, 25 % gradually and 15 % temporarily.
+    Gifts (10 %), churn (5 %) and changed volume (5 %) are not shifts.
 
     - `base`: seven promotions, slow trends and seasons, 0.2 % of every profile replaced at random per day;
     - `calm`: no promotion, trend, season or drift;
-    - `bursty`: a session is about one interest, so that its events say little more than one of them;
+    - `bursty`: a session is about one category, so that its events carry little more information than one event;
     - `drifting`: five times as much of every profile is replaced per day;
-    - `new_season`: on one day every category's demand changes for good, each user responding in the own way;
+    - `new_season`: on one day the demand for every category changes permanently, and users respond differently;
     - `few_shifts`: 3 % of the users shift.
     """
     changed: dict[Scenario, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""What a simulated log shall hold: every knob of the simulator, and the kinds of change it plants."""
+"""Settings of a simulated log, and the kinds of change that are planted."""
 
 from __future__ import annotations
 
@@ -19,36 +19,34 @@ class _Section(BaseModel):
 
 
 class PlantedShares(_Section):
-    """Share of the users that carry each planted change; a user carries one at most."""
+    """Share of the users with each planted change; a user has at most one."""
 
     abrupt: float = Field(default=0.05, ge=0, le=1, description="Whole profile replaced from one day to the next")
     partial: float = Field(
         default=0.035, ge=0, le=1, description="60 % of the profile replaced from one day to the next"
     )
-    gradual: float = Field(default=0.035, ge=0, le=1, description="Whole profile replaced little by little")
+    gradual: float = Field(default=0.035, ge=0, le=1, description="Whole profile replaced gradually")
     seasonal_return: float = Field(
         default=0.02, ge=0, le=1, description="Another profile for some weeks, then the old one"
     )
     surge: float = Field(
         default=0.02, ge=0, le=1, description="One category added on top for some weeks, doubling the events"
     )
-    fade: float = Field(default=0.02, ge=0, le=1, description="The leading categories lost, the rest goes on as before")
-    churn: float = Field(default=0.05, ge=0, le=1, description="No visit any more")
-    gift: float = Field(
-        default=0.10, ge=0, le=1, description="Two days of events in one foreign category; must not alarm"
-    )
-    volume: float = Field(default=0.05, ge=0, le=1, description="2.5 times, or 0.4 times, the events; must not alarm")
+    fade: float = Field(default=0.02, ge=0, le=1, description="The leading categories lost, the others unchanged")
+    churn: float = Field(default=0.05, ge=0, le=1, description="No more visits")
+    gift: float = Field(default=0.10, ge=0, le=1, description="Two days of events in one other category; not a shift")
+    volume: float = Field(default=0.05, ge=0, le=1, description="2.5 times, or 0.4 times, the events; not a shift")
 
     @model_validator(mode="after")
     def _at_most_everybody(self) -> PlantedShares:
         total = sum(self.model_dump().values())
         if total > 1 + 1e-9:
-            raise ValueError(f"the shares of planted users add up to {total:.3f}, above 1")
+            raise ValueError(f"the shares of planted users add up to {total:.3f}, above 1; lower some of them")
         return self
 
 
 class Simulation(_Section):
-    """One simulated log; equal settings give equal bytes."""
+    """Settings of one simulated log; equal settings give equal bytes."""
 
     users: int = Field(default=2_000, ge=1, description="Users that exist, late joiners included")
     items: int = Field(
@@ -80,20 +78,23 @@ class Simulation(_Section):
         default=0.15, ge=0, le=1, description="Share of the unplanted users whose first day comes later"
     )
     organic_drift: float = Field(
-        default=0.001, ge=0, le=0.1, description="Share of every profile that wanders off per day"
+        default=0.001, ge=0, le=0.1, description="Share of every profile that drifts to another user's per day"
     )
     wander: float = Field(
-        default=0.0, ge=0, le=0.1, description="Share of every profile that a fresh one replaces per day, at random"
+        default=0.0,
+        ge=0,
+        le=0.1,
+        description="Share of every profile replaced by another one per day, at random",
     )
     promotions: int | None = Field(
-        default=None, ge=0, description="Promotion days at random dates, which move everybody; null: one in 13 days"
+        default=None, ge=0, description="Promotion days at random dates, which affect all users; null: one in 13 days"
     )
     promotion_dates: tuple[date, ...] = Field(default=(), description="Promotion days by date, instead of random ones")
     new_season: date | None = Field(
-        default=None, description="Day from which every category's demand is another one, for good; null: never"
+        default=None, description="Day from which the demand for every category is permanently different; null: never"
     )
     session_focus: float = Field(
-        default=4.0, gt=0, description="How close a session's mix is to its user's: 1 gives sessions of one interest"
+        default=4.0, gt=0, description="How close a session's mix is to its user's: 1 gives sessions of one category"
     )
     season_days: int = Field(default=180, ge=2, description="Period of the seasonal swing of category demand")
     season_strength: float = Field(default=0.2, ge=0, le=2, description="Log amplitude of the seasonal swing")
@@ -103,7 +104,7 @@ class Simulation(_Section):
     dirt_share: float = Field(
         default=0, ge=0, le=0.5, description="Malformed, duplicate and late rows per event, a third each"
     )
-    lateness_days: int = Field(default=3, ge=1, le=31, description="A late row is delivered at most so many days late")
+    lateness_days: int = Field(default=3, ge=1, le=31, description="Largest delay of a late row, in days")
     format: EventFormat = Field(default="jsonl.gz", description="Format of the event files")
     users_per_file: int = Field(
         default=50_000, ge=1, description="Users whose events of a day share one file: bounds the memory"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from shift_assets.arrays import Float32Array, Float64Array, Int64Array
 from shift_assets.simulate.population import Block, build_block
 from shift_assets.simulate.simulation import Simulation
 from shift_assets.simulate.world import World, activity, demand_factor, generator, platform_tilt
@@ -14,7 +14,7 @@ from shift_assets.simulate.world import World, activity, demand_factor, generato
 _EXTRA_SESSIONS = 0.5
 _BURST_SHAPE = 1.5
 _DEEPER = 0.35
-"""Probability that the next event goes one step deeper on the same item."""
+"""Probability that the next event is one step further down the funnel on the same item."""
 _LONGEST_SESSION = 200
 _MEAN_GAP_SECONDS = 40.0
 _HOURS = np.array([2, 1, 1, 1, 1, 2, 3, 5, 7, 9, 10, 10, 11, 10, 10, 9, 9, 10, 12, 15, 17, 16, 11, 5], dtype=float)
@@ -38,10 +38,10 @@ _PURCHASE, _RETURN, _RATING, _REVIEW = 4, 7, 8, 13
 class Traffic:
     """Events of one block and day, ordered by time; axes [event]."""
 
-    user: NDArray[np.int64]  # index in the block
-    item: NDArray[np.int64]  # index in the catalogue
-    action: NDArray[np.int64]  # index in ACTIONS
-    milliseconds: NDArray[np.int64]  # since local midnight
+    user: Int64Array  # index in the block
+    item: Int64Array  # index in the catalogue
+    action: Int64Array  # index in ACTIONS
+    milliseconds: Int64Array  # since local midnight
 
     def __len__(self) -> int:
         return len(self.user)
@@ -49,14 +49,14 @@ class Traffic:
 
 @dataclass(frozen=True)
 class TrafficCalibration:
-    """Two numbers that make the log as large as asked for."""
+    """Factors that give the log the number of events asked for."""
 
     visit_factor: float
     events_per_session: float
 
 
 def calibrate(simulation: Simulation, world: World) -> TrafficCalibration:
-    """The calibration for `simulation.target_events`, exact in expectation on at most 8,000 users."""
+    """Calibrate the log to `simulation.target_events`, exact in expectation on at most 8,000 users."""
     sample = build_block(
         simulation.model_copy(update={"users_per_file": min(simulation.users_per_file, 8_000)}), world, 0
     )
@@ -65,7 +65,7 @@ def calibrate(simulation: Simulation, world: World) -> TrafficCalibration:
     target = max(simulation.target_events * len(users) / simulation.users - gifts, 1.0)
 
     def sessions(visit_factor: float) -> float:
-        """Expected sessions, weighted with the events that each of them brings."""
+        """Expected sessions, weighted by the factor on their users' events."""
         total = 0.0
         for day in range(simulation.days):
             day_activity = activity(simulation, world, day)
@@ -96,35 +96,29 @@ def block_traffic(
     day_milliseconds: int,
     random: np.random.Generator,
 ) -> Traffic:
-    """The events of `block` on the day at index `day`, which lasts `day_milliseconds` (23 to 25 hours)."""
-    users = np.arange(len(block.kind))
-    day_activity = activity(simulation, world, day)
-    gift = (block.gift_category >= 0) & (day >= block.starts) & (day <= block.starts + 1)
-    active = users[
-        random.random(len(users)) < _visit_probability(block, users, day, day_activity * calibration.visit_factor)
-    ]
-    gifts = users[gift]
+    """Simulate the events of a block on one day.
 
-    # 1. sessions [session]: those of the active users, then one more for each gift
-    n_sessions = 1 + random.poisson(_sessions(day_activity) - 1, len(active))
-    row = np.repeat(np.arange(len(active)), n_sessions)
-    volume = (1 + (block.volume - 1) * block.change(users, day))[active]
-    mean = np.maximum(calibration.events_per_session * volume - 1, 0.0)[row]
-    length = 1 + random.poisson(random.standard_gamma(_BURST_SHAPE, len(row)) * mean / _BURST_SHAPE)
-    length = np.concatenate([np.minimum(length, _LONGEST_SESSION), block.gift_events[gifts]])
-    session_user = np.concatenate([active[row], gifts])
-    begins = np.cumsum(length) - length
+    Args:
+        simulation: The log.
+        world: Its catalogue and demand.
+        block: The users.
+        calibration: Factors on visits and events.
+        day: Index of the day.
+        day_milliseconds: Length of the day, 23 to 25 hours.
+        random: Random stream of the block and day.
+    """
+    # 1. sessions [session], and their events [event]
+    sessions = _draw_sessions(simulation, world, block, calibration, day=day, random=random)
+    n = int(sessions.length.sum())
+    session = np.repeat(np.arange(len(sessions.length)), sessions.length)
+    position = np.arange(n) - sessions.begins[session]
 
-    # 2. events [event]: who follows whom within a session
-    n = int(length.sum())
-    session = np.repeat(np.arange(len(length)), length)
-    position = np.arange(n) - begins[session]
+    # 2. events on the same item follow each other within a session
     deeper = (random.random(n) < _DEEPER) & (position > 0)
     head = np.maximum.accumulate(np.where(deeper, 0, np.arange(n)))  # first event on the same item
     depth = np.arange(n) - head
 
     # 3. category and item of each head, action of each event
-    cumulative = _shares(simulation, world, block, active, day)
     category = np.zeros(n, np.int64)
     heads = np.flatnonzero(~deeper)
     category[heads] = _categories(
@@ -133,27 +127,72 @@ def block_traffic(
         heads=heads,
         position=position[heads],
         session=session[heads],
-        row=row,
-        cumulative=cumulative,
+        row=sessions.row,
+        cumulative=_shares(simulation, world, block, sessions.active, day),
         head=head,
     )
-    given = session >= len(row)
-    category[given] = block.gift_category[session_user[session[given]]]
+    given = session >= len(sessions.row)
+    category[given] = block.gift_category[sessions.user[session[given]]]
     item = np.zeros(n, np.int64)
     item[heads] = np.searchsorted(world.item_mass, category[heads] + random.random(len(heads)), side="right")
     item = np.minimum(item, len(world.item_mass) - 1)[head]
     action = _actions(random, depth)
 
-    # 4. times: gaps within a session; a session that would pass midnight begins earlier
+    # 4. times
+    milliseconds = _times(random, sessions, session, day_milliseconds)
+    order = np.argsort(milliseconds, kind="stable")
+    return Traffic(sessions.user[session][order], item[order], action[order], milliseconds[order])
+
+
+@dataclass(frozen=True)
+class _Sessions:
+    """Sessions of a block and day: first those of the active users, then one for each gift."""
+
+    active: Int64Array  # users with a visit
+    row: Int64Array  # [session of a visit], index in `active`
+    user: Int64Array  # [session]
+    length: Int64Array  # [session], events
+
+    @property
+    def begins(self) -> Int64Array:
+        """First event [session]."""
+        return np.cumsum(self.length) - self.length
+
+
+def _draw_sessions(
+    simulation: Simulation,
+    world: World,
+    block: Block,
+    calibration: TrafficCalibration,
+    *,
+    day: int,
+    random: np.random.Generator,
+) -> _Sessions:
+    users = np.arange(len(block.kind))
+    day_activity = activity(simulation, world, day)
+    gift = (block.gift_category >= 0) & (day >= block.starts) & (day <= block.starts + 1)
+    active = users[
+        random.random(len(users)) < _visit_probability(block, users, day, day_activity * calibration.visit_factor)
+    ]
+    n_sessions = 1 + random.poisson(_sessions(day_activity) - 1, len(active))
+    row = np.repeat(np.arange(len(active)), n_sessions)
+    volume = (1 + (block.volume - 1) * block.change(users, day))[active]
+    mean = np.maximum(calibration.events_per_session * volume - 1, 0.0)[row]
+    length = 1 + random.poisson(random.standard_gamma(_BURST_SHAPE, len(row)) * mean / _BURST_SHAPE)
+    length = np.concatenate([np.minimum(length, _LONGEST_SESSION), block.gift_events[users[gift]]])
+    return _Sessions(active, row, np.concatenate([active[row], users[gift]]), length)
+
+
+def _times(random: np.random.Generator, sessions: _Sessions, session: Int64Array, day_milliseconds: int) -> Int64Array:
+    """Milliseconds [event] since midnight; a session that would pass midnight begins earlier."""
+    n, begins = len(session), sessions.begins
     gap = 1 + (random.standard_exponential(n, dtype=np.float32) * _MEAN_GAP_SECONDS * 1000).astype(np.int64)
     elapsed = np.cumsum(gap)
     elapsed -= elapsed[begins][session] if n else 0
-    span = elapsed[begins + length - 1] if n else elapsed
-    start = _start_times(random, len(length), day_milliseconds)
+    span = elapsed[begins + sessions.length - 1] if n else elapsed
+    start = _start_times(random, len(sessions.length), day_milliseconds)
     start = np.maximum(np.minimum(start, day_milliseconds - 1 - span), 0)
-    milliseconds = np.minimum(start[session] + elapsed, day_milliseconds - 1)
-    order = np.argsort(milliseconds, kind="stable")
-    return Traffic(session_user[session][order], item[order], action[order], milliseconds[order])
+    return np.minimum(start[session] + elapsed, day_milliseconds - 1)
 
 
 def day_random(simulation: Simulation, day: int, block: int) -> np.random.Generator:
@@ -165,22 +204,20 @@ def _sessions(day_activity: float) -> float:
     return 1 + _EXTRA_SESSIONS * day_activity
 
 
-def _visit_probability(block: Block, users: NDArray[np.int64], day: int, factor: float) -> NDArray[np.float64]:
+def _visit_probability(block: Block, users: Int64Array, day: int, factor: float) -> Float64Array:
     present = (block.joins[users] <= day) & (day < block.leaves[users])
     return np.where(present, -np.expm1(-block.visits[users] * factor), 0.0)
 
 
-def true_interests(
-    simulation: Simulation, world: World, block: Block, users: NDArray[np.int64], day: int
-) -> NDArray[np.float32]:
-    """What `users` really like on the day at index `day`, [user, category], up to a factor per user."""
+def true_interests(simulation: Simulation, world: World, block: Block, users: Int64Array, day: int) -> Float32Array:
+    """True interests [user, category] of `users` on the day at index `day`, up to a factor per user."""
     shares = block.profile[users]
     if simulation.organic_drift:
-        # Everybody slides slowly towards somebody else, which needs no state from day to day.
+        # Every user drifts slowly towards another one, which needs no state from day to day.
         other = block.profile[(users + 7919) % len(block.kind)]
         shares += np.float32(min(1.0, simulation.organic_drift * day)) * (other - shares)
     if simulation.wander:
-        # A day's fresh profile is another compatriot's first one, so that a day needs no state of the day before.
+        # The new profile of a day is the initial one of a user of the same country, which needs no state either.
         first, size, rank = (values[users] for values in block.compatriots)
         for past in range(1, day + 1):
             fresh = block.profile[block.by_country[first + (rank + 17 * past) % size]]
@@ -196,9 +233,7 @@ def true_interests(
     return shares
 
 
-def _shares(
-    simulation: Simulation, world: World, block: Block, active: NDArray[np.int64], day: int
-) -> NDArray[np.float32]:
+def _shares(simulation: Simulation, world: World, block: Block, active: Int64Array, day: int) -> Float32Array:
     """Cumulative category shares [active user, category] on a day; the last column is 1."""
     shares = true_interests(simulation, world, block, active, day)
     np.cumsum(shares, axis=1, out=shares)
@@ -210,17 +245,17 @@ def _categories(
     random: np.random.Generator,
     *,
     focus: float,
-    heads: NDArray[np.int64],
-    position: NDArray[np.int64],
-    session: NDArray[np.int64],
-    row: NDArray[np.int64],
-    cumulative: NDArray[np.float32],
-    head: NDArray[np.int64],
-) -> NDArray[np.int64]:
+    heads: Int64Array,
+    position: Int64Array,
+    session: Int64Array,
+    row: Int64Array,
+    cumulative: Float32Array,
+    head: Int64Array,
+) -> Int64Array:
     """Category [head]: each session has its own mix ~ Dirichlet(focus x the user's), drawn as a Polya urn.
 
-    The event at position j copies an earlier event of its session with probability j / (j + focus), else it
-    draws from the user's shares; that is the same law without a mix per session.
+    The event at position j copies an earlier event of its session with probability j / (j + focus), and otherwise draws
+    from the user's shares; this gives the same distribution without a mix per session.
     """
     n = len(heads)
     copies = random.random(n) * (position + focus) < position
@@ -239,7 +274,7 @@ def _categories(
     return category[source]
 
 
-def _inverse(cumulative: NDArray[np.float32], row: NDArray[np.int64], draw: NDArray[np.float32]) -> NDArray[np.int64]:
+def _inverse(cumulative: Float32Array, row: Int64Array, draw: Float32Array) -> Int64Array:
     """First column of `cumulative[row]` above `draw`, by bisection over all draws at once."""
     low = np.zeros(len(draw), np.int64)
     width = cumulative.shape[1]
@@ -253,8 +288,8 @@ def _inverse(cumulative: NDArray[np.float32], row: NDArray[np.int64], draw: NDAr
     return high
 
 
-def _actions(random: np.random.Generator, depth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """view, click, favourite or cart, purchase, then a word on what was bought; deeper still is looking again."""
+def _actions(random: np.random.Generator, depth: Int64Array) -> Int64Array:
+    """Action by depth: view, click, favourite or cart, purchase, return or rating or review; then views again."""
     action = np.zeros(len(depth), np.int64)
     action[depth == 1] = 1
     third = np.flatnonzero(depth == 2)
@@ -268,8 +303,8 @@ def _actions(random: np.random.Generator, depth: NDArray[np.int64]) -> NDArray[n
     return action
 
 
-def _start_times(random: np.random.Generator, n: int, day_milliseconds: int) -> NDArray[np.int64]:
+def _start_times(random: np.random.Generator, n: int, day_milliseconds: int) -> Int64Array:
     cumulative = np.cumsum(_HOURS) / _HOURS.sum()
     hour = np.searchsorted(cumulative, random.random(n))
-    start: NDArray[np.int64] = ((hour + random.random(n)) * (day_milliseconds / 24)).astype(np.int64)
+    start: Int64Array = ((hour + random.random(n)) * (day_milliseconds / 24)).astype(np.int64)
     return start

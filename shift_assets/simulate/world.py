@@ -1,4 +1,4 @@
-"""What all users share: the catalogue, the demand of each segment, seasons and promotion days."""
+"""The world of a simulated log: catalogue, demand of each country, seasons and promotion days."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from shift_assets.arrays import Float64Array, Int64Array
 from shift_assets.simulate.catalogue_words import ADJECTIVES, category_names, category_words
 from shift_assets.simulate.simulation import Simulation
 
@@ -24,27 +25,27 @@ def generator(simulation: Simulation, *path: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class World:
-    """Everything that is no single user's.
+    """Catalogue and demand, common to all users.
 
-    Items are ordered by category; `item_mass` is the running sum of their weights, 1 per category, so that a
-    draw of category `k` is a search for `k + u` with u uniform in [0, 1).
+    Items are sorted by category; `item_mass` is the cumulative sum of their weights, 1 per category, so that an item of
+    category `k` is drawn by a search for `k + u` with u uniform in [0, 1).
     """
 
     categories: list[str]
     item_category: NDArray[np.int32]  # [item]
-    item_mass: NDArray[np.float64]  # [item]
-    item_price: NDArray[np.float64]  # [item], currency
+    item_mass: Float64Array  # [item]
+    item_price: Float64Array  # [item], currency
     item_title: list[str]
-    segment_mix: NDArray[np.float64]  # [country, category], shares
-    country_weight: NDArray[np.float64]  # [country], shares
-    season_phase: NDArray[np.float64]  # [category], 0..1
-    trend: NDArray[np.float64]  # [category], log demand gained over the whole log
-    promotion_tilt: dict[int, NDArray[np.float64]]  # day index: log demand multiplier [category]
-    new_season: NDArray[np.float64]  # [category], log demand multiplier from the new season on
+    segment_mix: Float64Array  # [country, category], shares
+    country_weight: Float64Array  # [country], shares
+    season_phase: Float64Array  # [category], 0..1
+    trend: Float64Array  # [category], log demand gained over the whole log
+    promotion_tilt: dict[int, Float64Array]  # day index: log demand multiplier [category]
+    new_season: Float64Array  # [category], log demand multiplier from the new season on
 
 
 def build_world(simulation: Simulation) -> World:
-    """The world of `simulation`: a function of its settings alone."""
+    """Build the world of `simulation`, which depends on its settings only."""
     random = generator(simulation, 0)
     count, items = simulation.categories, simulation.items
     item_category = np.sort(np.concatenate([np.arange(count), random.integers(0, count, items - count)])).astype(
@@ -77,22 +78,20 @@ def build_world(simulation: Simulation) -> World:
 
 
 def activity(simulation: Simulation, world: World, day_index: int) -> float:
-    """Factor on everybody's visits on a day: the weekday, doubled by a promotion."""
+    """Factor on all users' visits on a day: by weekday, doubled by a promotion."""
     weekday = (simulation.first_day + timedelta(days=day_index)).weekday()
     return _WEEKDAYS[weekday] * (2.0 if day_index in world.promotion_tilt else 1.0)
 
 
-def demand_factor(simulation: Simulation, world: World, day_index: int) -> NDArray[np.float64]:
-    """Factor [category] on everybody's shares on a day: season and slow trend, without the promotion."""
+def demand_factor(simulation: Simulation, world: World, day_index: int) -> Float64Array:
+    """Factor [category] on all users' shares on a day: season and slow trend, without the promotion."""
     season = np.sin(2 * np.pi * (day_index / simulation.season_days + world.season_phase))
-    factor: NDArray[np.float64] = np.exp(
-        simulation.season_strength * season + world.trend * day_index / simulation.days
-    )
+    factor: Float64Array = np.exp(simulation.season_strength * season + world.trend * day_index / simulation.days)
     return factor
 
 
-def platform_tilt(simulation: Simulation, world: World, day_index: int) -> NDArray[np.float64] | None:
-    """Log demand multiplier [category] that a day puts on everybody, each by the own response; None on a plain day."""
+def platform_tilt(simulation: Simulation, world: World, day_index: int) -> Float64Array | None:
+    """Log demand multiplier [category] of a promotion or new season, scaled by each user's response; else None."""
     tilt = world.promotion_tilt.get(day_index)
     if simulation.new_season is None or day_index < (simulation.new_season - simulation.first_day).days:
         return tilt
@@ -109,7 +108,7 @@ def item_ids(count: int) -> list[str]:
 
 
 def items_table(world: World) -> pa.Table:
-    """The items as they are delivered: item_id, category, price, title."""
+    """The items file: item_id, category, price, title."""
     return pa.table(
         {
             "item_id": item_ids(len(world.item_category)),
@@ -120,7 +119,7 @@ def items_table(world: World) -> pa.Table:
     )
 
 
-def _mass_by_category(weight: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _mass_by_category(weight: Float64Array, starts: Int64Array) -> Float64Array:
     mass = np.empty_like(weight)
     for category in range(len(starts) - 1):
         low, high = starts[category], starts[category + 1]
@@ -139,8 +138,8 @@ def _titles(item_category: NDArray[np.int32], random: np.random.Generator) -> li
     ]
 
 
-def _promotions(simulation: Simulation, random: np.random.Generator) -> dict[int, NDArray[np.float64]]:
-    """Half of the categories, at random, gain or lose by exp(N(0, 1)) on each promotion day."""
+def _promotions(simulation: Simulation, random: np.random.Generator) -> dict[int, Float64Array]:
+    """On each promotion day the demand for a random half of the categories changes by a factor exp(N(0, 1))."""
     if simulation.promotion_dates:
         days = sorted({(day - simulation.first_day).days for day in simulation.promotion_dates})
     else:

@@ -1,4 +1,4 @@
-"""Writes a simulated log: the landing folder, the truth beside it, and the source YAML that describes it."""
+"""Write a simulated log: the landing folder, the labels of the planted changes, and its source YAML."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class SimulationError(UserError):
 
 @dataclass(frozen=True)
 class FileCounts:
-    """What one block and day wrote."""
+    """Counts of what was written, for example of one block and day."""
 
     events: int = 0  # distinct events, late ones included
-    rows: int = 0  # delivered rows: events, duplicates and malformed
+    rows: int = 0  # rows written: events, duplicates and malformed ones
     malformed: int = 0
     duplicates: int = 0
     late: int = 0
@@ -72,7 +72,7 @@ class FileCounts:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a simulation wrote, and where."""
+    """Files and counts of a simulated log."""
 
     target: Path
     landing: Path
@@ -86,7 +86,7 @@ class Summary:
 
 
 class _Writer:
-    """Makes and writes the events of any block and day; one lives in each worker process."""
+    """Simulates and writes the events of any block and day; there is one in each worker process."""
 
     def __init__(self, simulation: Simulation, calibration: TrafficCalibration, landing: Path) -> None:
         self.simulation, self.calibration, self.landing = simulation, calibration, landing
@@ -100,7 +100,7 @@ class _Writer:
         return block, user_fragments(self.simulation, block), user_ids(self.simulation, block)
 
     def write(self, day: int, number: int) -> FileCounts:
-        """The files of block `number` on the day at index `day`."""
+        """Write the files of block `number` for the day at index `day`."""
         simulation = self.simulation
         block, users, ids = self.block(number)
         begin, end = self._second(day), self._second(day + 1)
@@ -176,15 +176,22 @@ def simulate(
     workers: int = 2,
     on_file: Callable[[date, FileCounts], None] | None = None,
 ) -> Summary:
-    """Write the log of `simulation` below `target`, calling `on_file` with each file's day and counts.
+    """Write a simulated log: `landing/`, `labels.parquet` and `source.yaml` below `target`.
 
-    `target` gets `landing/`, `labels.parquet` and `source.yaml`. The bytes depend on the settings alone, not on
-    `workers`; several are spawned, so a script calls this below `if __name__ == "__main__"`.
-    Memory is bounded by `users_per_file`. Raises SimulationError when `target` holds events already.
+    The bytes depend on the settings only, not on `workers`. Memory is bounded by `users_per_file`.
+
+    Args:
+        simulation: The log.
+        target: Folder to write to.
+        workers: Processes; several are spawned, so a script has to call this below `if __name__ == "__main__"`.
+        on_file: Called with the day and counts of each file.
+
+    Raises:
+        SimulationError: `target` holds events already.
     """
     landing = target / "landing"
     if (landing / "events").exists() and any((landing / "events").iterdir()):
-        raise SimulationError(f"{landing / 'events'} holds events already: choose another folder or delete it")
+        raise SimulationError(f"{landing / 'events'} holds events already; choose another folder or delete it")
     landing.mkdir(parents=True, exist_ok=True)
     world = build_world(simulation)
     by_kind = _write_tables(simulation, world, target)
@@ -213,7 +220,7 @@ def simulate(
 
 
 def source_description(simulation: Simulation) -> dict[str, Any]:
-    """The source YAML of what is written: complete, so that nothing has to be told to the pipeline."""
+    """The complete source YAML of the written files."""
     is_csv = simulation.format == "csv"
     events: dict[str, Any] = {"format": "jsonl" if simulation.format.startswith("jsonl") else simulation.format}
     if is_csv:
@@ -262,7 +269,7 @@ def _run(
 
 
 def _write_tables(simulation: Simulation, world: World, target: Path) -> dict[str, int]:
-    """Items, users and labels; returns the number of users by kind of planted change."""
+    """Write items, users and labels, and return the number of users by kind of planted change."""
     items, users = target / "landing" / "items", target / "landing" / "users"
     items.mkdir(exist_ok=True)
     users.mkdir(exist_ok=True)

@@ -21,7 +21,7 @@ POINTS = st.sets(st.integers(1, LENGTH - 1), max_size=6)
     ],
 )
 def test_f_measure_of_worked_examples(marked: list[list[int]], found: list[int], expected: float) -> None:
-    """Precision looks at the union of the annotators, recall at each of them."""
+    """Precision uses the union of the annotators, recall each of them."""
     assert f_measure(marked, found) == pytest.approx(expected)
 
 
@@ -34,7 +34,7 @@ def test_f_measure_of_worked_examples(marked: list[list[int]], found: list[int],
     ],
 )
 def test_covering_of_worked_examples(marked: list[list[int]], found: list[int], expected: float) -> None:
-    """Segments are weighted by length, annotators alike."""
+    """Segments are weighted by length, annotators equally."""
     assert covering(marked, found, 45) == pytest.approx(expected)
 
 

@@ -87,7 +87,7 @@ def test_users_of_one_taste_have_no_other_profile() -> None:
 
 
 def test_no_detector_is_stored_that_was_not_evaluated() -> None:
-    """18 users are enough to teach, their halves are not: no row could say where the model is."""
+    """18 users are enough for training, their halves are not: no row could hold the model's path."""
     few = self_check(as_series(stationary_users(18, seed=6, tastes=30)), DAY, "north", *_few(18))
     assert "learned" not in few.rows["detector"].to_pylist()
     assert few.model is None

@@ -1,4 +1,4 @@
-"""The leave-one-out protocol: what is held back teaches nothing, and bad files are named."""
+"""The leave-one-out protocol: nothing is trained on held-out items, and errors name the file."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_used_is_named_with_row_and_remedy(
 
 
 def test_the_command_predicts_the_ring(tmp_path: Path) -> None:
-    """Sources that read the order foretell the ring, popularity does not, and the blend is no worse than its best."""
+    """Generators that use the order predict the ring, popularity does not, and the blend is no worse than its best."""
     command = ["evaluate", "sequences", str(ring(tmp_path)), "--items", str(attributes(tmp_path)), "--json"]
     home = tmp_path / "home"
     home.mkdir()

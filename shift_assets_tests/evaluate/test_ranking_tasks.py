@@ -1,4 +1,4 @@
-"""The judge of lists: its metrics agree with a library's, and hidden or unknown items count as they should."""
+"""Ranking metrics agree with a library, and hidden or unknown items count as they should."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_ndcg_is_that_of_scikit_learn(seed: int) -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 300))
 def test_hidden_pairs_are_neither_recommended_nor_counted(seed: int, hidden: int) -> None:
-    """No list holds a hidden item; users whose labels are all out of reach are not judged."""
+    """No slate holds a hidden item; users without a reachable label are not evaluated."""
     task, scores = task_of(seed, hidden)
     slates = top_k_items(lambda users: scores[users].copy(), task, task.users)
     hidden_pairs = set(zip(*(part.tolist() for part in task.hidden), strict=True))
@@ -61,7 +61,7 @@ def test_hidden_pairs_are_neither_recommended_nor_counted(seed: int, hidden: int
 
 
 def test_perfect_recommendations_have_metrics_of_one() -> None:
-    """Scores that are the labels themselves have recall, NDCG and debiased NDCG 1, and list nothing else."""
+    """Scores equal to the labels have recall, NDCG and debiased NDCG 1, and rank nothing else."""
     task, _ = task_of(3)
     truth = np.zeros((len(WINDOW.sequences.users), WINDOW.item_count), dtype=np.float32)
     there = task.items >= 0

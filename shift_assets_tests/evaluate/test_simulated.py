@@ -1,4 +1,4 @@
-"""Every rule by which alarms are judged against planted shifts."""
+"""Every rule by which alerts are scored against planted shifts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ START = 80
 
 
 def log_of(active: Mapping[str, Sequence[int]], category: Mapping[str, Sequence[int]] | None = None) -> Histories:
-    """Users active on these days after FIRST, with one event a day, in category 0 unless told otherwise."""
+    """Users active on these days after FIRST, with one event a day, in category 0 by default."""
     day = np.concatenate([np.asarray(days, np.int64) for days in active.values()]) + ZERO
     counts = np.zeros((len(day), len(BEHAVIORS)), np.int32)
     counts[:, 0] = 1
@@ -68,7 +68,7 @@ def labels_of(kinds: Mapping[str, str], promotions: Sequence[int] = ()) -> pa.Ta
 
 
 def alerts_of(*alerts: tuple[int, int], onset: int = START, rising: Sequence[str] = (), kind: str = "switch") -> Alerts:
-    """Alarms (user, day after FIRST), all alike."""
+    """Alerts (user, day after FIRST), otherwise equal."""
     user, day = np.array(alerts, np.int64).reshape(-1, 2).T
     n = len(alerts)
     return Alerts(user, day + ZERO, np.full(n, onset + ZERO), [rising] * n, [kind] * n)
@@ -87,14 +87,14 @@ def truth_for(kinds: Mapping[str, str], log: Histories, promotions: Sequence[int
 
 
 def true_false_late(score: ShiftScore) -> tuple[int, int, int]:
-    """True, false and late alarms."""
+    """True, false and late alerts."""
     true = int(score.precision.some)
     return true, int(score.precision.of) - true, score.late
 
 
 @pytest.mark.parametrize(("kind", "last"), [("abrupt", 30), ("partial", 30), ("gradual", 42), ("seasonal_return", 58)])
 def test_a_shift_is_found_from_its_first_day_until_its_kinds_last(kind: str, last: int) -> None:
-    """Before it an alarm is false; after it, late, which is neither true nor false."""
+    """Before it an alert is false; after it, late, which is neither true nor false."""
     assert true_false_late(score_of({"a": kind}, alerts_of((0, START - 1)))) == (0, 1, 0)
     assert true_false_late(score_of({"a": kind}, alerts_of((0, START)))) == (1, 0, 0)
     assert true_false_late(score_of({"a": kind}, alerts_of((0, START + last)))) == (1, 0, 0)
@@ -106,7 +106,7 @@ def test_a_shift_counts_once_and_what_follows_is_late() -> None:
 
 
 def test_alerts_within_14_days_of_the_previous_one_are_one_alert() -> None:
-    """Also in a chain, and whatever their order; another user's alarm is another alarm."""
+    """Also in a chain, and in any order; another user's alert is another alert."""
     assert true_false_late(score_of({"a": "none"}, alerts_of((0, 84), (0, 70), (0, 98)))) == (0, 1, 0)
     assert true_false_late(score_of({"a": "none"}, alerts_of((0, 70), (0, 85)))) == (0, 2, 0)
     assert true_false_late(score_of({"a": "none", "b": "none"}, alerts_of((0, 70), (1, 71)))) == (0, 2, 0)
@@ -158,7 +158,7 @@ def test_recall_counts_planted_users_who_never_came() -> None:
 
 
 def test_delay_and_onset_error_are_counted_in_days_and_active_days() -> None:
-    """Active every second day: an alarm ten days late comes on the sixth active day of the shift."""
+    """Active every second day: an alert ten days late comes on the sixth active day of the shift."""
     score = score_of({"a": "abrupt"}, alerts_of((0, 90), onset=START + 6))
     assert score.delay_days.tolist() == [10]
     assert score.delay_active_days.tolist() == [6]
@@ -178,7 +178,7 @@ def test_risen_categories_are_right_when_the_planted_ones_lead(rising: list[str]
 
 
 def test_scores_become_one_alert_per_episode_with_its_onset() -> None:
-    """The user leaves category 0 for 1 (mostly) and 2 on day 90; days over the line 14 days apart are one alarm."""
+    """The user leaves category 0 for 1 (mostly) and 2 on day 90; days above it 14 days apart are one alert."""
     active = list(range(0, 120, 2))
     met = [0] * 45 + [1, 1, 2] * 5
     log = log_of({"a": active, "b": active}, {"a": met})
@@ -243,7 +243,7 @@ def test_every_point_of_a_sweep_is_the_score_at_its_threshold(simulated) -> None
 
 
 def test_two_logs_pool_as_one(simulated) -> None:
-    """The users of one log, judged in two halves and pooled, have the score and the sweep of the whole."""
+    """The users of one log, scored in two halves and pooled, have the score and the sweep of the whole."""
     log, truth, labels, scores = simulated
     simulation_days = date(1970, 1, 1) + timedelta(days=truth.first_day - 60), FIRST + timedelta(days=119)
     threshold = float(np.nanquantile(scores, 0.98))

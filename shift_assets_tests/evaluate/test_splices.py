@@ -100,7 +100,7 @@ def test_random_and_missing_scores_have_an_auc_of_one_half(found: dict) -> None:
 
 
 def test_permuted_stationary_days_are_no_shift(found: dict) -> None:
-    """Shuffled days of a stationary user are no shift: the learned detector cannot tell them from the original."""
+    """Shuffled days of a stationary user are no shift: the learned detector cannot separate them from the original."""
     row = found[LEARNED, "shuffled", 1.0]
     assert row.auc.low < 0.5 < row.auc.high
     assert found[LEARNED, "random", 0.0].auc.value > 0.9
@@ -168,7 +168,7 @@ def _first(one: DetectorScores, cases: int) -> DetectorScores:
 
 
 def test_flagged_shares_come_with_their_bound(scored: list[DetectorScores]) -> None:
-    """n active days under patience A: at most n / A."""
+    """n active days at threshold A: at most n / A."""
     renamed = [replace(one, detector="e_value") for one in scored if one.detector == "truth"]
     rows = {(row.kind, row.active_days): row for row in flagged_shares(renamed, samples=20, seed=1, thresholds=[2.0])}
     assert rows["unspliced", 1].share.value == 0.0

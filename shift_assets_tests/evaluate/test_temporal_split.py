@@ -1,4 +1,4 @@
-"""Lists judged on past days: the test teaches nothing, and after a shift the reaction is worth its while."""
+"""Recommendations evaluated on past days: no training on test days, and adaptation improves them after a shift."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_splits_are_at_days_of_the_log_and_stray_events_make_no_day() -> None:
 
 
 def test_labels_are_what_came_after_and_histories_end_before() -> None:
-    """Window tasks look from the evening before; each next item from all events before it, and from no later one."""
+    """Window tasks use the history of the day before; next items all events before them, and no later one."""
     events = one_category_log(1)
     tasks = tasks_after(events, day(21), day(28), RecommendationSettings(), 1)
     later = events.filter(pc.field("day") >= day(21))

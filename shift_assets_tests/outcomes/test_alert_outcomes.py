@@ -1,4 +1,4 @@
-"""An alarm is judged by the days after it."""
+"""An alert is confirmed or not by the days after it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LESS, MORE = {"a": 2, "b": 1}, {"a": 40, "b": 20}
 
 
 def outcome(before: Days, after: Days, settings: Settings = SETTINGS) -> dict:
-    """The outcome of the alarm that opens on the last day of `before`, judged by `after`."""
+    """The outcome, after the days `after`, of the alert that opens on the last day of `before`."""
     state = states_of({"ann": before}, settings)[-1]
     alerts = shift_alerts(state, shift_signals(state, settings), settings)
     assert alerts["status"].to_pylist() == ["opened"]
@@ -32,7 +32,7 @@ def opening(old: dict, new: dict, settings: Settings = SETTINGS) -> list[dict]:
         days = [old] * 20 + [new] * length
         if states_of({"ann": days}, settings)[-1]["alert_status"].to_pylist() == ["opened"]:
             return days
-    raise AssertionError("no alarm opened")
+    raise AssertionError("no alert opened")
 
 
 def test_going_on_confirms_and_going_back_refutes():
@@ -53,7 +53,7 @@ def test_what_neither_profile_knows_says_nothing():
 
 
 def test_too_few_events_give_no_outcome():
-    """Below the minimum of events, or after the horizon, the verdict is null; the events are counted."""
+    """Below the minimum of events, or after the horizon, the outcome is null; the events are counted."""
     days = opening(MUGS, CHRISTMAS)
     few = outcome(days, [{"christmas": SETTINGS.outcomes.minimum_events - 1}])
     assert (few["confirmed"], few["log_likelihood_gain"]) == (None, None)
@@ -72,7 +72,7 @@ def test_a_surge_is_evaluated_by_the_number_of_events():
 
 
 def test_only_openings_are_evaluated_and_their_users_must_be_known():
-    """A continued alarm has no outcome of its own; a state without the user is an error."""
+    """A continued alert has no outcome of its own; a state without the user is an error."""
     days = opening(MUGS, CHRISTMAS)
     states = states_of({"ann": [*days, CHRISTMAS]}, SETTINGS)
     alerts = shift_alerts(states[-1], shift_signals(states[-1], SETTINGS), SETTINGS)

@@ -1,4 +1,4 @@
-"""Intervals that hold on the day they name, and one that holds on all days; lots that were not fair are seen."""
+"""Intervals valid on one day, and one valid on all days; biased assignments are detected."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALPHA = 0.05
 
 
 def daily_differences_of(random: np.random.Generator, effect: float, days: int, sticky: float) -> list[Difference]:
-    """Daily looks at 120 users a side who stay and click daily; `sticky` is the spread of their own rates."""
+    """Daily differences of 120 users a side who stay and click daily; `sticky` is the spread of their own rates."""
     sides = []
     for shift in (effect, 0.0):
         rate = np.clip(random.normal(0.3, sticky, 120) + shift, 0, 1)
@@ -47,7 +47,7 @@ def daily_differences_of(random: np.random.Generator, effect: float, days: int, 
 
 @pytest.mark.parametrize("sticky", [0.0, 0.15])
 def test_without_a_difference_only_the_fixed_horizon_test_is_inflated_by_daily_peeking(sticky: float) -> None:
-    """Of 300 experiments without a difference, looked at on 60 days, the sequential test alarms in at most 5 %."""
+    """Of 300 experiments without a difference, tested on 60 days, the sequential test rejects in at most 5 %."""
     random = np.random.default_rng(4)
     sequentially = plainly = 0
     for _ in range(300):
@@ -81,7 +81,7 @@ def test_a_difference_is_found_and_lies_inside_both_intervals() -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.floats(-0.5, 0.5), st.floats(0.001, 0.3), st.floats(0.005, 0.5))
 def test_interval_and_test_say_the_same(value: float, standard_error: float, scale: float) -> None:
-    """0 lies outside the sequential interval exactly where the p-value of the look is below 5 %."""
+    """0 lies outside the sequential interval exactly where the p-value of the day is below 5 %."""
     day_difference = Difference(value, standard_error)
     outside = abs(value) > sequential_width(standard_error, scale)
     assert outside == (np.exp(-log_likelihood_ratio(day_difference, scale)) < ALPHA)
@@ -112,7 +112,7 @@ def test_the_standard_error_counts_users_not_lists() -> None:
 def test_no_data_excludes_nothing() -> None:
     assert difference((np.zeros(3), np.zeros(3)), (np.ones(3), np.zeros(3))) is None
     assert sequential([Difference(0.0, 0.0)], SCALE) == (-np.inf, np.inf, 1.0)
-    with pytest.raises(ValueError, match="one look"):
+    with pytest.raises(ValueError, match="one day"):
         sequential([], SCALE)
 
 
@@ -167,7 +167,7 @@ def test_the_report_finds_what_differs_and_only_that() -> None:
 
 
 def test_the_report_knows_its_period_and_no_order_of_rows() -> None:
-    """Lists before the period or after the last judged day change nothing, nor does the order of rows."""
+    """Recommendations before the period or after its last day change nothing, nor does the order of rows."""
     own = outcomes(0.1)
     others = [outcomes(-0.3, first=FIRST - timedelta(days=12)), outcomes(-0.3, first=FIRST + timedelta(days=10))]
     mixed = pa.concat_tables([own, *others])
@@ -177,7 +177,7 @@ def test_the_report_knows_its_period_and_no_order_of_rows() -> None:
 
 
 def test_adaptive_assignment_does_not_confound_the_difference() -> None:
-    """Eager users are dealt to one arm nine times out of ten, calm ones to the other; no arm does anything.
+    """Eager users are assigned to one arm nine times out of ten, calm ones to the other; no arm does anything.
 
     Plain rates would praise the arm of the eager ones; weighed by the odds there is no difference.
     """
@@ -228,7 +228,7 @@ def test_a_sample_ratio_mismatch_suppresses_the_differences() -> None:
 
 
 def test_a_sample_ratio_mismatch_is_detected_under_adaptive_shares() -> None:
-    """Fair lots give small p-values as rarely as they should; odds that were not kept give them at once."""
+    """Fair assignments give small p-values as rarely as they should; wrong propensities give them at once."""
     random = np.random.default_rng(6)
     probability = random.choice([0.1, 0.5, 0.9], 3_000)
     found = []

@@ -1,4 +1,4 @@
-"""Off-policy estimates against a truth that is known: simulated readers, arms dealt by lot, places drawn by lot."""
+"""Off-policy estimates against a known truth: simulated users, randomly assigned arms, randomly explored ranks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def estimates(found: OffPolicyEstimates) -> tuple[Estimate, Estimate, Estimate]:
 
 
 def test_with_certainty_every_estimate_is_the_plain_mean() -> None:
-    """A policy that is judged by its own lists, made without lot, earns what was seen, whatever the model says."""
+    """A policy evaluated on its own slates, without exploration, has the observed reward, for any model."""
     own = logged()
     for found in estimates(off_policy(own, 1, resamples(5, 50, 0))):
         assert found.value == pytest.approx(own.rewards.mean())
@@ -61,7 +61,7 @@ def test_with_certainty_every_estimate_is_the_plain_mean() -> None:
 
 @pytest.mark.parametrize("propensity", [0.0, -0.1, 1.5, float("nan")])
 def test_impossible_propensities_are_refused(propensity: float) -> None:
-    """What was shown had a positive probability of being shown, and none above 1; empty places have none."""
+    """What was shown had a positive probability of being shown, and none above 1; empty ranks have none."""
     with pytest.raises(ValueError, match="propensity"):
         off_policy(logged(behaviour=np.full((5, 3), propensity)), 1, resamples(5, 50, 0))
     nowhere = np.zeros((5, 3), dtype=bool)
@@ -76,7 +76,7 @@ def test_too_few_effective_users_are_refused_with_a_note() -> None:
 
 
 def test_a_policy_without_support_has_no_estimate() -> None:
-    """A policy whose items stood at half of the places only, because no arm would show the others, is refused."""
+    """A policy with support at half of the ranks only, because no arm would show the other items, gets no estimate."""
     target = np.tile([[1.0, 0.0]], (200, 1))
     log = LoggedFeedback(*(np.ones((200, 2)) for _ in range(2)), target, np.ones((200, 2), dtype=bool), target, target)
     found = off_policy(log, 100, resamples(200, 50, 0))
@@ -103,15 +103,15 @@ def test_a_mixture_weighs_each_arm_by_its_share() -> None:
 
 
 class World(NamedTuple):
-    """One day of readers: per target its list, all arms' odds of any item come from these."""
+    """One day of users: the slate of each target, and all arms' propensities of any item."""
 
-    click_probabilities: np.ndarray  # [user, item], of a click on the first place's terms
-    slates: dict[str, np.ndarray]  # [user, place]
+    click_probabilities: np.ndarray  # [user, item], of a click at the first rank
+    slates: dict[str, np.ndarray]  # [user, rank]
     candidates: np.ndarray
     gains: np.ndarray
     values: np.ndarray
-    examination: np.ndarray  # [place]
-    model: np.ndarray  # [user, item], what a model foretells that has half understood the shifts
+    examination: np.ndarray  # [rank]
+    model: np.ndarray  # [user, item], predictions of a model that has half learned the shifts
     truth: dict[str, float]
 
 
@@ -199,7 +199,7 @@ def test_intervals_cover_the_truth_and_the_doubly_robust_estimate_varies_least(w
 
 
 def test_a_wrong_model_leaves_the_doubly_robust_estimate_unbiased(world: World) -> None:
-    """A model that foretells 0.9 clicks for everything costs calm, not truth."""
+    """A model that predicts 0.9 clicks for everything increases the variance, not the bias."""
     users = np.tile(np.arange(USERS), 8)
     log = log_of(world, 7, users)["unadjusted"]
     wrong = log._replace(expected=np.full(log.rewards.shape, 0.9), expected_of_target=np.full(log.rewards.shape, 0.9))

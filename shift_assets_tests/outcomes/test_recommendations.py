@@ -1,4 +1,4 @@
-"""What the days after say about lists, counted by hand."""
+"""Outcomes of recommendations, counted by hand."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def outcome(recommended: pa.Table, after: list[Row]) -> dict[str, float]:
 
 
 def test_metrics_of_hand_counted_recommendations() -> None:
-    """Two users judged, one hit each, one of them bought; the third did not come and is in coverage only."""
+    """Two users evaluated, one hit each, one of them bought; the third did not come and is in coverage only."""
     row = outcome(
         slates({"a": ["x-0", "x-1"], "b": ["x-2", "x-1"], "c": ["x-0", "x-1"]}),
         [(11, "a", "x-0", "view"), (12, "a", "x-3", "view"), (13, "b", "x-1", "purchase")],
@@ -71,7 +71,7 @@ def test_metrics_of_hand_counted_recommendations() -> None:
 
 
 def test_only_the_horizon_counts() -> None:
-    """Events of the day itself, after the horizon, and returns are no hits, and make no user a judged one."""
+    """Events of the day itself, after the horizon, and returns are no hits, and make no user an evaluated one."""
     row = outcome(
         slates({"a": ["x-0", "x-1"]}), [(10, "a", "x-0", "view"), (14, "a", "x-0", "view"), (11, "a", "x-1", "return")]
     )
@@ -92,7 +92,7 @@ def test_each_policy_is_evaluated_alone() -> None:
     assert together.equals(alone)
 
 
-def test_a_kept_item_is_weighted_by_its_propensity() -> None:
+def test_an_item_left_in_place_is_weighted_by_its_propensity() -> None:
     """IPS is the click rate over the odds of being kept; SNIPS is normalised by the weights: the click rate."""
     row = outcome(slates({"a": ["x-0", "x-1"]}, propensity=0.5), [(11, "a", "x-0", "view")])
     assert row["ips"] == pytest.approx(1.0)
@@ -100,7 +100,7 @@ def test_a_kept_item_is_weighted_by_its_propensity() -> None:
 
 
 def test_an_explored_item_earns_the_target_policy_nothing() -> None:
-    """Half the readers keep the item, half get another: the kept half stands for all, the rest for none."""
+    """Half of the users get the item, half an explored one: the first half represents all, the other none."""
     kept = slates({f"kept {n}": ["x-0", "x-1"] for n in range(20)})
     put = slates({f"put {n}": ["x-0", "x-2"] for n in range(20)})
     explored = pa.array(["popularity", "exploration"] * 20)
@@ -138,7 +138,7 @@ def alert(user: str, kind: str, magnitude: float, status: str = "opened") -> dic
 
 
 def test_users_are_counted_by_the_kind_of_their_alert_whether_active_or_not() -> None:
-    """Of two alarms the larger names the kind, a closed one none; who did not come was not won."""
+    """Of two alerts the larger gives the kind, a closed one none; users without events have no click."""
     alerts = pa.Table.from_pylist(
         [
             alert("a", "fade", 0.3),
@@ -202,13 +202,13 @@ def test_order_of_rows_does_not_matter_and_the_seed_repeats() -> None:
 
 
 def test_no_recommendations_have_no_outcome() -> None:
-    """A day without lists has nothing to judge."""
+    """A day without recommendations has no outcome."""
     empty = RECOMMENDATIONS.empty()
     assert recommendation_outcomes(empty, BEFORE, BEFORE, CALM, SETTINGS, seed=1).num_rows == 0
 
 
 def test_recommendations_of_two_days_are_refused() -> None:
-    """One day and segment are judged at a time."""
+    """One day and segment are evaluated at a time."""
     rows = slates({"a": ["x-0"]})
     later = rows.set_column(0, rows.schema.field("day"), pa.array([day(11)], pa.date32()))
     with pytest.raises(ValueError, match="one day and segment"):
@@ -216,7 +216,7 @@ def test_recommendations_of_two_days_are_refused() -> None:
 
 
 def test_user_outcomes_are_within_the_horizon_of_each_day() -> None:
-    """Per day and user: clicked, bought, recall; each list has its own horizon, and who met nothing has no recall."""
+    """Per day and user: clicked, bought, recall; each day has its own horizon; without events there is no recall."""
     today, later = slates({"a": ["x-0", "x-1"], "b": ["x-2"]}), slates({"a": ["x-3"]}, policy="exploring")
     later = later.set_column(0, later.schema.field("day"), pa.array([day(12)], pa.date32()))
     after = clean_events([(12, "a", "x-0", "purchase"), (13, "a", "x-7", "view"), (14, "a", "x-3", "view")])

@@ -1,4 +1,4 @@
-"""Simulated readers click what they truly like, look less the further down, and tire of what they have seen."""
+"""Simulated users click by their true interests, examine lower ranks less, and lose interest in repeated items."""
 
 from __future__ import annotations
 

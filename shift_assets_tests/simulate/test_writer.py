@@ -133,7 +133,7 @@ def test_every_line_is_an_event_of_its_folders_local_day_in_order_of_time(tmp_pa
     assert total == summary.counts.events == summary.counts.rows
 
 
-def test_every_day_is_delivered_and_no_event_twice(written: Summary, events: pd.DataFrame) -> None:
+def test_every_day_is_written_and_no_event_twice(written: Summary, events: pd.DataFrame) -> None:
     folders = sorted(path.name for path in (written.landing / "events").iterdir())
     assert folders == [f"day={SIMULATION.first_day + timedelta(days=k)}" for k in range(DAYS)]
     assert len(events) == written.counts.events

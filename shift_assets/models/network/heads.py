@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shift_assets.arrays import Float64Array
+from shift_assets.arrays import Float32Array, Float64Array
 from shift_assets.models.data.labels import CHURN_WEEKS, Labels
 from shift_assets.models.data.prediction_points import FEATURES
 from shift_assets.models.data.sequences import Vocabulary
@@ -103,7 +102,7 @@ class Heads(nn.Module):
         category = category.index_put((taken.prediction_points, taken.categories), boost, accumulate=True)
         return TaskLogits(category, self.purchase(inputs)[:, 0], self.churn(inputs), self.shift(inputs)[:, 0])
 
-    def initialise(self, priors: Priors, mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]) -> None:
+    def initialise(self, priors: Priors, mean: Float32Array, scale: Float32Array) -> None:
         """Initialise the heads to predict the priors, and to standardise features by `mean` and `scale` [feature]."""
         with torch.no_grad():
             self.mean.copy_(torch.from_numpy(mean))

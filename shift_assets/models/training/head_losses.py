@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shift_assets.arrays import BoolArray
+from shift_assets.arrays import BoolArray, Int64Array
 from shift_assets.models.data.labels import Labels
 from shift_assets.models.network.heads import TASKS, Priors, Task, TaskLogits
 
@@ -75,5 +74,5 @@ def weighted_loss(
     return total
 
 
-def _indices(values: npt.NDArray[np.int64], device: torch.device) -> Tensor:
+def _indices(values: Int64Array, device: torch.device) -> Tensor:
     return torch.from_numpy(values).to(device)
