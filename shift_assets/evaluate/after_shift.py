@@ -241,7 +241,7 @@ def _points_in(stretch: Stretch, scores: PolicyScores) -> Bool[BoolArray, " poin
     """Points of the stretch that have a metric."""
     since = scores.events if stretch.unit == "events" else scores.days
     inside = (since >= stretch.first) & (since < stretch.last) & (scores.shifted == (stretch.users == "shifted"))
-    return inside & ~np.isnan(scores.recall)
+    return np.asarray(inside & ~np.isnan(scores.recall))
 
 
 def _resampled_pairs(pair: Int64Array, samples: int, seed: int) -> tuple[Int64Array, Int64Array]:
@@ -335,7 +335,8 @@ def _concatenate(parts: Sequence[PolicyScores]) -> PolicyScores:
         for name in ("shifted", "events", "days", "recall", "ndcg")
     }
     pair = np.concatenate([part.pair + start for part, start in zip(parts, shift, strict=False)])
-    return parts[0]._replace(pair=pair, **arrays)
+    first = parts[0]
+    return PolicyScores(first.splice_day, first.serving, first.policy, pair=pair, **arrays)
 
 
 def events_to_recover(policy_scores: Sequence[PolicyScores], policy: str) -> float | None:

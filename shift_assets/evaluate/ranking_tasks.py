@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int64
 
 from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.models.metrics import ndcg_at_k, recall_at_k, top_k_columns

@@ -192,7 +192,8 @@ def _times(random: np.random.Generator, sessions: _Sessions, session: Int64Array
     span = elapsed[begins + sessions.length - 1] if n else elapsed
     start = _start_times(random, len(sessions.length), day_milliseconds)
     start = np.maximum(np.minimum(start, day_milliseconds - 1 - span), 0)
-    return np.minimum(start[session] + elapsed, day_milliseconds - 1)
+    milliseconds: Int64Array = np.minimum(start[session] + elapsed, day_milliseconds - 1)
+    return milliseconds
 
 
 def day_random(simulation: Simulation, day: int, block: int) -> np.random.Generator:
