@@ -21,8 +21,9 @@ TITLE = """# Settings
 
 Written by `python -m shift_assets.settings.reference > docs/reference/settings.md`; do not edit.
 
-Settings stand in `settings.yaml` in the home of an installation, a section's keys indented below its name. Every key
-can be set by an environment variable instead, which wins over the file. A key that is absent has its default.
+Settings are read from `settings.yaml` in the home of an installation, a section's keys indented below its name.
+Every key can be set by an environment variable instead, which wins over the file. A key that is absent has its
+default.
 """
 
 

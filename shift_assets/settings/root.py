@@ -1,7 +1,7 @@
 """The settings of an installation: `settings.yaml` in its home, overridden by `SHIFT_*` environment variables.
 
 A variable sets the key of a section with two underscores: `SHIFT_MODEL__DEVICE=cpu`. This module joins the sections;
-a setting stands in the module of its section.
+a setting is defined in the module of its section.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def types_in(annotation: Any) -> set[Any]:
 
 
 def test_there_are_fewer_than_120_settings() -> None:
-    """What no operator would set is a constant beside its code."""
+    """What no operator would set is a constant next to its code."""
     assert len(list(all_settings())) < 120
 
 
