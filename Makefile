@@ -28,6 +28,7 @@ lint: .venv/installed-test  ## Check style, types, SQL, import order and words
 	.venv/bin/lint-imports
 	$(VENV) -m sqlfluff lint sql --processes 1 --disable-progress-bar
 	$(VENV) benchmarks/report.py --check
+	$(VENV) .ci/words.py
 
 cov: .venv/installed-test  ## Run all tests and show what they do not reach, branches included
 	$(VENV) -m pytest -n $(WORKERS) --cov --cov-report=term

@@ -57,7 +57,7 @@ def shuffled(table: pa.Table, seed: int = 0) -> pa.Table:
 def ring_log(users: int = 60, days: int = 12, items: int = 24) -> pa.Table:
     """A planted sequence: whoever took item i takes item i + 1 on the next day, each user from a start of its own.
 
-    Every item is equally popular, so only the order of a user's events foretells anything.
+    Every item is equally popular, so only the order of a user's events predicts anything.
     """
     return clean_events(
         (number, f"user {user}", f"c{(user + number) % items % 4}-{(user + number) % items:02d}", "purchase")

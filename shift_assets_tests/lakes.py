@@ -1,6 +1,6 @@
 """A lake filled with small plausible rows, made from the contracts alone: the same seed gives the same rows.
 
-`rows_of` fills one table for one partition within every declared bound; users, items, categories and alarms come
+`rows_of` fills one table for one partition within every declared bound; users, items, categories and alerts come
 from shared pools, so that tables join. `fill` publishes every table for a number of days and segments.
 """
 
@@ -147,7 +147,7 @@ def _inner(inner: pa.Field, pools: Pools, column: Column) -> Any:
 
 
 _COHERENT: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    # An alarm belongs to one user, and its outcome to that alarm.
+    # An alert belongs to one user, and its outcome to that alert.
     "shift_alerts": lambda row: {"alert_id": pseudonym("alert of", row["day"], row["user_id"])},
     "alert_outcomes": lambda row: {
         "alert_id": pseudonym("alert of", row["day"], pseudonym("user", row["segment"], int(row["alert_id"], 16) % 12))

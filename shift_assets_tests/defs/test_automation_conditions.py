@@ -27,7 +27,7 @@ def day(number: int) -> date:
 
 
 class Graph:
-    """The installation's graph, all of it materialised on `standing` days, and the ticks of its conditions."""
+    """The installation's graph, all of it materialised on `materialised` days, and the ticks of its conditions."""
 
     def __init__(self, home: Path, instance: dg.DagsterInstance) -> None:
         new_workspace(home, days=DAYS)

@@ -141,7 +141,7 @@ def test_unchanged_content_keeps_its_data_version(shop: Shop) -> None:
 
 
 def test_a_partition_without_rows_is_materialised_and_empty(shop: Shop) -> None:
-    """Nothing happened on the day is a fact: the partition stands, with no rows and the version of nothing."""
+    """Nothing happened on the day is a fact: the partition exists, with no rows and the version of no content."""
     shop.run(DAYS[1], DAYS[1])
     (event,) = shop.events()[EMPTY]
     assert tags_of(event)["dagster/data_version"] == EMPTY_DIGEST

@@ -38,7 +38,7 @@ LATENESS_DAYS = SIMULATION.lateness_days
 HORIZON_DAYS = 3
 LAST_DAY = SIMULATION.last_day
 FIRST_RUN_DAY = LAST_DAY - timedelta(days=5)
-"""Six days run every stage: three whose alarms and lists are judged by the three after them."""
+"""Six days run every stage: three whose alerts and recommendations are evaluated by the three after them."""
 
 SETTINGS = f"""
 engine: embedded
@@ -50,7 +50,7 @@ recommendations: {{k: 5}}
 outcomes: {{horizon_days: {HORIZON_DAYS}}}
 public: {{minimum_users: 3}}
 """
-"""Windows of days instead of weeks, a tiny model: a month of log raises alarms, and the run takes seconds."""
+"""Windows of days instead of weeks, a tiny model: a month of log opens alerts, and the run takes seconds."""
 
 Digests = dict[str, dict[Partition, str]]
 

@@ -82,7 +82,7 @@ categories: {from: text, clusters: 3}
 
 
 def events() -> Iterator[str]:
-    """Every user looks, buys and judges each day; the tastes of a third of them change in the last week."""
+    """Every user views, buys and rates each day; the tastes of a third of them change in the last week."""
     dice = random.Random(5)  # noqa: S311
     kinds = list(TITLES)
     for day in range((LAST - FIRST).days + 1):
@@ -253,7 +253,7 @@ def test_a_wrong_call_ends_with_2_and_says_what_to_write(
 
 
 def test_a_fixed_source_accepts_rows_and_an_erased_user_stays_out(trial: Trial, call: Call) -> None:
-    """After `erase` and a mended YAML the days are run again: the healed rows come in, of the user not a byte."""
+    """After `erase` and a fixed YAML the days are run again: the repaired rows come in, of the user not a byte."""
     before = open_workspace(trial.home)
     who = pseudonym(load_key(before.settings.privacy), WHO)
     assert _holding(trial.home, who, WHO)

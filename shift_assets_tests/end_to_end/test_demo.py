@@ -20,7 +20,7 @@ from shift_assets.contracts.shift import SHIFT_ALERTS
 from shift_assets.workspace.home import open_workspace
 
 DAYS, HISTORY_DAYS = 5, 40
-"""The lists of five days are judged after three; weeks of history let some alarms open, of the detector that needs
+"""The recommendations of five days are evaluated after three; weeks of history let some alerts open, of the detector that needs
 few visit days."""
 ENVIRONMENT = {
     "SHIFT_ENGINE": "embedded",
@@ -39,7 +39,7 @@ ENVIRONMENT = {
 
 
 def test_the_main_job_reports_numbers_that_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`demo --json`: delivered is clean plus rejected, as in the tables; alarms have sentences; recall is a rate."""
+    """`demo --json`: delivered is clean plus rejected, as in the tables; alerts have sentences; recall is a rate."""
     monkeypatch.setattr(run, "DEMO_DAYS", DAYS)
     monkeypatch.setattr(run, "DEMO_HISTORY_DAYS", HISTORY_DAYS)
     for name, value in ENVIRONMENT.items():

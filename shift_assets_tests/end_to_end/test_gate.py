@@ -20,7 +20,7 @@ COMMAND = re.compile(r"shift-assets (run --from \S+ --to \S+ --segment \S+)")
 
 
 def test_readers_refuse_a_broken_partition_until_its_command_has_repaired_it(shop: Shop, copy: Shop) -> None:
-    """Rows published past the checks are refused by a later, separate run, before and after they were judged;
+    """Rows published past the checks are refused by a later, separate run, before and after they were validated;
     the command that the message names brings back what stood."""
     partition = Partition(LAST_DAY, copy.segments[0])
     _break(copy, partition)

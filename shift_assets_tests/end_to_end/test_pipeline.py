@@ -1,4 +1,4 @@
-"""Laws of one small installation, end to end: what stands after a range of days, and that it adds up."""
+"""Laws of one small installation, end to end: what is stored after a range of days, and that it adds up."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NEEDS_WEEKS = {
     "churn_calibration",
     "experiment_report",
 }
-"""Tables that have nothing to say before weeks have gone by, or many alarms: their own tests give them that."""
+"""Tables that have nothing to say before weeks have gone by, or many alerts: their own tests give them that."""
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -81,7 +81,7 @@ def test_every_table_keeps_its_contract(shop: Shop, name: str) -> None:
 
 
 def test_every_delivered_line_is_one_clean_or_one_rejected_row(shop: Shop) -> None:
-    """Counted from the raw files, without the pipeline: no line is lost, none is told twice."""
+    """Counted from the raw files, without the pipeline: no line is lost, none is counted twice."""
     landing = shop.workspace.settings.landing
     delivered = {
         file.relative_to(landing).as_posix(): len(lines_of(file)) for file in sorted(landing.glob("events/*/*"))
@@ -138,7 +138,7 @@ def test_an_alert_is_one_episode_of_one_user(shop: Shop) -> None:
 
 
 def test_alerts_find_users_whose_interest_was_replaced(shop: Shop, log: Summary) -> None:
-    """Users with a planted abrupt change lately are alarmed at least three times as often as users left alone."""
+    """Users with a planted abrupt change lately are alerted at least three times as often as users left alone."""
     labels = pq.read_table(log.labels).to_pylist()
     planted = {pseudonym(bytes.fromhex(KEY), row["user_id"]): row for row in labels if row["user_id"] is not None}
     alerted = set(shop.workspace.lake.read(SHIFT_ALERTS)["user_id"].to_pylist())
@@ -169,7 +169,7 @@ def test_recommendations_have_ranks_from_one_known_items_and_no_item_twice(shop:
 
 
 def test_outcomes_evaluate_only_what_has_a_complete_horizon(shop: Shop) -> None:
-    """An outcome of day D speaks of an alarm that opened, or a list that was made, on D less the horizon."""
+    """An outcome of day D concerns an alert that opened, or a recommendation that was made, on D less the horizon."""
     lake, horizon = shop.workspace.lake, timedelta(days=HORIZON_DAYS)
     alerts = lake.read(SHIFT_ALERTS, columns=["day", "alert_id", "status"]).to_pylist()
     opened = {row["alert_id"]: row["day"] for row in alerts if row["status"] == "opened"}
@@ -185,7 +185,7 @@ def test_outcomes_evaluate_only_what_has_a_complete_horizon(shop: Shop) -> None:
 
 
 def test_dagster_knows_each_partition_by_the_digest_of_its_rows(shop: Shop) -> None:
-    """The newest data version of every partition is the lake's content digest: the catalogue tells what stands."""
+    """The newest data version of every partition is the lake's content digest: the catalogue says what is stored."""
     digests = shop.digests()
     versions = shop.data_versions()
     versions["model_registry"] = versions.pop("interest_model")

@@ -1,4 +1,4 @@
-"""Laws of running again: in another home, in parts, after late files, over what stands. Content alone decides."""
+"""Laws of running again: in another home, in parts, after late files, over what exists. Content alone decides."""
 
 from __future__ import annotations
 

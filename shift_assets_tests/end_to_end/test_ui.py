@@ -127,7 +127,7 @@ def test_a_partition_page_shows_rows_preview_and_picture(webserver: Webserver, s
 
 
 def test_the_result_of_a_check_can_be_read(webserver: Webserver, tab: Tab) -> None:
-    """The checks page tells the expectation as a sentence, that it passed, and how many partitions were judged."""
+    """The checks page shows the expectation as a sentence, that it passed, and how many partitions were checked."""
     tab.page.goto(f"{webserver.address}/assets/clean_events?view=checks")
     tab.see("no_event_id_occurs_twice").click()
     tab.see("no event_id occurs twice")

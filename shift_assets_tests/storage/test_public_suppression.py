@@ -33,7 +33,7 @@ class Shown:
 
 @pytest.fixture(params=range(4))
 def shown(request: pytest.FixtureRequest, tmp_path: Path) -> Shown:
-    """Twelve segments of one day, from almost empty to well filled, with users and alarms at random."""
+    """Twelve segments of one day, from almost empty to well filled, with users and alerts at random."""
     random = np.random.default_rng(request.param)
     series, alerts, outcomes = [], [], []
     kinds, categories = defaultdict(set), defaultdict(set)

@@ -91,7 +91,7 @@ def test_a_table_without_rows_is_exported_empty(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_named(lake: Lake, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="unknown tables alarms; known: clean_events"):
-        export(lake, FIRST, LAST, tmp_path / "out", ["alarms"])
+    with pytest.raises(UserError, match="unknown tables orders; known: clean_events"):
+        export(lake, FIRST, LAST, tmp_path / "out", ["orders"])
     with pytest.raises(UserError, match="is not a folder"):
         export(lake, FIRST, LAST, tmp_path / "no" / "out", ["shift_alerts"])

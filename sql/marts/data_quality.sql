@@ -10,7 +10,7 @@ with deliveries as (
     group by day, segment
 ),
 
-verdicts as (
+check_counts as (
     select
         day,
         segment,
@@ -28,8 +28,8 @@ select
     deliveries.rows_clean,
     deliveries.rows_rejected,
     deliveries.rows_rejected / nullif(deliveries.rows_clean + deliveries.rows_rejected, 0) as rejected_share,
-    coalesce(verdicts.expectations_passed, 0) as expectations_passed,
-    coalesce(verdicts.expectations_failed, 0) as expectations_failed,
-    coalesce(verdicts.errors, 0) as errors
+    coalesce(check_counts.expectations_passed, 0) as expectations_passed,
+    coalesce(check_counts.expectations_failed, 0) as expectations_failed,
+    coalesce(check_counts.errors, 0) as errors
 from deliveries
-left join verdicts on deliveries.day = verdicts.day and deliveries.segment = verdicts.segment
+left join check_counts on deliveries.day = check_counts.day and deliveries.segment = check_counts.segment

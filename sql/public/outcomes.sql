@@ -1,6 +1,6 @@
 -- Outcomes of the alerts whose horizon ended on the day, in users. The share is shown only where both sides of it are
 -- many.
-with judged as (
+with examined as (
     select
         outcomes.day,
         outcomes.segment,
@@ -22,7 +22,7 @@ counts as (
         segment,
         count(*) as users,
         count(*) filter (where confirmed) as users_confirmed
-    from judged
+    from examined
     group by day, segment
 )
 

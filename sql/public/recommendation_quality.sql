@@ -1,5 +1,5 @@
--- Outcomes of the recommendations of a day, by policy. A rate is a number of users over a number of users: it is shown only
--- where those who did and those who did not are many.
+-- Outcomes of the recommendations of a day, by policy. A rate is a number of users over a number of users: it is shown
+-- only where those who did and those who did not are many.
 with shown as (
     select
         *,
@@ -10,11 +10,11 @@ with shown as (
 )
 
 select
-    judged.day,
-    judged.segment,
-    judged.policy,
-    judged.horizon_days,
-    judged.k,
+    outcomes.day,
+    outcomes.segment,
+    outcomes.policy,
+    outcomes.horizon_days,
+    outcomes.k,
     shown.users,
     shown.recall_at_k,
     shown.ndcg_at_k,
@@ -23,9 +23,9 @@ select
     case when shown.click_minority >= getvariable('minimum_users') then shown.click_rate end as click_rate,
     case when shown.purchase_minority >= getvariable('minimum_users') then shown.purchase_rate end as purchase_rate,
     shown.users is null as suppressed
-from base.recommendation_outcomes as judged
+from base.recommendation_outcomes as outcomes
 left join shown
     on
-        judged.day = shown.day
-        and judged.segment = shown.segment
-        and judged.policy = shown.policy
+        outcomes.day = shown.day
+        and outcomes.segment = shown.segment
+        and outcomes.policy = shown.policy

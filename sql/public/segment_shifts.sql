@@ -1,6 +1,6 @@
 -- How a segment's categories moved. Shares sum to one before and after, so the smallest category that may be shown
 -- is withheld as soon as another one must be.
-with judged as (
+with examined as (
     select
         day,
         segment,
@@ -17,27 +17,27 @@ with judged as (
 shown as (
     select shifts.*
     from base.segment_shifts as shifts
-    inner join judged
+    inner join examined
         on
-            shifts.day = judged.day
-            and shifts.segment = judged.segment
-            and shifts.category = judged.category
-    where not (judged.too_few or (judged.some_too_few and judged.place = 1))
+            shifts.day = examined.day
+            and shifts.segment = examined.segment
+            and shifts.category = examined.category
+    where not (examined.too_few or (examined.some_too_few and examined.place = 1))
 )
 
 select
-    judged.day,
-    judged.segment,
-    judged.category,
+    examined.day,
+    examined.segment,
+    examined.category,
     shown.n_users as users,
     shown.share_before,
     shown.share_after,
     shown.z_score,
     shown.direction,
     shown.n_users is null as suppressed
-from judged
+from examined
 left join shown
     on
-        judged.day = shown.day
-        and judged.segment = shown.segment
-        and judged.category = shown.category
+        examined.day = shown.day
+        and examined.segment = shown.segment
+        and examined.category = shown.category

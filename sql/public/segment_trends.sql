@@ -1,6 +1,6 @@
 -- Interest by category. Shares of a segment's day sum to one, so the smallest category that may be shown is
 -- withheld as soon as another one must be.
-with judged as (
+with examined as (
     select
         day,
         segment,
@@ -23,20 +23,20 @@ shown as (
         category,
         users,
         interest_share
-    from judged
+    from examined
     where not (too_few or (some_too_few and place = 1))
 )
 
 select
-    judged.day,
-    judged.segment,
-    judged.category,
+    examined.day,
+    examined.segment,
+    examined.category,
     shown.users,
     shown.interest_share,
     shown.users is null as suppressed
-from judged
+from examined
 left join shown
     on
-        judged.day = shown.day
-        and judged.segment = shown.segment
-        and judged.category = shown.category
+        examined.day = shown.day
+        and examined.segment = shown.segment
+        and examined.category = shown.category

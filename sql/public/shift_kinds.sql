@@ -42,7 +42,7 @@ cells as (
     group by all
 ),
 
-judged as (
+examined as (
     select
         day,
         segment,
@@ -63,4 +63,4 @@ select
     kind,
     case when not (too_few or (some_too_few and place = 1)) then users end as users,
     too_few or (some_too_few and place = 1) as suppressed
-from judged
+from examined

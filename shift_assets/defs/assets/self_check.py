@@ -1,4 +1,4 @@
-"""The weekly self-check of the detectors on the log itself, and the detector that it teaches."""
+"""The weekly self-check of the detectors on the log itself, and the detector that it trains."""
 
 import dagster as dg
 import pyarrow as pa

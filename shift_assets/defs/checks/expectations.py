@@ -23,7 +23,7 @@ from shift_assets.workspace.workspace import Workspace
 
 CHECKED = (CLEAN_EVENTS, INTEREST_SERIES, SHIFT_SIGNALS, SHIFT_ALERTS, RECOMMENDATIONS, MODEL_PREDICTIONS)
 MAX_REPORTED_PARTITIONS = 500
-"""A run over more partitions tells Dagster only of those that failed: an evaluation costs some milliseconds, and the
+"""A run over more partitions reports to Dagster only those that failed: an evaluation costs some milliseconds, and the
 results of all of them are in the lake anyway. Dagster shows the others as planned."""
 
 

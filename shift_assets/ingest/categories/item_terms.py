@@ -1,4 +1,4 @@
-"""Tokenise item texts into terms that tell the kind of item.
+"""Tokenise item texts into terms that name the kind of item.
 
 Colours, sizes, counts and packaging cut across all categories of a shop; if they were kept, they would become
 categories of their own (on a UK gift shop's log `pink` and `set` were the largest).

@@ -18,7 +18,7 @@ from shift_assets.ingest.readers.source_files import SourceFile, list_source_fil
 from shift_assets.ingest.rows.parse_context import ParseContext
 
 DEFAULT_CLUSTERS = 40
-"""Categories when the source YAML sets no number: as many as a marketer can tell apart and run campaigns for."""
+"""Categories when the source YAML sets no number: as many as a marketer can keep apart and run campaigns for."""
 
 
 def fit_window(landing: Path, first_day: date) -> list[SourceFile]:

@@ -92,7 +92,7 @@ def tick(tmp_path: Path, instance: dg.DagsterInstance) -> Ticks:
 
 
 def ingest_day(tick: Ticks, number: int) -> None:
-    """Delivers day `number` and lets the sensor ask for it; its state stands afterwards."""
+    """Delivers day `number` and lets the sensor ask for it; its state exists afterwards."""
     land_file(tick.workspace, day(number))
     assert not tick()
     first, last = requested_days(tick()[0])
@@ -203,7 +203,7 @@ def test_a_gap_in_the_deliveries_belongs_to_the_next_range(tick: Ticks) -> None:
 
 
 def test_malformed_names_are_reported_and_never_stop_the_sensor(tick: Ticks) -> None:
-    """Strange entries beside a good folder are named in the tick; the good folder is asked for."""
+    """Strange entries next to a good folder are named in the tick; the good folder is asked for."""
     events = tick.workspace.settings.landing / "events"
     land_file(tick.workspace, day(1), success=True)
     (events / "day=2026-13-45").mkdir()
@@ -232,7 +232,7 @@ def test_a_folder_that_vanishes_or_cannot_be_read_waits(tick: Ticks, monkeypatch
     "cursor", ["", "{", "[]", '{"files": 3}', '{"asked": {"x": [1, 2, 3]}}', '{"files":{"a":[1]}}']
 )
 def test_a_bad_cursor_counts_as_none(cursor: str) -> None:
-    """Whatever stands in the cursor, the sensor goes on from nothing."""
+    """Whatever is in the cursor, the sensor starts from scratch."""
     assert LandingCursor.from_json(cursor) == LandingCursor()
 
 
@@ -249,7 +249,7 @@ def test_a_day_after_the_calendars_end_moves_the_end_on(tick: Ticks) -> None:
     assert (tick(), tick.reason()) == ([], "no new, changed or late files")
 
 
-def test_a_folder_that_does_not_continue_the_calendar_is_told_and_asks_for_nothing(tick: Ticks) -> None:
+def test_a_folder_that_does_not_continue_the_calendar_is_reported_and_requests_nothing(tick: Ticks) -> None:
     """Before the first day, after a gap of more than a month (a wrong year), not over yet: the calendar stays."""
     tomorrow = datetime.now(ZoneInfo("Asia/Shanghai")).date() + timedelta(days=1)
     for it in (day(-1), day(1), day(10 + FOLLOWED_GAP_DAYS + 1), tomorrow):
@@ -260,7 +260,7 @@ def test_a_folder_that_does_not_continue_the_calendar_is_told_and_asks_for_nothi
 
 
 def test_a_calendar_that_cannot_be_written_stops_no_other_day(tick: Ticks) -> None:
-    """Settings that a person wrote in another form are told with what to write."""
+    """Settings that a person wrote in another form are reported with what to write."""
     settings = tick.workspace.settings.home / "settings.yaml"
     settings.write_text(f"calendar: {{first_day: {day(1)}, last_day: {day(10)}}}\n")
     for number in (1, 12):
@@ -315,7 +315,7 @@ def test_a_large_file_is_distinguished_without_reading_all_of_it(tick: Ticks, mo
 
 
 def test_a_removed_folder_asks_for_nothing_and_keeps_its_clean_events(tick: Ticks) -> None:
-    """Landing that was cleared away is told; a later delivery does not recompute days from what is gone."""
+    """Landing that was cleared away is reported; a later delivery does not recompute days from what is gone."""
     for number in range(1, 6):
         ingest_day(tick, number)
     shutil.rmtree(tick.workspace.settings.landing / "events" / f"day={day(4).isoformat()}")
@@ -366,7 +366,7 @@ def test_a_category_model_that_failed_is_reported_and_requested_again_by_new_del
         )
         instance.report_run_failed(run)
         assert "could not fit the category model" in tick.reason()
-        land_file(tick.workspace, day(1), "mended", success=True)
+        land_file(tick.workspace, day(1), "fixed", success=True)
         assert len(tick()) == 1
 
 

@@ -143,7 +143,7 @@ def test_a_failed_error_holds_back_the_readers_of_the_same_run(shop: Shop) -> No
 
 
 def test_a_warning_holds_nothing_back(shop: Shop) -> None:
-    """Many rejected rows are told, and the day goes on."""
+    """Many rejected rows are reported, and the day goes on."""
     shop.rejected = {EVERY[0]: 5}
     assert shop.run([EVERY[0]]).success
     assert shop.materialised(INTEREST_SERIES) == {EVERY[0]}
@@ -167,7 +167,7 @@ def test_a_later_run_of_a_reader_is_refused_at_the_gate(shop: Shop) -> None:
 
 
 def test_a_repaired_partition_passes_the_gate(shop: Shop) -> None:
-    """Cleaned again without loss, the same partition is judged anew and its reader runs."""
+    """Cleaned again without loss, the same partition is validated again and its reader runs."""
     shop.lost = {EVERY[0]}
     shop.run([EVERY[0]])
     shop.lost = set()
@@ -185,7 +185,7 @@ def test_dagster_shows_each_partition_of_a_range_run_by_itself(shop: Shop) -> No
 
 
 def test_a_single_run_changes_only_its_own_partition(shop: Shop) -> None:
-    """After a range run, a run of one partition gives that one a new verdict and leaves the others."""
+    """After a range run, a run of one partition gives that one a new check result and leaves the others."""
     shop.run(EVERY)
     shop.lost = {EVERY[1]}
     shop.run([EVERY[1]])
@@ -193,7 +193,7 @@ def test_a_single_run_changes_only_its_own_partition(shop: Shop) -> None:
 
 
 def test_a_very_long_run_reports_only_what_failed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit, passed partitions are told by the lake alone; failed ones by Dagster too."""
+    """Beyond the limit, passed partitions are recorded in the lake alone; failed ones by Dagster too."""
     monkeypatch.setattr(asset_checks, "MAX_REPORTED_PARTITIONS", 2)
     shop.lost = {EVERY[5]}
     shop.run(EVERY)

@@ -137,7 +137,7 @@ def test_an_item_has_its_most_frequent_text() -> None:
     ],
 )
 def test_words_leave_out_colours_sizes_and_counts(text: str, expected: list[str]) -> None:
-    """What is left tells the kind; Chinese text gives overlapping pairs."""
+    """What is left names the kind; Chinese text gives overlapping pairs."""
     assert words(text) == expected
 
 

@@ -54,7 +54,7 @@ def with_erased(context: ParseContext, *users: str) -> ParseContext:
 
 
 def test_nothing_of_an_erased_users_rows_is_kept(tmp_path: Path) -> None:
-    """Accepted, rejected and unreadable rows of the user alike become rows that only say that there was one."""
+    """Accepted, rejected and unreadable rows of the user all become rows that only say that there was one."""
     context = with_erased(context_of(tmp_path, source_of(tmp_path, JSON_SOURCE)), WHO)
     file = deliver(tmp_path, "a.jsonl", b"\n".join(LINES.values()))
     rows = [row for batch in parse_file(context, file) for row in batch.to_pylist()]

@@ -101,7 +101,7 @@ def test_dirty_files_are_accounted_row_by_row(tmp_path: Path) -> None:
 
 
 def test_details_never_hold_a_user_id(tmp_path: Path) -> None:
-    """Whatever is wrong with a row, its detail tells of it without the user."""
+    """Whatever is wrong with a row, its detail says so without the user."""
     who = "somebody-known-4711"
     lines = [
         good_line(user=who, **wrong)

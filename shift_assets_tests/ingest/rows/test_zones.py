@@ -35,7 +35,7 @@ _moments = st.tuples(st.sampled_from(ZONES), st.integers(0, 300), st.integers(-2
 @given(_moments)
 @settings(max_examples=400, deadline=None)
 def test_local_days_are_those_of_the_standard_library(moment: tuple[str, int, int]) -> None:
-    """Around every clock change, the local day of an instant is the one that `zoneinfo` tells."""
+    """Around every clock change, the local day of an instant is the one that `zoneinfo` gives."""
     zone, index, offset = moment
     instant = near_a_change(zone, index, offset)
     expected = (EPOCH + timedelta(microseconds=instant)).astimezone(ZoneInfo(zone)).date()
