@@ -20,8 +20,8 @@ from shift_assets.contracts.shift import SHIFT_ALERTS
 from shift_assets.workspace.home import open_workspace
 
 DAYS, HISTORY_DAYS = 5, 40
-"""The recommendations of five days are evaluated after three; weeks of history let some alerts open, of the detector that needs
-few visit days."""
+"""The recommendations of five days are evaluated after three; weeks of history let some alerts open, of the detector
+that needs few visit days."""
 ENVIRONMENT = {
     "SHIFT_ENGINE": "embedded",
     "SHIFT_OUTCOMES__HORIZON_DAYS": "3",
