@@ -73,19 +73,21 @@ def cases(seed: int, repetitions: int) -> list[Case]:
 
 def standardised(case: Case) -> Float64Array:
     spread = case.values.std()
-    return (case.values - case.values.mean()) / (spread if spread > 0 else 1)
+    return np.asarray((case.values - case.values.mean()) / (spread if spread > 0 else 1), dtype=np.float64)
 
 
 def pelt(case: Case) -> list[int]:
     import ruptures
 
-    return ruptures.Pelt(model="l2").fit(standardised(case)).predict(pen=3 * np.log(len(case.values)))[:-1]
+    ends: list[int] = ruptures.Pelt(model="l2").fit(standardised(case)).predict(pen=3 * np.log(len(case.values)))
+    return ends[:-1]
 
 
 def kernel(case: Case) -> list[int]:
     import ruptures
 
-    return ruptures.KernelCPD(kernel="rbf").fit(standardised(case)).predict(pen=np.log(len(case.values)))[:-1]
+    ends: list[int] = ruptures.KernelCPD(kernel="rbf").fit(standardised(case)).predict(pen=np.log(len(case.values)))
+    return ends[:-1]
 
 
 def river(name: str) -> Callable[[Case], list[int]]:

@@ -123,7 +123,7 @@ class Log:
         """Whether each user known on `day` stayed away in the horizon after it."""
         known = self.day[self.user_days.start[:-1]] <= day
         after = (self.day > day) & (self.day <= day + HORIZON_DAYS)
-        return (np.bincount(self.user[after], minlength=len(self.users)) == 0)[known]
+        return np.equal(np.bincount(self.user[after], minlength=len(self.users)), 0)[known]
 
     def state(self, day: int, *, with_recent_days: bool = False) -> pa.Table:
         """The columns of the interest state that describe visits, users known on `day` in order."""
@@ -150,7 +150,7 @@ class Log:
         """The visits counted in days of the shop, and how many of these the horizon has by the last 90 days."""
         users = np.bincount(self.day - self.first, minlength=day - self.first + 1)[: day - self.first + 1]
         usual = np.array([np.median(users[max(0, at - HORIZON_DAYS) : at + 1]) for at in range(len(users))])
-        clock = np.cumsum(users > usual / 10)
+        clock = np.cumsum(users > usual / 10, dtype=np.int64)
         calendar = visits_from_state(self.state(day), as_date(day))
         begin = (day - calendar.age).astype(np.int64) - self.first
         end = begin + calendar.recency.astype(np.int64)

@@ -14,8 +14,9 @@ import argparse
 import math
 import time
 from collections.abc import Callable
-from datetime import timedelta
-from typing import NamedTuple
+from datetime import date, timedelta
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +41,7 @@ from shift_assets.experiments.exploration import (
 from shift_assets.experiments.tabular import ACTIONS, KINDS, ActionValues, choose, state_of
 from shift_assets.interest.histories import histories
 from shift_assets.outcomes.estimates import resamples
-from shift_assets.outcomes.off_policy import LoggedFeedback, mixture, off_policy
+from shift_assets.outcomes.off_policy import LoggedFeedback, OffPolicyEstimates, mixture, off_policy
 from shift_assets.outcomes.sequential_test import Difference, difference, fixed_horizon_interval, sequential
 from shift_assets.recommend.ranking.score_scaling import scale_to_best
 from shift_assets.recommend.shift_adaptation.rising_boost import boost_rising
@@ -106,11 +107,12 @@ class Shop:
         shares = np.zeros((self.simulation.days, len(ids), len(self.categories)), np.float32)
         shares[day, user, category] = series["score"].to_numpy()
         total = shares.sum(axis=2, keepdims=True)
-        return np.divide(shares, total, out=shares, where=total > 0)
+        np.divide(shares, total, out=shares, where=total > 0)
+        return shares
 
     def _alerts(self, series: pa.Table, ids: list[str]) -> list[tuple[int, int, int]]:
         """(day, user, onset day) of every alert, by day."""
-        found = []
+        found: list[tuple[int, int, int]] = []
         for segment in sorted(set(self.segment.tolist())):
             own = histories(series.filter(pc.equal(series["segment"], segment)))
             place = pc.index_in(own.users, value_set=pa.array(ids)).to_numpy()
@@ -182,17 +184,18 @@ def morning(shop: Shop, day: int) -> Morning:
         gains,
         emerging(gains, trusted, SEGMENT_SHIFTS.empty(), shop.categories),
         age,
-        gains.any(axis=1),
+        np.any(gains, axis=1),
     )
 
 
 def _active(shop: Shop, user: int, first: int, day: int) -> np.ndarray:
-    own = shop.shares[first:day, user]
-    return own[own.sum(axis=1) > 0]
+    own: np.ndarray = shop.shares[first:day, user]
+    active: np.ndarray = own[own.sum(axis=1) > 0]
+    return active
 
 
 def _alert(shop: Shop, day: int, user: int, before: np.ndarray, after: np.ndarray) -> dict[str, object]:
-    moved = [
+    moved: list[dict[str, Any]] = [
         {"category": name, "share_before": float(b), "share_after": float(a), "contribution": 0.0}
         for name, b, a in zip(shop.categories, before, after, strict=True)
     ]
@@ -284,7 +287,8 @@ def run(shop: Shop, made: dict[int, Morning], arms: tuple[str, ...], learner: Le
         totals += [own[group].sum() for group in groups]
         counts += [group.sum() for group in groups]
         days.append(own.mean())
-    return Earned(*(totals / counts), np.array(days))
+    everybody, after_shift, stable = (totals / counts).tolist()
+    return Earned(everybody, after_shift, stable, np.array(days))
 
 
 class Learner:
@@ -293,10 +297,10 @@ class Learner:
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
         self.outcomes = RECOMMENDATION_OUTCOMES.empty()
-        self.rows: list[dict[str, object]] = []
+        self.rows: list[dict[str, Any]] = []
         self.settings = ExperimentSettings(half_life_days=14)
 
-    def date(self, day: int) -> object:
+    def date(self, day: int) -> date:
         return self.shop.simulation.first_day + timedelta(days=day)
 
     def values(self, day: int) -> np.ndarray:
@@ -318,7 +322,9 @@ class Learner:
         ]
         self._remember(self.today, [self._row(self.today, "all", EXPLORING, [], explored)])
 
-    def _row(self, day: int, segment: str, arm: str, won: list, explored: list) -> dict[str, object]:
+    def _row(
+        self, day: int, segment: str, arm: str, won: list[dict[str, Any]], explored: list[dict[str, Any]]
+    ) -> dict[str, Any]:
         return {
             "day": self.date(day),
             "segment": segment,
@@ -330,7 +336,7 @@ class Learner:
             "explored": explored,
         }
 
-    def _remember(self, day: int, rows: list[dict[str, object]]) -> None:
+    def _remember(self, day: int, rows: list[dict[str, Any]]) -> None:
         self.rows = [row for row in self.rows if (self.date(day) - row["day"]).days < 60] + rows
         self.outcomes = pa.Table.from_pylist(self.rows, schema=RECOMMENDATION_OUTCOMES.schema)
 
@@ -360,7 +366,7 @@ class Bandit(Learner):
 
     def learn(self, answer: Answer) -> None:
         super().learn(answer)
-        won, paid = answer.clicked.any(axis=1), answer.bought.any(axis=1)
+        won, paid = np.any(answer.clicked, axis=1), np.any(answer.bought, axis=1)
         rows = []
         for segment in sorted(set(self.shop.segment.tolist())):
             for at, name in enumerate(ARMS):
@@ -386,7 +392,7 @@ class Tabular(Learner):
         super().__init__(shop)
         self.table, self.rule = ActionValues(DISCOUNT), rule
         self.random = np.random.default_rng(11)
-        self.response = np.zeros(len(shop.ids), np.int64)
+        self.response: np.ndarray = np.zeros(len(shop.ids), np.int64)
         self.before: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def choose(self, day: int, now: Morning) -> np.ndarray:
@@ -406,7 +412,7 @@ class Tabular(Learner):
     def learn(self, answer: Answer) -> None:
         super().learn(answer)
         self.before = (*self.now, answer.clicked.sum(axis=1).astype(float))
-        self.response = 1 + answer.clicked.any(axis=1)
+        self.response = 1 + np.any(answer.clicked, axis=1)
 
 
 def oracle(shop: Shop, made: dict[int, Morning]) -> Earned:
@@ -429,14 +435,14 @@ def rewards(shop: Shop, made: dict[int, Morning]) -> None:
     )
     print("|---|---|---|---|---|---|---|")
     entrants: list[tuple[str, Callable[[], Earned]]] = [("oracle", lambda: oracle(shop, made))]
-    entrants += [(arm, lambda arm=arm: run(shop, made, (arm,), Learner(shop))) for arm in ARMS]
+    entrants += [(arm, partial(lambda arm: run(shop, made, (arm,), Learner(shop)), arm)) for arm in ARMS]
     entrants += [
-        (name, lambda learning=learning: run(shop, made, ARMS, Bandit(shop, learning)))
+        (name, partial(lambda learning: run(shop, made, ARMS, Bandit(shop, learning)), learning))
         for name, learning in (("equal shares", None), ("Thompson", "thompson"), ("LinUCB", "linucb"))
     ]
     actions = tuple(ACTIONS.values())
     entrants += [
-        (name, lambda rule=rule: run(shop, made, actions, Tabular(shop, rule)))
+        (name, partial(lambda rule: run(shop, made, actions, Tabular(shop, rule)), rule))
         for name, rule in (("Q-learning", "q_learning"), ("SARSA", "sarsa"))
     ]
     best = 0.0
@@ -469,7 +475,7 @@ def estimates(shop: Shop, made: dict[int, Morning], repetitions: int) -> None:
     examination = examination_probability(PLACES)
     truth = {arm: float((np.take_along_axis(chances, own[arm], axis=1) * examination).mean()) for arm in targets}
     for n in (30, 60, 120, 250, 1000):
-        kept: dict[str, list[tuple]] = {arm: [] for arm in targets}
+        kept: dict[str, list[OffPolicyEstimates]] = {arm: [] for arm in targets}
         for repetition in range(repetitions):
             random = np.random.default_rng([repetition, n])
             users = random.integers(0, len(shop.ids), n)
@@ -499,8 +505,13 @@ def estimates(shop: Shop, made: dict[int, Morning], repetitions: int) -> None:
                 )
                 kept[arm].append(off_policy(log, 0, draws))
         for arm in targets:
-            for at, name in enumerate(("IPS", "SNIPS", "DR")):
-                found = [one[at] for one in kept[arm] if one[at] is not None]
+            estimates_of = {
+                "IPS": [one.ips for one in kept[arm]],
+                "SNIPS": [one.snips for one in kept[arm]],
+                "DR": [one.dr for one in kept[arm]],
+            }
+            for name, drawn in estimates_of.items():
+                found = [one for one in drawn if one is not None]
                 refused = 1 - len(found) / repetitions
                 if len(found) < 20:
                     print(f"| {n} | {arm} | | {truth[arm]:.4f} | {name} | | | | {refused:.0%} |")

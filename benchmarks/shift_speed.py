@@ -111,12 +111,13 @@ def main() -> None:
         f"\n| {STATED:,} users x {DAYS} days x {CATEGORIES} categories | user-days/s | CPU s |\n| --- | ---: | ---: |"
     )
     rates = {"evidence and alerts": rate}
-    for name, detector in {
+    detectors: dict[str, Detector] = {
         "river ADWIN, default": peers.adwin(),
         "river ADWIN, every day": peers.adwin(0.5),
         "river Page-Hinkley, default": peers.page_hinkley(),
         "ruptures KernelCPD, nightly on 40 days": peers.NightlyKernelCPD("", 3.0),
-    }.items():
+    }
+    for name, detector in detectors.items():
         rates[f"{name} ({PEER_USERS} users, extrapolated)"] = user_days / peer_seconds(detector)
     for name, each in rates.items():
         print(f"| {name} | {each:,.0f} | {STATED * user_days / PEER_USERS / each:,.1f} |")

@@ -16,6 +16,7 @@ import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from report import recorded
-from shift_assets.arrays import Float32Array, Int64Array
+from shift_assets.arrays import Float32Array, Float64Array, Int64Array
 from shift_assets.models.metrics import ndcg_at_k, recall_at_k, top_k_columns
-from shift_assets.recommend.candidates.base import GeneratorInputs
+from shift_assets.recommend.candidates.base import GeneratorInputs, Scorer
 from shift_assets.recommend.candidates.item_content import Content
 from shift_assets.recommend.candidates.registry import GENERATORS
 from shift_assets.recommend.exclusions import excluded_pairs, in_catalogue
@@ -36,7 +37,7 @@ from shift_assets.recommend.ranking.features import ContextFeatures
 from shift_assets.recommend.ranking.score_scaling import scale_to_best
 from shift_assets.recommend.ranking.training_snapshot import TrainingSnapshot
 from shift_assets.recommend.window import Window
-from shift_assets.settings.root import RecommendationSettings
+from shift_assets.settings.root import GeneratorName, RecommendationSettings
 from shift_assets.workspace.home import open_workspace
 from shift_assets.workspace.landed import load_events
 
@@ -48,8 +49,8 @@ ALL_SEGMENTS, OWN, FIXED = "learned, all segments together", "learned, of the se
 
 
 class Metrics(NamedTuple):
-    recall: Float32Array
-    ndcg: Float32Array
+    recall: Float64Array
+    ndcg: Float64Array
     coverage: float
     fit_seconds: float
     score_seconds: float
@@ -142,19 +143,19 @@ class Day:
 
     def metrics(self, blends: dict[str, Blend | None]) -> dict[str, Metrics]:
         window = self.inputs.window
-        out, scorers, seconds = {}, {}, {}
+        out: dict[str, Metrics] = {}
+        scorers: dict[GeneratorName, Scorer] = {}
+        seconds: dict[GeneratorName, float] = {}
         for name, source in GENERATORS.items():
             if source.can_fit(self.inputs):
                 started = time.process_time()
                 scorers[name] = source.fit(self.inputs)(window)
                 seconds[name] = time.process_time() - started
-                out[name] = self._evaluate(
-                    lambda users, name=name: self._open(scorers[name](users), users), seconds[name]
-                )
+                out[name] = self._evaluate(partial(self._scores_of, scorers[name]), seconds[name])
         weights = {name: weight for name, weight in self.chosen.weights.items() if name in scorers and weight > 0}
         out[FIXED] = self._evaluate(
             lambda users: np.sum(
-                [weight * scale_to_best(self._open(scorers[name](users), users)) for name, weight in weights.items()],
+                [weight * scale_to_best(self._scores_of(scorers[name], users)) for name, weight in weights.items()],
                 axis=0,
             ),
             sum(seconds[name] for name in weights),
@@ -164,18 +165,22 @@ class Day:
                 started = time.process_time()
                 context_features = ContextFeatures.of(window, window)
                 spent = time.process_time() - started + sum(seconds[name] for name in blend.generators)
-                out[label] = self._evaluate(
-                    lambda users, blend=blend, context_features=context_features: (
-                        blend.score(
-                            {name: self._open(scorers[name](users), users) for name in blend.generators},
-                            context_features,
-                            users,
-                            self.allowed,
-                        ).scores
-                    ),
-                    spent,
-                )
+                blended = partial(self._blended, blend, scorers, context_features)
+                out[label] = self._evaluate(blended, spent)
         return out
+
+    def _blended(
+        self,
+        blend: Blend,
+        scorers: dict[GeneratorName, Scorer],
+        context_features: ContextFeatures,
+        users: Int64Array,
+    ) -> Float32Array:
+        scores = {name: self._scores_of(scorers[name], users) for name in blend.generators}
+        return blend.score(scores, context_features, users, self.allowed).scores
+
+    def _scores_of(self, scorer: Scorer, users: Int64Array) -> Float32Array:
+        return self._open(scorer(users), users)
 
     def _open(self, scores: Float32Array, users: Int64Array) -> Float32Array:
         """Scores of the allowed items; 0 for what must not be recommended."""

@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow.compute as pc
@@ -21,7 +22,7 @@ from shift_assets.evaluate.splice_metrics import DetectorMetrics, detector_metri
 from shift_assets.evaluate.splices import LEARNED, run_protocol
 from shift_assets.interest.histories import Histories, histories
 from shift_assets.shift.learned import shift_model
-from shift_assets.shift.learned.features import FEATURES
+from shift_assets.shift.learned.features import FEATURES, features
 from shift_assets.shift.learned.splices import PARTIAL, UNSPLICED, Construction
 from shift_assets.workspace.home import open_workspace
 from shift_assets.workspace.landed import load_series
@@ -72,16 +73,12 @@ def main() -> None:
 def without(prefixes: tuple[str, ...]) -> Iterator[None]:
     """Features whose name begins so are 0 in training and scoring."""
     left_out = np.array([name.startswith(prefixes) if prefixes else False for name in FEATURES])
-    whole = shift_model.features
 
     def some(*arguments: object) -> np.ndarray:
-        return np.where(left_out, 0.0, whole(*arguments))  # type: ignore[arg-type]
+        return np.where(left_out, 0.0, features(*arguments))  # type: ignore[arg-type]
 
-    shift_model.features = some
-    try:
+    with mock.patch.object(shift_model, "features", some):
         yield
-    finally:
-        shift_model.features = whole
 
 
 def evaluated(found: Histories, arguments: argparse.Namespace) -> list[DetectorMetrics]:

@@ -121,9 +121,9 @@ def _of_type(kind: pa.DataType, pools: Pools, column: Column) -> Any:  # noqa: P
         low = int(column.minimum or 0)
         return pools.random.randint(low, int(column.maximum or low + 9))
     if pa.types.is_floating(kind):
-        low = float(column.minimum or 0.0)
-        high = low + 9.0 if column.maximum is None else float(column.maximum)
-        return round(pools.random.uniform(low, high), 4)
+        least = float(column.minimum or 0.0)
+        most = least + 9.0 if column.maximum is None else float(column.maximum)
+        return round(pools.random.uniform(least, most), 4)
     if pa.types.is_date(kind):
         return pools.partition.day
     if pa.types.is_timestamp(kind):

@@ -42,9 +42,9 @@ def graph(definitions: dg.Definitions) -> dict[str, Any]:
     checks: dict[str, list[str]] = {}
     for check in definitions.asset_checks or []:
         assert isinstance(check, dg.AssetChecksDefinition)
-        for spec in check.check_specs:
-            name = spec.name + (" (blocking)" if spec.blocking else "")
-            checks.setdefault(spec.asset_key.to_user_string(), []).append(name)
+        for examined in check.check_specs:
+            name = examined.name + (" (blocking)" if examined.blocking else "")
+            checks.setdefault(examined.asset_key.to_user_string(), []).append(name)
     found = {}
     for asset in definitions.assets or []:
         assert isinstance(asset, dg.AssetsDefinition)
@@ -179,7 +179,8 @@ def test_two_workspaces_have_their_own_segments(tmp_path: Path) -> None:
 def test_a_resource_can_be_replaced_by_name(tmp_path: Path) -> None:
     """Tests and commands swap parts where everything is put together."""
     workspace = new_workspace(tmp_path)
-    assert build_definitions(workspace, {"workspace": "other"}).resources["workspace"] == "other"
+    resources = build_definitions(workspace, {"workspace": "other"}).resources or {}
+    assert resources["workspace"] == "other"
 
 
 def python(code: str, home: Path) -> subprocess.CompletedProcess[str]:

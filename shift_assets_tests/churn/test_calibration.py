@@ -29,7 +29,7 @@ def test_the_base_rate_itself_has_no_skill() -> None:
     """Predicting the observed share for everybody has skill 0; predictions that are certain and wrong have less."""
     churned = np.arange(100) < 30
     assert calibration(np.full(100, 0.3), churned)["brier_skill"] == pytest.approx(0)
-    assert calibration(1.0 - churned, churned)["brier_skill"] < 0
+    assert calibration((~churned).astype(float), churned)["brier_skill"] < 0
     assert calibration(churned.astype(float), churned)["brier_skill"] == 1
     assert calibration(np.full(100, 0.3), churned | True)["brier_skill"] is None
 

@@ -30,7 +30,7 @@ SETTINGS = ChurnSettings()
 
 
 def one(frequency: float, recency: float, age: float) -> Visits:
-    return Visits(np.array([frequency]), np.array([recency]), np.array([age]))
+    return Visits(*(np.array([value], dtype=np.float64) for value in (frequency, recency, age)))
 
 
 @settings(deadline=None)  # the first example pays for an import

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 
 from shift_assets.contracts.partition import Partition
 from shift_assets.definitions import build_definitions
@@ -37,7 +38,7 @@ class Graph:
         self.instance = instance
         self.definitions = build_definitions(workspace)
         self.keys = [key for asset in self.definitions.assets or [] for key in asset.keys]  # type: ignore[union-attr]
-        self.cursor = None
+        self.cursor: AssetDaemonCursor | None = None
         instance.report_runless_asset_event(dg.AssetMaterialization("category_model", partition=day(1).isoformat()))
 
     def materialise(

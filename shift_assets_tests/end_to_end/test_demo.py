@@ -48,14 +48,14 @@ def test_the_main_job_reports_numbers_that_add_up(tmp_path: Path, monkeypatch: p
     assert result.exit_code == 0, result.output
     report: dict[str, Any] = json.loads(result.stdout)
     lake = open_workspace(tmp_path / "home").lake
-    span = {"first_day": run.DEMO_LAST_DAY.replace(day=run.DEMO_LAST_DAY.day - DAYS + 1)}
-    assert report["rows_clean"] == lake.read(CLEAN_EVENTS, **span).num_rows > 0
-    assert sum(report["rows_rejected"].values()) == lake.read(REJECTED_EVENTS, **span).num_rows > 0
+    first = run.DEMO_LAST_DAY.replace(day=run.DEMO_LAST_DAY.day - DAYS + 1)
+    assert report["rows_clean"] == lake.read(CLEAN_EVENTS, first_day=first).num_rows > 0
+    assert sum(report["rows_rejected"].values()) == lake.read(REJECTED_EVENTS, first_day=first).num_rows > 0
     assert report["rows_delivered"] == report["rows_clean"] + sum(report["rows_rejected"].values())
     assert not [line for line in report["failed_expectations"] if line.startswith("ERROR")]
     assert 0 < report["recall_at_k"] < 1
     assert report["users_watched"] > 1_000
-    opened = [row for row in lake.read(SHIFT_ALERTS, **span).to_pylist() if row["status"] == "opened"]
+    opened = [row for row in lake.read(SHIFT_ALERTS, first_day=first).to_pylist() if row["status"] == "opened"]
     assert sum(report["alarms_opened"].values()) == len(opened) > 0
     sentences = {row["explanation"] for row in opened}
     assert report["examples"]

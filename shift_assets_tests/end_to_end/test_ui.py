@@ -74,7 +74,7 @@ def tab(tmp_path: Path) -> Iterator[Tab]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         errors: list[str] = []
-        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+        page.on("console", lambda message: errors.extend([message.text] if message.type == "error" else []))
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield Tab(page, screenshots, errors)
         browser.close()
@@ -115,8 +115,8 @@ def test_a_partition_page_shows_rows_preview_and_picture(webserver: Webserver, s
 
     preview = metadata.locator("tr", has_text="preview").first
     assert "user_id" in preview.inner_text()
-    day = {"first_day": LAST_DAY, "segments": [webserver.segment]}
-    users = shop.workspace.lake.read(INTEREST_SERIES, **day)["user_id"].to_pylist()
+    series = shop.workspace.lake.read(INTEREST_SERIES, first_day=LAST_DAY, segments=[webserver.segment])
+    users = series["user_id"].to_pylist()
     assert not [user for user in users if user in tab.page.inner_text("body")]
 
     metadata.locator("tr", has_text="picture").get_by_text("[Show Markdown]").click()

@@ -50,7 +50,11 @@ def serve(shop: Shop, log: Path) -> Iterator[Webserver]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [Path(sys.executable).with_name("dagster-webserver"), "-w", str(files("shift_assets") / "workspace.yaml")]
+    command = [
+        str(Path(sys.executable).with_name("dagster-webserver")),
+        "-w",
+        str(files("shift_assets") / "workspace.yaml"),
+    ]
     environment = {**os.environ, "SHIFT_HOME": str(shop.home), "DAGSTER_HOME": str(shop.home / "dagster")}
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from shift_assets.arrays import CategoryCodes
+from shift_assets.arrays import CategoryCodes, Float64Array
 from shift_assets.contracts.cleaning import BEHAVIORS
 from shift_assets.evaluate.opened_alerts import Alerts, alerts_from_scores, alerts_from_table
 from shift_assets.evaluate.simulated import Rate, ShiftScore, Truth, pool, score_alerts, truth_of
@@ -35,6 +35,9 @@ ZERO = (FIRST - date(1970, 1, 1)).days
 START = 80
 """First day of every planted change, days after FIRST."""
 
+Simulated = tuple[Histories, Truth, pa.Table, Float64Array]
+"""A simulated log, the truth behind it, its labels, and the scores of a detector."""
+
 
 def log_of(active: Mapping[str, Sequence[int]], category: Mapping[str, Sequence[int]] | None = None) -> Histories:
     """Users active on these days after FIRST, with one event a day, in category 0 by default."""
@@ -57,8 +60,10 @@ def log_of(active: Mapping[str, Sequence[int]], category: Mapping[str, Sequence[
 
 
 def labels_of(kinds: Mapping[str, str], promotions: Sequence[int] = ()) -> pa.Table:
-    rows = [(user, kind, START, ["c1", "c2"]) for user, kind in kinds.items() if kind != "none"]
-    rows += [(None, "promotion", day, ["c3"]) for day in promotions]  # type: ignore[list-item]
+    rows: list[tuple[str | None, str, int, list[str]]] = [
+        (user, kind, START, ["c1", "c2"]) for user, kind in kinds.items() if kind != "none"
+    ]
+    rows += [(None, "promotion", day, ["c3"]) for day in promotions]
     return pa.Table.from_pylist(
         [
             {"user_id": user, "kind": kind, "start_day": FIRST + timedelta(days=day), "to_categories": to}
@@ -141,7 +146,9 @@ def test_false_alerts_are_per_user_day_and_per_active_day() -> None:
 
 
 @pytest.mark.parametrize(("before", "after", "detectable"), [(8, 5, 1), (7, 5, 0), (8, 4, 0)])
-def test_a_shift_is_detectable_with_eight_active_days_before_and_five_after(before: int, after: int, detectable: int):
+def test_a_shift_is_detectable_with_eight_active_days_before_and_five_after(
+    before: int, after: int, detectable: int
+) -> None:
     active = [*range(before), *range(START, START + after), 140]
     score = score_of({"a": "abrupt"}, alerts_of(), active)
     assert score.recall == Rate(0, 1)
@@ -206,7 +213,7 @@ def test_alerts_are_taken_when_they_open() -> None:
 
 
 @pytest.fixture(scope="module")
-def simulated() -> tuple[Histories, Truth, pa.Table, np.ndarray]:
+def simulated() -> Simulated:
     simulation = Simulation(users=400, days=120, seed=8, planted=PlantedShares(abrupt=0.15, gradual=0.1))
     made = simulated_series(simulation)
     log = histories(made.series)
@@ -214,7 +221,7 @@ def simulated() -> tuple[Histories, Truth, pa.Table, np.ndarray]:
     return log, truth, made.labels, SplitGain().score(log)
 
 
-def test_the_truth_is_what_the_labels_say(simulated: tuple[Histories, Truth, pa.Table, np.ndarray]) -> None:
+def test_the_truth_is_what_the_labels_say(simulated: Simulated) -> None:
     log, truth, labels, _ = simulated
     rows = {row["user_id"]: row for row in labels.to_pylist()}
     for user, name in enumerate(log.users.to_pylist()):
@@ -225,7 +232,9 @@ def test_the_truth_is_what_the_labels_say(simulated: tuple[Histories, Truth, pa.
             assert bool(truth.is_shift[user]) == (row["kind"] in ("abrupt", "partial", "gradual", "seasonal_return"))
 
 
-def test_every_point_of_a_sweep_is_the_score_at_its_threshold(simulated) -> None:
+def test_every_point_of_a_sweep_is_the_score_at_its_threshold(
+    simulated: Simulated,
+) -> None:
     log, truth, _, scores = simulated
     thresholds = thresholds_of(scores, 12)
     points = sweep(log, scores, truth, thresholds)
@@ -242,7 +251,7 @@ def test_every_point_of_a_sweep_is_the_score_at_its_threshold(simulated) -> None
     assert recall_at(points, -1.0) == 0
 
 
-def test_two_logs_pool_as_one(simulated) -> None:
+def test_two_logs_pool_as_one(simulated: Simulated) -> None:
     """The users of one log, scored in two halves and pooled, have the score and the sweep of the whole."""
     log, truth, labels, scores = simulated
     simulation_days = date(1970, 1, 1) + timedelta(days=truth.first_day - 60), FIRST + timedelta(days=119)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +32,7 @@ SHARES = {"exploring": 0.1, "shift_adjusted": 0.5, "unadjusted": 0.4}
 Learning = Literal["fixed", "thompson", "linucb"]
 
 
-def experiment(learning: Learning = "thompson", **more: float) -> ExperimentSettings:
+def experiment(learning: Learning = "thompson", **more: Any) -> ExperimentSettings:
     return ExperimentSettings(shares=SHARES, learning=learning, **more)
 
 

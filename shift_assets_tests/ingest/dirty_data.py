@@ -253,8 +253,9 @@ def csv_files(draw: st.DrawFn) -> bytes:
     """A whole file of CSV_SOURCE: five fields, sometimes more or fewer, quotes that close or not, broken text."""
     good = st.sampled_from([f"ann,i1,pv,{NOON},", f"bob,i2,buy,{NOON},text", f'7,i3,pv,{NOON},"a, b"'])
     dirty = st.lists(_fields, min_size=4, max_size=6).map(",".join)
-    records = [text.encode() for text in draw(st.lists(st.one_of(good, dirty, st.just("")), max_size=12))]
-    if records and draw(st.booleans()):
+    texts: list[str] = draw(st.lists(st.one_of(good, dirty, st.just("")), max_size=12))
+    records = [text.encode() for text in texts]
+    if len(records) > 0 and draw(st.booleans()):
         at = draw(st.integers(0, len(records) - 1))
         records[at] += draw(st.binary(max_size=3))
     end = draw(_line_ends)

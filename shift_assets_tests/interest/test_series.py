@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from random import Random
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 
 from shift_assets.contracts.cleaning import BEHAVIORS, CLEAN_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES
-from shift_assets.interest.series import interest_series
+from shift_assets.interest.series import Step, interest_series
 from shift_assets.settings.root import InterestSettings
 
 EVENT = st.fixed_dictionaries(
@@ -29,7 +32,7 @@ EVENT = st.fixed_dictionaries(
 )
 
 
-def table_of(events: list[dict], start: date = date(2024, 11, 1)) -> pa.Table:
+def table_of(events: Sequence[Mapping[str, Any]], start: date = date(2024, 11, 1)) -> pa.Table:
     rows = []
     for number, event in enumerate(events):
         ts = datetime(start.year, start.month, start.day, tzinfo=UTC) + timedelta(hours=event.get("hours", 0))
@@ -57,7 +60,7 @@ def table_of(events: list[dict], start: date = date(2024, 11, 1)) -> pa.Table:
 
 @given(st.lists(EVENT, max_size=40), st.sampled_from(["hour", "day", "week"]))
 @hypothesis_settings(max_examples=40, deadline=None)
-def test_no_event_is_lost_or_counted_twice(events, step):
+def test_no_event_is_lost_or_counted_twice(events: list[dict[str, Any]], step: Step) -> None:
     """Summed over all rows, every behaviour's count is its number of events, at every step; scores are >= 0."""
     series = interest_series(table_of(events), InterestSettings(), "Europe/London", step)
     for behavior in BEHAVIORS:
@@ -67,7 +70,7 @@ def test_no_event_is_lost_or_counted_twice(events, step):
 
 @given(st.lists(EVENT, max_size=40), st.randoms())
 @hypothesis_settings(max_examples=40, deadline=None)
-def test_the_order_of_events_does_not_matter(events, random):
+def test_the_order_of_events_does_not_matter(events: list[dict[str, Any]], random: Random) -> None:
     """Shuffled events give the same series bit for bit, sorted by its key."""
     table = table_of(events)
     order = list(range(len(table)))
@@ -79,12 +82,14 @@ def test_the_order_of_events_does_not_matter(events, random):
     assert INTEREST_SERIES.conform(first).equals(first)
 
 
-def test_the_weighted_score_is_the_sum_of_weights_floored_at_zero():
+def test_the_weighted_score_is_the_sum_of_weights_floored_at_zero() -> None:
     """Views count 1, carts 3, purchases 4, returns -4, a rating its stars less 3."""
-    day = [{"behavior": b} for b in ("view", "cart", "purchase", "return")] + [{"behavior": "rating", "rating": 5.0}]
+    day: list[dict[str, Any]] = [{"behavior": b} for b in ("view", "cart", "purchase", "return")] + [
+        {"behavior": "rating", "rating": 5.0}
+    ]
     assert interest_series(table_of(day), InterestSettings())["score"].to_pylist() == [6.0]
     assert interest_series(table_of([{"behavior": "return"}]), InterestSettings())["score"].to_pylist() == [0.0]
-    unrated = [{"behavior": "rating"}, {"behavior": "view", "rating": 5.0}]
+    unrated: list[dict[str, Any]] = [{"behavior": "rating"}, {"behavior": "view", "rating": 5.0}]
     assert interest_series(table_of(unrated), InterestSettings())["score"].to_pylist() == [1.0]
 
 
@@ -98,13 +103,15 @@ def test_the_weighted_score_is_the_sum_of_weights_floored_at_zero():
         ("conversion", ["purchase"], 1.0),
     ],
 )
-def test_other_scores_keep_their_definitions(kind, behaviors, score):
+def test_other_scores_keep_their_definitions(
+    kind: Literal["click_through", "conversion"], behaviors: list[str], score: float
+) -> None:
     """Click-through is clicks per view, conversion purchases per visit; neither exceeds 1."""
     events = table_of([{"behavior": behavior} for behavior in behaviors])
     assert interest_series(events, InterestSettings(score=kind))["score"].to_pylist() == [pytest.approx(score)]
 
 
-def test_amount_is_purchases_less_returns_whatever_the_sign_of_a_return():
+def test_amount_is_purchases_less_returns_whatever_the_sign_of_a_return() -> None:
     """A returned quantity lowers the amount whether its sign is negative or positive; the score stays >= 0."""
     for returned in (-3.0, 3.0):
         events = table_of(
@@ -120,7 +127,7 @@ def test_amount_is_purchases_less_returns_whatever_the_sign_of_a_return():
         assert series["score"].to_pylist() == [0.0]
 
 
-def test_hours_are_those_of_the_shops_clock_and_weeks_begin_on_monday():
+def test_hours_are_those_of_the_shops_clock_and_weeks_begin_on_monday() -> None:
     """01:00 UTC is 09:00 in Shanghai; a Sunday belongs to the Monday before."""
     events = table_of([{"behavior": "view", "hours": 1}, {"behavior": "view", "hours": 49}])
     hourly = interest_series(events, InterestSettings(), "Asia/Shanghai", "hour")
@@ -128,4 +135,4 @@ def test_hours_are_those_of_the_shops_clock_and_weeks_begin_on_monday():
     weekly = interest_series(events, InterestSettings(), step="week")
     assert weekly["day"].to_pylist() == [date(2024, 10, 28)]
     with pytest.raises(ValueError, match="unknown step"):
-        interest_series(events, InterestSettings(), step="month")
+        interest_series(events, InterestSettings(), step="month")  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def test_too_few_effective_users_are_refused_with_a_note() -> None:
 def test_a_policy_without_support_has_no_estimate() -> None:
     """A policy with support at half of the ranks only, because no arm would show the other items, gets no estimate."""
     target = np.tile([[1.0, 0.0]], (200, 1))
-    log = LoggedFeedback(*(np.ones((200, 2)) for _ in range(2)), target, np.ones((200, 2), dtype=bool), target, target)
+    log = LoggedFeedback(np.ones((200, 2)), np.ones((200, 2)), target, np.ones((200, 2), dtype=bool), target, target)
     found = off_policy(log, 100, resamples(200, 50, 0))
     assert found[:3] == (None, None, None)
     assert found.note == "the lists could show 50% of what the policy would have shown; the rest is not known"

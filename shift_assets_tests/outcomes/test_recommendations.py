@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -47,7 +48,7 @@ def slates(rows: dict[str, list[str]], policy: str = "unadjusted", propensity: f
 BEFORE = clean_events([(1, f"user {n}", f"x-{n % 4}", "view") for n in range(16)])
 
 
-def outcome(recommended: pa.Table, after: list[Row]) -> dict[str, float]:
+def outcome(recommended: pa.Table, after: list[Row]) -> dict[str, Any]:
     rows = recommendation_outcomes(recommended, clean_events(after), BEFORE, CALM, SETTINGS, seed=1)
     assert RECOMMENDATION_OUTCOMES.conform(rows).equals(rows)
     (row,) = rows.to_pylist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 
 import numpy as np
@@ -92,7 +93,8 @@ ALERTS = alerts(
 def audience(recommended: pa.Table = SLATES, reported: pa.Table = ALERTS) -> list[dict[str, object]]:
     rows = campaign_audiences(recommended, reported, features(), DAY, "uk")
     assert CAMPAIGN_AUDIENCES.conform(rows).equals(rows)
-    return rows.to_pylist()
+    found: list[dict[str, object]] = rows.to_pylist()
+    return found
 
 
 def test_the_audience_of_a_risen_category() -> None:
@@ -144,7 +146,7 @@ def test_suggested_items_are_truncated() -> None:
 
 
 @pytest.mark.parametrize("table", [campaign_audiences, ad_slots])
-def test_order_of_rows_does_not_matter(table) -> None:
+def test_order_of_rows_does_not_matter(table: Callable[..., pa.Table]) -> None:
     def mixed(rows: pa.Table) -> pa.Table:
         return rows.take(pa.array(np.random.default_rng(1).permutation(len(rows))))
 
@@ -154,7 +156,9 @@ def test_order_of_rows_does_not_matter(table) -> None:
 
 @pytest.mark.parametrize("table", [campaign_audiences, ad_slots])
 @pytest.mark.parametrize("reported", [ALERTS, SHIFT_ALERTS.empty()])
-def test_without_recommendations_there_are_no_items_and_without_alerts_no_audience(table, reported: pa.Table) -> None:
+def test_without_recommendations_there_are_no_items_and_without_alerts_no_audience(
+    table: Callable[..., pa.Table], reported: pa.Table
+) -> None:
     nothing = RECOMMENDATIONS.empty()
     rows = table(nothing, reported, ITEM_FEATURES.empty(), DAY, "uk").to_pylist()
     assert {row["user_id"] for row in rows} == ({user("a"), user("d")} if reported.num_rows else set())

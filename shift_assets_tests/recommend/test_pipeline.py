@@ -151,7 +151,7 @@ def test_an_alerted_user_gets_more_of_what_rises(model: InterestModel) -> None:
 
     def rising(rows: pa.Table) -> float:
         own = rows.filter(pc.field("user_id") == user_id(user)).select(["rank", "item_id"]).to_pylist()
-        return sum(1 / row["rank"] for row in own if row["item_id"].startswith("c4"))
+        return sum(1 / int(row["rank"]) for row in own if row["item_id"].startswith("c4"))
 
     assert rising(moved) > rising(plain)
     own, others = (moved.filter(expression) for expression in _split(user))

@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -191,9 +190,11 @@ def value_of(constant: Constant) -> object:
     holder, _, name = constant.name.rpartition(".")
     if not holder:
         return getattr(module, name)
-    owner = reduce(getattr, holder.split("."), module)
+    owner: Any = module
+    for part in holder.split("."):
+        owner = getattr(owner, part)
     if isinstance(owner, type) and issubclass(owner, BaseModel):
         return owner.model_fields[name].default
     if is_dataclass(owner):
         return next(field.default for field in fields(owner) if field.name == name)
-    return owner._field_defaults[name]  # type: ignore[attr-defined]
+    return owner._field_defaults[name]

@@ -28,7 +28,9 @@ def mix_of(series: pa.Table, first: int, last: int) -> pd.DataFrame:
     frame = series.to_pandas()
     days = pd.to_datetime(frame.day) - pd.Timestamp(SHORT.first_day)
     frame = frame[days.dt.days.between(first, last)].assign(events=lambda f: f[COUNTS].sum(axis=1))
-    table = frame.pivot_table(index="user_id", columns="category", values="events", aggfunc="sum", fill_value=0)
+    table: pd.DataFrame = frame.pivot_table(
+        index="user_id", columns="category", values="events", aggfunc="sum", fill_value=0
+    )
     return table.div(table.sum(axis=1), axis=0)
 
 

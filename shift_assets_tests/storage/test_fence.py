@@ -39,7 +39,7 @@ def test_tokens_rise_between_processes(tmp_path: Path) -> None:
         "from shift_assets_tests.lakes import partitions\n"
         "print(*[Fence(Path(sys.argv[1])).claim('t', partitions(1), 'p').token for _ in range(20)])"
     )
-    command = [sys.executable, "-c", script, tmp_path / "fence.sqlite"]
+    command = [sys.executable, "-c", script, str(tmp_path / "fence.sqlite")]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
     tokens = [[int(token) for token in process.communicate()[0].split()] for process in processes]
     assert all(found == sorted(found) for found in tokens)

@@ -129,9 +129,9 @@ def test_totals_are_withheld_of_small_segments(shown: Shown) -> None:
     for (segment, _), users in shown.users_of_kind.items():
         active[segment] += len(users)
     for row in shown.public["shift_overview"]:
-        users = active[row["segment"]]
-        assert row["users_active"] == (users if users >= MINIMUM_USERS else None)
-        assert row["suppressed"] == (users < MINIMUM_USERS)
+        count = active[row["segment"]]
+        assert row["users_active"] == (count if count >= MINIMUM_USERS else None)
+        assert row["suppressed"] == (count < MINIMUM_USERS)
         assert row["users_churn_risk"] is None or row["users_churn_risk"] >= MINIMUM_USERS
 
 

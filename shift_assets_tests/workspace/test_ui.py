@@ -70,7 +70,7 @@ class Ui:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return str(json.load(answer)["data"]["assetNodeOrError"]["partitionKeys"][-1])
 
-    def stop(self, number: signal.UserSignals) -> float:
+    def stop(self, number: signal.Signals) -> float:
         """Seconds from the signal to the end of the command."""
         began = time.monotonic()
         self.process.send_signal(number)
@@ -117,7 +117,7 @@ def ui(tmp_path: Path) -> Iterator[Ui]:
     port, log = free_port(), tmp_path / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "shift_assets", "ui", "--home", home, "--port", str(port)],
+            [sys.executable, "-m", "shift_assets", "ui", "--home", str(home), "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -177,7 +177,7 @@ def test_a_port_in_use_is_refused_at_once(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        command = [sys.executable, "-m", "shift_assets", "ui", "--home", home, "--port", str(port)]
+        command = [sys.executable, "-m", "shift_assets", "ui", "--home", str(home), "--port", str(port)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"port {port} of 127.0.0.1: address already in use" in done.stderr

@@ -23,6 +23,7 @@ from shift_assets.defs.automation import landing_changes, sensors
 from shift_assets.defs.automation.jobs import CATEGORIES, DAILY, all_jobs
 from shift_assets.defs.automation.landing_changes import LandingCursor
 from shift_assets.defs.automation.sensors import landing_sensor
+from shift_assets.ingest.readers.source_files import list_landing
 from shift_assets.workspace.home import FOLLOWED_GAP_DAYS, open_workspace
 from shift_assets.workspace.workspace import Workspace
 from shift_assets_tests.workspaces import FIRST_DAY, land_file, new_workspace
@@ -56,6 +57,7 @@ class Ticks:
         result: Any = sensor(context)
         if isinstance(result, dg.SkipReason):
             return dg.SensorResult(skip_reason=result)
+        assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
         return result
 
@@ -221,7 +223,7 @@ def test_a_folder_that_vanishes_or_cannot_be_read_waits(tick: Ticks, monkeypatch
     """A file that goes away between listing and reading is no crash: its folder waits."""
     file = land_file(tick.workspace, day(1))
     land_file(tick.workspace, day(2), success=True)
-    listed = landing_changes.list_landing(tick.workspace.settings.landing)
+    listed = list_landing(tick.workspace.settings.landing)
     file.unlink()
     monkeypatch.setattr(landing_changes, "list_landing", lambda _: listed)
     found = landing_changes.scan(tick.workspace.settings.landing, LandingCursor(), sensors.BYTES_PER_TICK)

@@ -212,10 +212,12 @@ def test_every_expectation_has_a_check_of_its_own_name(shop: Shop) -> None:
 
 def test_freshness_looks_at_the_landing_folder_not_at_the_clock(shop: Shop) -> None:
     """The newest landed day has to stand in every segment; a missing one is named."""
-    (check,) = [check for check in shop.definitions.asset_checks or [] if len(list(check.check_specs)) == 1]  # type: ignore[union-attr]
+    checks = [check for check in shop.definitions.asset_checks or [] if isinstance(check, dg.AssetChecksDefinition)]
+    (check,) = [check for check in checks if len(list(check.check_specs)) == 1]
 
     def passed() -> tuple[bool, str]:
-        result = check(shop.workspace)  # type: ignore[operator]
+        result = check(shop.workspace)
+        assert isinstance(result, dg.AssetCheckResult)
         return result.passed, str(result.metadata.get("missing_segments"))
 
     assert passed()[0] is False

@@ -18,6 +18,7 @@ from shift_assets.ingest.cleaning.clean import clean
 from shift_assets.ingest.cleaning.engines import embedded
 from shift_assets.ingest.readers.source_files import SourceFile
 from shift_assets.ingest.rows.parse_context import ParseContext
+from shift_assets.ingest.rows.parser import FileTally
 from shift_assets.settings.root import Settings
 from shift_assets_tests.ingest.cleaned_landing import DELIVERED, Cleaned, cleaned
 from shift_assets_tests.ingest.dirty_data import (
@@ -104,7 +105,7 @@ def test_chunks_change_nothing_and_parse_each_file_once(context: ParseContext, m
     parsed: list[str] = []
     real = embedded.parse_to_parquet
 
-    def counted(context: ParseContext, file: SourceFile, target: Path) -> embedded.FileTally:
+    def counted(context: ParseContext, file: SourceFile, target: Path) -> FileTally:
         parsed.append(file.path)
         return real(context, file, target)
 

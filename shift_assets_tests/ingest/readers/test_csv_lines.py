@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -105,9 +106,11 @@ def test_an_open_quote_at_the_end_of_the_file_rejects_its_own_line_only() -> Non
 HEADED = CSV_SOURCE.replace("header: false, columns: [user, item, action, t, title]", "header: true")
 
 
-def parsed(folder: Path, text: str, content: bytes) -> list[dict]:
+def parsed(folder: Path, text: str, content: bytes) -> list[dict[str, Any]]:
     context = context_of(folder, source_of(folder, text))
-    return pa.Table.from_batches(list(parse_file(context, deliver(folder, "a.csv", content)))).to_pylist()
+    batches = list(parse_file(context, deliver(folder, "a.csv", content)))
+    rows: list[dict[str, Any]] = pa.Table.from_batches(batches).to_pylist()
+    return rows
 
 
 def test_columns_are_found_by_name(tmp_path: Path) -> None:

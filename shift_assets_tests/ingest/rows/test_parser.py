@@ -32,11 +32,16 @@ from shift_assets_tests.ingest.dirty_data import (
 )
 
 
+def rows_of(batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pa.Table.from_batches(list(batches), PARSED).to_pylist()
+    return found
+
+
 def parse_lines(folder: Path, lines: Iterable[bytes], text: str = JSON_SOURCE, day: date = DAY) -> list[dict[str, Any]]:
     context = context_of(folder, source_of(folder, text))
     batches = list(parse_file(context, deliver(folder, "a.jsonl", b"\n".join(lines)), None))
     assert all(batch.schema.equals(PARSED) for batch in batches)
-    return pa.Table.from_batches(batches, PARSED).to_pylist()
+    return rows_of(batches)
 
 
 def parse_table(folder: Path, columns: dict[str, Any], text: str, *, lateness_days: int = 3) -> list[dict[str, Any]]:
@@ -44,7 +49,7 @@ def parse_table(folder: Path, columns: dict[str, Any], text: str, *, lateness_da
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
     delivered = deliver(folder, "a.parquet", sink.getvalue().to_pybytes())
-    return pa.Table.from_batches(list(parse_file(context, delivered)), PARSED).to_pylist()
+    return rows_of(parse_file(context, delivered))
 
 
 PARQUET_SOURCE = JSON_SOURCE.replace("jsonl", "parquet")

@@ -16,7 +16,8 @@ COLUMNS = {
 def value(sql: str, cast: str = "varchar") -> list[object]:
     connection = new_connection()
     try:
-        return evaluate(connection, parse_expression(sql), COLUMNS, cast, 4).to_pylist()
+        found: list[object] = evaluate(connection, parse_expression(sql), COLUMNS, cast, 4).to_pylist()
+        return found
     finally:
         connection.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -23,21 +24,30 @@ from shift_assets.models.training.losses import (
 from shift_assets.models.training.parameters import ModelParameters
 
 
-def problem(seed: int, points: int, items: int) -> tuple[list[torch.Tensor], Targets, LogitBoosts]:
+class Weights(NamedTuple):
+    """What the loss is differentiated by."""
+
+    hidden: torch.Tensor
+    items: torch.Tensor
+    bias: torch.Tensor
+    boosts: torch.Tensor
+
+
+def problem(seed: int, points: int, items: int) -> tuple[Weights, Targets, LogitBoosts]:
     """Weights that need gradients, two targets per point, and a few raised candidates."""
     random = torch.Generator().manual_seed(seed)
-    weights = [
-        torch.randn(points, 6, generator=random),
-        torch.randn(items, 6, generator=random),
-        torch.randn(items, generator=random),
-        torch.randn(2 * points, generator=random),
-    ]
+    weights = Weights(
+        *(
+            torch.randn(*shape, generator=random).requires_grad_()
+            for shape in ((points, 6), (items, 6), (items,), (2 * points,))
+        )
+    )
     owners = torch.arange(points).repeat_interleave(2)
     first = torch.randint(0, items, (points,), generator=random)
     pair = torch.stack([first, (first + 1) % items], dim=1).ravel()
     shares = torch.tensor([0.75, 0.25]).repeat(points)
     boosts = torch.randint(0, items, (2 * points,), generator=random)
-    return [w.requires_grad_() for w in weights], Targets(owners, pair, shares), LogitBoosts(owners, boosts, weights[3])
+    return weights, Targets(owners, pair, shares), LogitBoosts(owners, boosts, weights.boosts)
 
 
 @settings(deadline=None, max_examples=40)
@@ -46,9 +56,9 @@ def test_chunks_change_neither_value_nor_gradients(seed: int, points: int, items
     """For any number of chunks."""
     weights, targets, boosts = problem(seed, points, items)
     with mock.patch.multiple(losses, MINIMUM_CHUNK=chunk, CHUNK_LOGITS={"cpu": 1}):
-        bounded = cross_entropy(*weights[:3], targets, boosts, mixed_precision=False)
+        bounded = cross_entropy(weights.hidden, weights.items, weights.bias, targets, boosts, mixed_precision=False)
         ours = torch.autograd.grad(bounded, weights)
-    plain = plain_cross_entropy(*weights[:3], targets, boosts)
+    plain = plain_cross_entropy(weights.hidden, weights.items, weights.bias, targets, boosts)
     theirs = torch.autograd.grad(plain, weights)
     torch.testing.assert_close(bounded, plain)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
@@ -57,8 +67,12 @@ def test_chunks_change_neither_value_nor_gradients(seed: int, points: int, items
 def test_bfloat16_gradients_come_close() -> None:
     """bfloat16 keeps about three digits of the gradient."""
     weights, targets, boosts = problem(3, 150, 20)
-    ours = torch.autograd.grad(cross_entropy(*weights[:3], targets, boosts, mixed_precision=True), weights)
-    theirs = torch.autograd.grad(plain_cross_entropy(*weights[:3], targets, boosts), weights)
+    ours = torch.autograd.grad(
+        cross_entropy(weights.hidden, weights.items, weights.bias, targets, boosts, mixed_precision=True), weights
+    )
+    theirs = torch.autograd.grad(
+        plain_cross_entropy(weights.hidden, weights.items, weights.bias, targets, boosts), weights
+    )
     for one, other in zip(ours, theirs, strict=True):
         assert (one - other).norm() < 0.02 * other.norm()
 

@@ -265,7 +265,8 @@ def test_vocabulary_of_nothing_is_empty() -> None:
 
 def served(trained: TrainedModel, folder: Path) -> Path:
     assert trained.model is not None
-    return folder / save(trained.model, trained.card, folder, "all")["path"][0].as_py()
+    path: str = save(trained.model, trained.card, folder, "all")["path"][0].as_py()
+    return folder / path
 
 
 def test_a_model_is_promoted_only_where_it_beats_the_served_one(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_rule_fires_only_on_all_its_items() -> None:
         np.arange(len(window.sequences.users))
     )
     position = {item: number for number, item in enumerate(window.vocabulary.items)}
-    row_of = {}
+    row_of: dict[frozenset[str], int] = {}
     for row in range(len(window.sequences.users)):
         own = {window.vocabulary.items[item] for item in window.items[window.owners == row]}
         row_of.setdefault(frozenset(own), row)

@@ -13,7 +13,7 @@ from shift_assets.recommend.candidates.item_content import Content
 from shift_assets.recommend.candidates.registry import GENERATORS
 from shift_assets.recommend.candidates.user_signals import UserSignals
 from shift_assets.recommend.window import Window
-from shift_assets.settings.root import RecommendationSettings
+from shift_assets.settings.root import GeneratorName, RecommendationSettings
 from shift_assets_tests.event_logs import Row, clean_events, day, random_log
 from shift_assets_tests.recommend.generator_inputs import generator_inputs
 
@@ -23,13 +23,13 @@ WITHOUT_MODEL = [name for name, generator in GENERATORS.items() if not generator
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_a_generator_has_a_reason_in_every_language(name: str) -> None:
+def test_a_generator_has_a_reason_in_every_language(name: GeneratorName) -> None:
     assert set(GENERATORS[name].reasons) == {"en", "zh"}
     assert all(GENERATORS[name].reasons.values())
 
 
 @pytest.mark.parametrize("name", WITHOUT_MODEL)
-def test_a_frozen_generator_scores_a_history_as_of_its_day(name: str) -> None:
+def test_a_frozen_generator_scores_a_history_as_of_its_day(name: GeneratorName) -> None:
     """A prefix of a history scores like a log that ends there: nothing after it has an effect."""
     window = Window.of(random_log(3, users=8, per_day=6), LAST, CHOSEN)
     scorer_of = GENERATORS[name].fit(generator_inputs(random_log(3, users=8, per_day=6), window, CHOSEN))
@@ -42,7 +42,7 @@ def test_a_frozen_generator_scores_a_history_as_of_its_day(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITHOUT_MODEL)
-def test_a_generator_scores_every_item_and_nothing_below_zero(name: str) -> None:
+def test_a_generator_scores_every_item_and_nothing_below_zero(name: GeneratorName) -> None:
     """Scores are finite, 0 or more, one per target user and item, and not all 0."""
     events = random_log(1, per_day=120)
     window = Window.of(events, day(19), RecommendationSettings())
@@ -67,7 +67,7 @@ def test_a_generator_scores_every_item_and_nothing_below_zero(name: str) -> None
     ids=["nothing", "a return", "one view", "two users"],
 )
 def test_a_generator_with_next_to_no_data_gives_finite_scores(
-    name: str, rows: list[Row], capfd: pytest.CaptureFixture
+    name: GeneratorName, rows: list[Row], capfd: pytest.CaptureFixture
 ) -> None:
     """A log without users, or without an item in common, gives scores of the right shape and no warning."""
     events = clean_events(rows)

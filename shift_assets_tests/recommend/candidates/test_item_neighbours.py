@@ -33,7 +33,7 @@ def dense_similarities(
     norms = np.sqrt((columns**2).sum(axis=0))
     result = (columns.T @ columns) / np.maximum(np.outer(norms, norms) + shrinkage, np.finfo(np.float32).tiny)
     np.fill_diagonal(result, 0)
-    return result
+    return result.astype(np.float32)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "pearson"])

@@ -196,7 +196,7 @@ def test_a_position_is_attributed_to_a_generator_that_proposed_the_item() -> Non
         assert scores[NAMES[ranked.generators[row, column]]][row, column] > 0
     named = np.sum([block > 0 for block in scores.values()], axis=0) > 0
     assert not ranked.scores[~named].any()
-    without = {name: block for name, block in scores.items() if name != "popularity"}
+    without: dict[GeneratorName, Float32Array] = {name: block for name, block in scores.items() if name != "popularity"}
     assert not (blend.score(without, ContextFeatures.of(window, window), users, items).scores > 0)[
         np.sum([block > 0 for block in without.values()], axis=0) == 0
     ].any()

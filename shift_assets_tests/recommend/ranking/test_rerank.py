@@ -122,7 +122,7 @@ def test_calibration_approaches_the_mix_of_the_user() -> None:
             fresh=np.zeros(ITEMS, dtype=bool),
             settings=chosen,
         )
-        return np.bincount(categories[found[0]], minlength=3).tolist()
+        return [int(count) for count in np.bincount(categories[found[0]], minlength=3)]
 
     assert counts(0.0) == [4, 0, 0]
     assert counts(0.7) == [2, 2, 0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,15 +25,15 @@ MUGS = {"kitchen-mug": 6, "wall-art": 2}
 CHRISTMAS = {"christmas": 7, "wall-art": 1}
 
 
-def alerts_of(log: dict[str, Days], settings: Settings = DEFAULT) -> list[dict]:
+def alerts_of(log: Mapping[str, Days], settings: Settings = DEFAULT) -> list[dict[str, Any]]:
     n_days = max(len(days) for days in log.values())
-    found = []
+    found: list[dict[str, Any]] = []
     for state in states_of(log, settings, n_days):
         found += SHIFT_ALERTS.conform(shift_alerts(state, shift_signals(state, settings), settings)).to_pylist()
     return found
 
 
-def test_a_switch_is_one_episode_from_open_to_closed():
+def test_a_switch_is_one_episode_from_open_to_closed() -> None:
     """A lasting change of taste opens one alert, continues it under the same id, and closes it once it is normal."""
     found = alerts_of({"ann": [MUGS] * 20 + [CHRISTMAS] * 40})
     assert {row["alert_id"] for row in found} == {found[0]["alert_id"]}
@@ -44,17 +46,17 @@ def test_a_switch_is_one_episode_from_open_to_closed():
     assert all(row["severity"] == "high" for row in found[:-1])
 
 
-def test_steady_users_raise_no_alert():
+def test_steady_users_raise_no_alert() -> None:
     """Users who do the same every day, or have too few days to evaluate, never have an alert."""
     assert alerts_of({"ann": [MUGS] * 60, "bob": [MUGS] * 4 + [CHRISTMAS] * 4}) == []
 
 
-def test_one_odd_day_is_no_alert():
+def test_one_odd_day_is_no_alert() -> None:
     """A single day of gifts among steady days opens nothing."""
     assert alerts_of({"ann": [MUGS] * 20 + [{"toys": 4}] + [MUGS] * 20}) == []
 
 
-def test_the_alert_names_what_rose_and_what_fell():
+def test_the_alert_names_what_rose_and_what_fell() -> None:
     """Rising and falling categories carry the shares before and since the onset, and the sentence says them."""
     opened = alerts_of({"ann": [MUGS] * 20 + [CHRISTMAS] * 8})[0]
     (risen,) = opened["rising"]
@@ -73,7 +75,7 @@ def test_the_alert_names_what_rose_and_what_fell():
     )
 
 
-def test_an_alert_closes_by_time_where_the_user_stays_away():
+def test_an_alert_closes_by_time_where_the_user_stays_away() -> None:
     """Without renewal the alert closes after the set number of days, once, although nobody came."""
     found = alerts_of({"ann": [MUGS] * 20 + [CHRISTMAS] * 5 + [{}] * 60})
     assert found[-1]["status"] == "closed"
@@ -81,7 +83,7 @@ def test_an_alert_closes_by_time_where_the_user_stays_away():
     assert [row["status"] for row in found].count("closed") == 1
 
 
-def test_more_of_the_same_is_a_surge_and_less_a_fade():
+def test_more_of_the_same_is_a_surge_and_less_a_fade() -> None:
     """Activity that moves without the mix makes surge or fade, explained in events per day."""
     more, less = {"a": 40, "b": 20}, {"a": 4, "b": 2}
     surge = alerts_of({"ann": [less] * 20 + [more] * 10}, THRESHOLD)
@@ -92,7 +94,7 @@ def test_more_of_the_same_is_a_surge_and_less_a_fade():
     assert "more active: 60 events per active day, before 6." in surge[0]["explanation"]
 
 
-def test_the_kind_of_a_shift_follows_from_what_rose_and_what_fell():
+def test_the_kind_of_a_shift_follows_from_what_rose_and_what_fell() -> None:
     """Something on top is a surge, something gone a fade, an exchange a switch, mere volume nothing."""
     steady, more, less = {"a": 4, "b": 4}, {"a": 4, "b": 4, "c": 9}, {"b": 4}
     found = {name: alerts_of({"ann": [steady] * 20 + [new] * 10}) for name, new in (("surge", more), ("fade", less))}
@@ -107,7 +109,7 @@ def test_the_kind_of_a_shift_follows_from_what_rose_and_what_fell():
     assert alerts_of({"ann": [steady] * 20 + [{"a": 40, "b": 40}] * 20}) == []
 
 
-def test_the_next_shift_is_measured_against_the_new_normal():
+def test_the_next_shift_is_measured_against_the_new_normal() -> None:
     """Once the possible starts have passed the onset the alert closes; going back is then a shift of its own."""
     found = alerts_of({"ann": [MUGS] * 20 + [CHRISTMAS] * 20 + [MUGS] * 10})
     opened = [row for row in found if row["status"] == "opened"]
@@ -116,7 +118,7 @@ def test_the_next_shift_is_measured_against_the_new_normal():
     assert closed["day"] == day(20 + DEFAULT.evidence.starts - 1)
 
 
-def test_discoveries_of_a_day_open_alerts_by_that_rule():
+def test_discoveries_of_a_day_open_alerts_by_that_rule() -> None:
     """By rule `discovery` the user who changed is found among many who did not, and carries a q-value up to q.
 
     On a day on which nobody changes, about one day in 1/q has a discovery: some steady users may have an alert.
@@ -132,14 +134,14 @@ def test_discoveries_of_a_day_open_alerts_by_that_rule():
     assert opened["magnitude_low"] < opened["magnitude"] < opened["magnitude_high"]
 
 
-def test_a_former_interest_is_a_return():
+def test_a_former_interest_is_a_return() -> None:
     """Categories that were strong before both windows and rise again make a return; unknown ones a switch."""
     years = [CHRISTMAS] * 20 + [MUGS] * 40
     assert alerts_of({"ann": [*years, *[CHRISTMAS] * 8]})[-1]["kind"] == "return"
     assert alerts_of({"ann": [*years, *[{"garden": 8}] * 8]})[-1]["kind"] == "switch"
 
 
-def test_a_surge_that_changes_its_mix_becomes_a_switch():
+def test_a_surge_that_changes_its_mix_becomes_a_switch() -> None:
     """An open surge whose mix crosses later keeps its id and becomes a switch."""
     found = alerts_of({"ann": [{"a": 2}] * 20 + [{"a": 30}] * 6 + [{"b": 60}] * 6}, THRESHOLD)
     assert len({row["alert_id"] for row in found}) == 1
@@ -148,14 +150,14 @@ def test_a_surge_that_changes_its_mix_becomes_a_switch():
     assert found[-1]["onset_day"] > found[0]["onset_day"]
 
 
-def test_thresholds_are_set_per_segment():
+def test_thresholds_are_set_per_segment() -> None:
     """A threshold that nothing can reach in a segment silences it."""
     quiet = THRESHOLD.alerts.model_copy(update={"per_segment": {"north": {"interest_gap": 10.0, "change_rate": 50.0}}})
     log = {"ann": [MUGS] * 20 + [CHRISTMAS] * 10}
     assert alerts_of(log, DEFAULT.model_copy(update={"alerts": quiet})) == []
 
 
-def test_a_move_of_everybody_is_the_platforms_share():
+def test_a_move_of_everybody_is_the_platforms_share() -> None:
     """A user who moves with the whole segment has platform share 1, one who moves alone 0."""
     move = [MUGS] * 20 + [CHRISTMAS] * 8
     together = alerts_of(dict.fromkeys(("ann", "bob", "cy"), move), THRESHOLD)
@@ -168,21 +170,21 @@ def test_a_move_of_everybody_is_the_platforms_share():
     assert explained_share(np.array([0.4, -0.4]), np.array([0.1, -0.2])) == pytest.approx(0.375)
 
 
-def test_many_partitions_at_once_equal_each_alone():
+def test_many_partitions_at_once_equal_each_alone() -> None:
     """All days in one table give the same alerts as day after day, in the order of days."""
     log = {"ann": [MUGS] * 20 + [CHRISTMAS] * 10, "bob": [{"a": 2}] * 20 + [{"b": 3}] * 10}
     states = pa.concat_tables(states_of(log, DEFAULT))
     assert shift_alerts(states, shift_signals(states, DEFAULT), DEFAULT).to_pylist() == alerts_of(log)
 
 
-def test_a_day_without_score_changes_nothing():
+def test_a_day_without_score_changes_nothing() -> None:
     """Days of returns alone score 0; they are active days without evidence about taste."""
     log = {"ann": [MUGS] * 20 + [{"kitchen-mug": 0}] * 8}
     assert series_of(log)["score"].to_pylist()[-1] == 0
     assert [row["kind"] for row in alerts_of(log) if row["kind"] in ("switch", "return")] == []
 
 
-def test_an_onset_is_the_best_split():
+def test_an_onset_is_the_best_split() -> None:
     """The gain is largest at the day of the change, and no split leaves one odd day."""
     days = np.array([[5, 0], [3, 1], [4, 0], [0, 2], [1, 9], [0, 1]], dtype=float)
     assert int(np.argmax(mix_split_gain(days))) == 3
@@ -190,7 +192,7 @@ def test_an_onset_is_the_best_split():
     assert np.isneginf(mix_split_gain(days)[[0, 1, -1]]).all()
 
 
-def test_the_year_is_named_where_it_is_not_this_one():
+def test_the_year_is_named_where_it_is_not_this_one() -> None:
     """A sentence in January about December names the year; the sentence of a closed alert says that it is over."""
     description = AlertDescription(
         day=date(2025, 1, 3),
@@ -206,7 +208,7 @@ def test_the_year_is_named_where_it_is_not_this_one():
     assert explain(description, "zh") == "现已结束:自2024年12月30日起重新关注 toys(兴趣占比 30 %,此前 10 %)。"
 
 
-def test_an_alert_id_depends_on_its_user_and_day():
+def test_an_alert_id_depends_on_its_user_and_day() -> None:
     """Two users with the same move have two alerts."""
     move = [MUGS] * 20 + [CHRISTMAS] * 8
     found = alerts_of({"ann": move, "bob": move})

@@ -72,9 +72,9 @@ def two_windows(entries: list[int], recent: int = 7, reference: int = 28) -> tup
 def event_counts(histories: Histories) -> np.ndarray:
     score = dense(histories)
     total = score.sum(axis=1, keepdims=True)
-    return np.divide(score, total, out=np.zeros_like(score), where=total > 0) * histories.user_days.counts.sum(
-        axis=1, keepdims=True
-    )
+    shares: np.ndarray = np.divide(score, total, out=np.zeros_like(score), where=total > 0)
+    counts: np.ndarray = shares * histories.user_days.counts.sum(axis=1, keepdims=True)
+    return counts
 
 
 @pytest.mark.parametrize("seed", range(3))

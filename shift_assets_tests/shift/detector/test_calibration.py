@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
+from shift_assets.arrays import Float64Array
 from shift_assets.settings.root import EvidenceSettings
 from shift_assets.shift.detector.calibration import PermutationNull, permutation_null, q_values
 from shift_assets.shift.detector.evidence import trace_user_days
@@ -17,7 +18,7 @@ SETTINGS = EvidenceSettings()
 P_VALUES = st.lists(st.floats(0, 1) | st.just(float("nan")), max_size=30).map(np.array)
 
 
-def test_p_values_of_steady_users_are_valid():
+def test_p_values_of_steady_users_are_valid() -> None:
     """Of users who did not change at most about x have a p-value up to x, for every x that matters."""
     user_days = population(TASTES, 28, seed=11)
     null = permutation_null(user_days, 8, SETTINGS, [1], n_histories=1000)
@@ -27,7 +28,7 @@ def test_p_values_of_steady_users_are_valid():
     assert 0.4 < np.median(p) < 0.7
 
 
-def test_p_values_of_users_who_changed_are_small():
+def test_p_values_of_users_who_changed_are_small() -> None:
     """Six days of another taste after thirty give most users a p-value below one in a hundred."""
     days = np.repeat(TASTES[:, None, :], 34, axis=1)
     days[:40, 28:] = np.roll(days[:40, 28:], 4, axis=2)
@@ -39,7 +40,7 @@ def test_p_values_of_users_who_changed_are_small():
     assert 0 < null.onset_share < 1
 
 
-def test_the_same_seed_gives_the_same_null():
+def test_the_same_seed_gives_the_same_null() -> None:
     """Two nulls of one seed are equal, of another seed not; without users there is none."""
     user_days = population(TASTES[:50], 20, seed=13)
     one, same, other = (permutation_null(user_days, 8, SETTINGS, [seed]) for seed in (1, 1, 2))
@@ -49,7 +50,7 @@ def test_the_same_seed_gives_the_same_null():
     assert np.isnan(nobody.p_values(np.array([3.0]))).all()
 
 
-def test_beyond_the_sample_p_values_go_on_falling():
+def test_beyond_the_sample_p_values_go_on_falling() -> None:
     """Larger statistics never have larger p-values, and none is zero."""
     null = PermutationNull(np.sort(np.random.default_rng(1).exponential(size=500)))
     p = null.p_values(np.linspace(-1, 40, 200))
@@ -58,7 +59,7 @@ def test_beyond_the_sample_p_values_go_on_falling():
 
 
 @given(P_VALUES)
-def test_one_days_q_values_are_benjamini_hochbergs(p):
+def test_one_days_q_values_are_benjamini_hochbergs(p: Float64Array) -> None:
     """Without days before, they are the adjusted p-values of scipy, and nan stays nan."""
     known = ~np.isnan(p)
     found = q_values(p)
@@ -67,7 +68,7 @@ def test_one_days_q_values_are_benjamini_hochbergs(p):
         assert found[known] == pytest.approx(false_discovery_control(p[known]))
 
 
-def test_tests_of_earlier_days_raise_q_values_and_discoveries_lower_them():
+def test_tests_of_earlier_days_raise_q_values_and_discoveries_lower_them() -> None:
     """Tests of the days before raise q-values, discoveries among them lower them."""
     p = np.array([1e-4, 0.2, 0.9])
     alone, quiet, busy = q_values(p), q_values(p, 1000, 0), q_values(p, 1000, 9)

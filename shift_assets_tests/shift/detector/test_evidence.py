@@ -31,18 +31,22 @@ def reference_evidence(  # noqa: PLR0915 - the definition in one piece, to be co
     own = shares.copy()  # without the platform's part, once the day is done
     seen: dict[int, list[int]] = {user: [] for user in range(user_days.n_users)}
     ratios: dict[tuple[int, int], float] = {}
-    out_m, out_posterior = {}, {}
-    run = {user: {"before": 1.0} for user in range(user_days.n_users)}
+    out_m: dict[int, float] = {}
+    out_posterior: dict[int, float] = {}
+    run: dict[int, dict[int | str, float]] = {user: {"before": 1.0} for user in range(user_days.n_users)}
 
     def profile(user: int) -> np.ndarray:
         ages = range(len(seen[user]) - 1, -1, -1)
-        return sum((settings.decay**age * own[e] for age, e in zip(ages, seen[user], strict=True)), np.zeros(n))
+        weighted = (settings.decay**age * own[e] for age, e in zip(ages, seen[user], strict=True))
+        total: np.ndarray = sum(weighted, np.zeros(n))
+        return total
 
     def normal(weights: np.ndarray) -> np.ndarray:
-        return weights / weights.sum()
+        shares: np.ndarray = weights / weights.sum()
+        return shares
 
     for today in np.unique(user_days.day):
-        entries = [e for e in np.flatnonzero(user_days.day == today) if shares[e].sum() > 0]
+        entries = [int(e) for e in np.flatnonzero(user_days.day == today) if shares[e].sum() > 0]
         users = {e: int(user_days.user[e]) for e in entries}
         mix = segment_mix(sum((profile(u) for u in range(user_days.n_users)), np.zeros(n)))
         predicted = {e: normal(profile(users[e]) + settings.prior_days * mix) for e in entries}
@@ -65,9 +69,8 @@ def reference_evidence(  # noqa: PLR0915 - the definition in one piece, to be co
 
             starts = days[-(settings.starts - 1) :]
             total = sum(run[user].values())
-            fallen = {j: w for j, w in run[user].items() if j != "before" and j not in starts}
-            for j in fallen:
-                run[user]["before"] += run[user].pop(j)
+            for fallen in [start for start in run[user] if start != "before" and start not in starts]:
+                run[user]["before"] += run[user].pop(fallen)
             run[user]["before"] *= (1 - settings.hazard) * np.exp(log_share(old))
             e_values = []
             for j in starts:
@@ -80,24 +83,24 @@ def reference_evidence(  # noqa: PLR0915 - the definition in one piece, to be co
                     ratio = log_share(since_start + ALERT_PRIOR_DAYS * base) - log_share(null)
                     ratios[user, j] = ratios.get((user, j), 0.0) + min(ratio, np.log(settings.day_cap))
                     e_values.append(np.exp(ratios[user, j]))
-            run[user][int(e)] = settings.hazard * total * np.exp(log_share(mix))
+            run[user][e] = settings.hazard * total * np.exp(log_share(mix))
             if len(days) >= settings.minimum_days_before:
-                ratios[user, int(e)] = min(log_share(base) - log_share(old), np.log(settings.day_cap))
-                e_values.append(np.exp(ratios[user, int(e)]))
+                ratios[user, e] = min(log_share(base) - log_share(old), np.log(settings.day_cap))
+                e_values.append(np.exp(ratios[user, e]))
             weight = sum(run[user].values())
-            run[user] = {j: w / weight for j, w in run[user].items()}
-            recent = [*days, int(e)][-settings.posterior_window :]
+            run[user] = {start: w / weight for start, w in run[user].items()}
+            recent = [*days, e][-settings.posterior_window :]
             out_m[e] = np.log(max(sum(e_values) / settings.starts, 1e-12))
             out_posterior[e] = sum(run[user].get(j, 0.0) for j in recent)
         for e in entries:
             own[e] = normal(np.where(shares[e] > 0, shares[e] / tilted[e], 0.0))
-            seen[users[e]].append(int(e))
+            seen[users[e]].append(e)
     return out_m, out_posterior
 
 
 @given(LOG)
 @hypothesis_settings(max_examples=40, deadline=None)
-def test_the_recursion_is_the_definition(log):
+def test_the_recursion_is_the_definition(log: dict[str, list[dict[str, int]]]) -> None:
     """M and posterior of every day equal products and sums over all days since every start."""
     whole = histories(series_of(log))
     flat = SETTINGS.model_copy(update={"platform_prior_users": 1e9})  # no platform move, no response
@@ -111,7 +114,7 @@ def test_the_recursion_is_the_definition(log):
 
 @given(LOG)
 @hypothesis_settings(max_examples=25, deadline=None)
-def test_the_state_carries_the_same_evidence(log):
+def test_the_state_carries_the_same_evidence(log: dict[str, list[dict[str, int]]]) -> None:
     """Day by day through the state, the evidence is that of the whole history at once."""
     settings = Settings(
         evidence=SETTINGS,
@@ -156,14 +159,14 @@ TASTES = np.random.default_rng(5).dirichlet(np.full(8, 0.6), 400)
 
 
 @pytest.mark.parametrize("focus", [4.0, 1.0])
-def test_steady_users_rarely_pass_the_threshold(focus):
+def test_steady_users_rarely_pass_the_threshold(focus: float) -> None:
     """Of the active days of steady users, at most one in A has M at A or above, however bursty their days are."""
     found = trace_user_days(population(TASTES, 40, seed=6, focus=focus), 8, EvidenceParameters())
     for threshold in (5, 10, 30):
         assert (found.log_e >= np.log(threshold)).mean() <= 1 / threshold
 
 
-def test_a_change_is_found_and_dated():
+def test_a_change_is_found_and_dated() -> None:
     """Users whose taste changes pass A = 10 within ten days, and the likeliest start is the day of the change."""
     days = np.repeat(TASTES[:, None, :], 40, axis=1)
     days[:100, 30:] = np.roll(days[:100, 30:], 4, axis=2)
@@ -178,7 +181,7 @@ def test_a_change_is_found_and_dated():
     assert confident[:100][moved].mean() > 10 * confident[100:].mean()
 
 
-def test_a_move_of_everybody_is_no_evidence():
+def test_a_move_of_everybody_is_no_evidence() -> None:
     """A lasting move of the whole segment leaves nearly all users below the threshold."""
     days = np.repeat(TASTES[:, None, :], 40, axis=1)
     factor = np.exp(np.array([1.5, -1.5, 1, -1, 0, 0, 0, 0]))
@@ -189,7 +192,7 @@ def test_a_move_of_everybody_is_no_evidence():
     assert together.platform_move.reshape(400, 40)[0, 30] > 0.15
 
 
-def test_one_odd_day_is_capped():
+def test_one_odd_day_is_capped() -> None:
     """Whatever a single day contains, it multiplies the evidence by the cap at most."""
     days = np.repeat(TASTES[:1, None, :], 30, axis=1)
     days[:, 20] = np.eye(8)[np.argmin(TASTES[0])]
@@ -199,7 +202,7 @@ def test_one_odd_day_is_capped():
 
 @given(LOG, st.integers(1, 13))
 @hypothesis_settings(max_examples=25, deadline=None)
-def test_no_day_uses_a_later_one(log, n_days):
+def test_no_day_uses_a_later_one(log: dict[str, list[dict[str, int]]], n_days: int) -> None:
     """The evidence of the first days is the same with and without the days after them."""
     short = {name: days[:n_days] for name, days in log.items()}
     whole, first = histories(series_of(log)), histories(series_of(short))
@@ -227,7 +230,7 @@ def trace_by_name(log: Histories) -> dict[tuple[str, int], float]:
     }
 
 
-def test_small_categories_are_watched_as_one():
+def test_small_categories_are_watched_as_one() -> None:
     """Categories below the least share of the segment's profiles get one number together, the others their own."""
     number, n_watched = watched_categories(np.array([50.0, 0.05, 49.0, 0.05]), 0.002)
     assert (number.tolist(), n_watched) == ([0, 2, 1, 2], 3)

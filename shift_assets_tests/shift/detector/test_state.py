@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,7 @@ LOG = st.dictionaries(st.sampled_from(["ann", "bob", "cy"]), st.lists(VISIT, min
 
 @given(LOG)
 @hypothesis_settings(max_examples=25, deadline=None)
-def test_a_state_saved_and_read_again_gives_the_same_next_state(log):
+def test_a_state_saved_and_read_again_gives_the_same_next_state(log: dict[str, list[dict[str, int]]]) -> None:
     """Day by day through Parquet equals the range at once, and both conform to the contract."""
     n_days = max(len(days) for days in log.values())
     saved = None
@@ -46,7 +47,7 @@ def test_a_state_saved_and_read_again_gives_the_same_next_state(log):
 
 @given(LOG, st.randoms())
 @hypothesis_settings(max_examples=25, deadline=None)
-def test_the_order_of_rows_does_not_matter(log, random):
+def test_the_order_of_rows_does_not_matter(log: dict[str, list[dict[str, int]]], random: Random) -> None:
     """Shuffled series and a shuffled state give the same next state."""
     n_days = max(len(days) for days in log.values())
     series = series_of(log)
@@ -65,7 +66,7 @@ def test_the_order_of_rows_does_not_matter(log, random):
 
 @given(LOG)
 @hypothesis_settings(max_examples=25, deadline=None)
-def test_recent_days_are_the_last_active_days(log):
+def test_recent_days_are_the_last_active_days(log: dict[str, list[dict[str, int]]]) -> None:
     """Recent days are the user's last five active days, oldest first, with their scores and counts."""
     last = states_of(log, SMALL)[-1]
     for name, days in log.items():
@@ -85,21 +86,21 @@ def test_recent_days_are_the_last_active_days(log):
         assert row["gap_square_mean"] == (pytest.approx((gaps**2).mean()) if len(gaps) else None)
 
 
-def test_a_user_who_does_not_come_is_carried_unchanged():
+def test_a_user_who_does_not_come_is_carried_unchanged() -> None:
     """On a day without a visit everything of a user stays, except the day of the row and its p- and q-value."""
     states = states_of({"ann": [{"a": 2}, {"b": 1}, {}, {}], "bob": [{"a": 1}] * 4}, SMALL)
     before, after = row_of(states[1], "ann"), row_of(states[3], "ann")
     assert {**before, "day": day(3), "p_value": None, "q_value": None} == after
 
 
-def test_the_profile_decays_by_active_days():
+def test_the_profile_decays_by_active_days() -> None:
     """With a half-life of two active days, a day counts half two visits later, however large it was."""
     states = states_of({"ann": [{"a": 8}, {}, {}, {"b": 1}, {"b": 1}]}, SMALL)
     profile = {w["category"]: w["weight"] for w in row_of(states[-1], "ann")["profile"]}
     assert profile == pytest.approx({"a": 0.5, "b": 1 + 2**-0.5}, abs=1e-3)  # weights are stored on a grid
 
 
-def test_signals_compare_the_windows_as_defined():
+def test_signals_compare_the_windows_as_defined() -> None:
     """Recent are the last two active days, reference the three before, and shares are of their scores."""
     log = {"ann": [{"x": 9}, {"a": 1}, {"a": 2}, {"a": 1}, {"a": 3, "b": 5}, {"b": 4}], "bob": [{"a": 1}, {"a": 1}]}
     states = states_of(log, SMALL)
@@ -116,7 +117,7 @@ def test_signals_compare_the_windows_as_defined():
     assert few["change_rate_by_behavior"] == []
 
 
-def test_smoothing_dampens_the_first_day_of_a_shift():
+def test_smoothing_dampens_the_first_day_of_a_shift() -> None:
     """With a half-life, the indicator of the day of a shift lies below the unsmoothed one."""
     smooth = SMALL.model_copy(update={"signals": SMALL.signals.model_copy(update={"ewma_half_life_active_days": 3})})
     log = {"ann": [{"a": 4}] * 5 + [{"b": 4}]}
@@ -125,7 +126,7 @@ def test_smoothing_dampens_the_first_day_of_a_shift():
     assert 0 < smoothed < raw
 
 
-def test_a_state_of_another_day_is_refused():
+def test_a_state_of_another_day_is_refused() -> None:
     """A gap between state and day is an error naming both, and so is a foreign segment."""
     state = states_of({"ann": [{"a": 1}]}, SMALL)[-1]
     with pytest.raises(ValueError, match="2024-11-01, expected 2024-11-02"):
@@ -134,7 +135,7 @@ def test_a_state_of_another_day_is_refused():
         advance(state, series_of({"ann": [{}]}), day(1), "south", SMALL)
 
 
-def test_days_without_score_leave_fewer_possible_starts():
+def test_days_without_score_leave_fewer_possible_starts() -> None:
     """Long runs of returns leave fewer possible starts than set; the alert still opens and closes."""
     log = {"ann": [{"a": 4, "b": 2}, *[{"a": 0}] * 4] * 8 + [{"c": 5}, {"c": 4}, {"c": 0}, {"c": 0}] * 12}
     states = states_of(log, Settings(evidence=EvidenceParameters(starts=32, minimum_days_before=2)))
@@ -143,7 +144,7 @@ def test_days_without_score_leave_fewer_possible_starts():
     assert statuses[-1] == "closed"
 
 
-def test_nobody_at_all_is_an_empty_state():
+def test_nobody_at_all_is_an_empty_state() -> None:
     """Days without a single user give empty states that conform to the contract."""
     nothing = series_of({"ann": [{}]})
     states = [state for _, state in advance_range(None, nothing, [day(0), day(1)], SEGMENT, SMALL)]

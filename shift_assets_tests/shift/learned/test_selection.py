@@ -46,6 +46,7 @@ def test_the_chosen_windows_and_detector_are_used() -> None:
     )
     assert found == DetectorSelection(20, 5, "learned", "p", "0" * 64, 0.25)
     served = found.evidence(DEFAULTS)
+    assert isinstance(served, EvidenceParameters)
     assert (served.starts, served.posterior_window, served.hazard) == (20, 5, DEFAULTS.hazard)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -35,9 +36,12 @@ def segment(users_after: int = N_USERS, garden_after: float = 0.2, closed_on: in
     return series_of(log)
 
 
-def events(series: pa.Table, first: int = 60, last: int = N_DAYS - 1, language: str = "en") -> list[dict]:
+def events(
+    series: pa.Table, first: int = 60, last: int = N_DAYS - 1, language: Literal["en", "zh"] = "en"
+) -> list[dict[str, Any]]:
     partitions = [Partition(day(number), SEGMENT) for number in range(first, last + 1)]
-    return segment_events(series, partitions, language).to_pylist()
+    rows: list[dict[str, Any]] = segment_events(series, partitions, language).to_pylist()
+    return rows
 
 
 def test_a_move_of_the_whole_segment_is_one_event_per_category() -> None:

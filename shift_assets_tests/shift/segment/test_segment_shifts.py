@@ -22,7 +22,7 @@ def shifts(log: dict, events: pa.Table = NO_EVENTS) -> dict[str, dict]:
     return {row["category"]: row for row in rows}
 
 
-def test_a_category_that_everybody_moves_to_is_rising():
+def test_a_category_that_everybody_moves_to_is_rising() -> None:
     """Shares before and after are those of the windows; a move far beyond the days' spread has a direction."""
     steady = [{"a": 10 + n % 3, "b": 10 - n % 3} for n in range(28)]
     found = shifts({"ann": [*steady, *[{"a": 18 + n % 2, "b": 2} for n in range(7)]], "bob": [{"c": 1}] * 35})
@@ -33,20 +33,20 @@ def test_a_category_that_everybody_moves_to_is_rising():
     assert found["a"]["n_users"] == 1
 
 
-def test_shares_sum_to_one():
+def test_shares_sum_to_one() -> None:
     """Over the categories, shares before and after each sum to 1."""
     found = shifts({"ann": [{"a": 1 + n % 4, "b": 2} for n in range(35)], "bob": [{}] * 30 + [{"z": 3}] * 5})
     assert sum(row["share_before"] for row in found.values()) == pytest.approx(1)
     assert sum(row["share_after"] for row in found.values()) == pytest.approx(1)
 
 
-def test_one_loud_day_is_no_direction():
+def test_one_loud_day_is_no_direction() -> None:
     """A single day that lifts a category is within its own spread: steady."""
     days = [{"a": 10, "b": 10}] * 34 + [{"a": 10, "b": 60}]
     assert shifts({"ann": days})["b"]["direction"] == "steady"
 
 
-def test_too_few_days_have_no_standard_error():
+def test_too_few_days_have_no_standard_error() -> None:
     """With one day in the recent window there is a change, but no standard error."""
     row = shifts({"ann": [{"a": 1, "b": 1 + n % 2} for n in range(28)] + [{"a": 3}]})["a"]
     assert row["z_score"] is None
@@ -54,7 +54,7 @@ def test_too_few_days_have_no_standard_error():
     assert shifts({"ann": [{}]}) == {}
 
 
-def test_pairs_in_the_same_basket_more_often_than_before_are_listed():
+def test_pairs_in_the_same_basket_more_often_than_before_are_listed() -> None:
     """Cup and saucer, bought together only lately, are a rising pair of their category, with its lift."""
     events = []
     for number in range(35):

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.ingest.categories.fit import fit_categories
 from shift_assets.ingest.cleaning import chunk_plan
 from shift_assets.ingest.cleaning.category_window import fit_landed_categories
-from shift_assets.ingest.cleaning.clean import CLEAN_EVENTS
 from shift_assets.ingest.cleaning.engines.engine import EngineError
 from shift_assets.ingest.cleaning.engines.selection import java_version, resolve_engine
 from shift_assets_tests.ingest.cleaned_landing import cleaned
