@@ -77,13 +77,6 @@ def dropout_log_odds(visits: Visits, parameters: ChurnParameters) -> Float64[Flo
     return np.where(x > 0, odds, -np.inf)
 
 
-def probability_alive(visits: Visits, parameters: ChurnParameters) -> Float64[Float64Array, " user"]:
-    """P(alive): the probability that a user has not left for good, uncalibrated (Fader, Hardie & Lee 2005)."""
-    from scipy.special import expit
-
-    return np.asarray(expit(-dropout_log_odds(visits, parameters)))
-
-
 def no_visit_logit(visits: Visits, parameters: ChurnParameters) -> Float64[Float64Array, " user"]:
     """Logit of P(no visit in the next `HORIZON_DAYS` days), before calibration.
 

@@ -1,5 +1,7 @@
 """Agreement of change points with the annotations of several people: F measure and covering.
 
+Called by benchmarks only; kept for a public benchmark of detectors.
+
 van den Burg & Williams, "An Evaluation of Change Point Detection Algorithms", arXiv 2003.06222, section 4.2. The first
 position counts as a change point on both sides, so that the metrics are defined without any other change point.
 """

@@ -1,4 +1,7 @@
-"""Opened alerts in the form that evaluation needs, from detector scores or from the table `shift_alerts`."""
+"""Opened alerts in the form that evaluation needs, from detector scores or from the table `shift_alerts`.
+
+Called by benchmarks only; kept for a public benchmark of detectors.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Scores of alerts against planted shifts, on a simulated log whose true shifts are known.
 
+Called by benchmarks only; kept for a public benchmark of detectors.
+
 The rules:
 
 - Alerts of the first `BURN_IN_DAYS` of the log are ignored.

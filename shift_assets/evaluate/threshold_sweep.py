@@ -1,4 +1,7 @@
-"""Precision, recall and false alerts of a detector over its thresholds, on a log with planted shifts."""
+"""Precision, recall and false alerts of a detector over its thresholds, on a log with planted shifts.
+
+Called by benchmarks only; kept for a public benchmark of detectors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A simulated log in memory: interest series and labels, without event files."""
+"""A simulated log in memory: interest series and labels, without event files.
+
+Called by benchmarks only; kept for a public benchmark of detectors.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 A user examines a rank with a probability that falls with the rank (the position-based model, Craswell et al. 2008), and
 clicks an examined item by its appeal: the user's true share of the category on that day, times the popularity of the
 item within it, reduced by how often the item was shown to the user recently. Some clicks become purchases. Ranks of a
-slate are independent, given the day and what was shown before.
+slate are independent, given the day and what was shown before. Called by benchmarks only; kept for the verification of
+uplift estimates.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Scenarios for the evaluation of shift detectors: a base, and variations that stress them."""
+"""Scenarios for the evaluation of shift detectors: a base, and variations that stress them.
+
+Called by benchmarks only; kept for a public benchmark of detectors.
+"""
 
 from __future__ import annotations
 

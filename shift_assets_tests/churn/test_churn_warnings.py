@@ -17,8 +17,8 @@ from shift_assets.churn.bg_nbd import (
     ChurnParameters,
     Visits,
     churn_probabilities,
+    dropout_log_odds,
     maximum_likelihood,
-    probability_alive,
 )
 from shift_assets.churn.calibration import fit_churn
 from shift_assets.churn.warnings import ChurnObservation, ChurnWarnings, churn_severity, churn_transitions, visits_lost
@@ -36,17 +36,17 @@ def one(frequency: float, recency: float, age: float) -> Visits:
 @settings(deadline=None)  # the first example pays for an import
 @given(st.integers(1, 400), st.integers(1, 1_000), st.integers(0, 1_000), st.integers(1, 500))
 def test_silence_only_lowers_the_probability_alive(frequency: int, recency: int, silence: int, more: int) -> None:
-    """P(alive) falls with every day of silence and stays a probability, however many the visits."""
+    """The odds that a user has left rise with every day of silence, however many the visits."""
     recency = max(recency, frequency)
     before, after = (
-        probability_alive(one(frequency, recency, recency + days), PARAMETERS)[0] for days in (silence, silence + more)
+        dropout_log_odds(one(frequency, recency, recency + days), PARAMETERS)[0] for days in (silence, silence + more)
     )
-    assert 0 <= after <= before <= 1
+    assert before <= after
 
 
 def test_after_a_single_visit_nobody_has_left() -> None:
     """The model lets users leave only after they came again; they may still stay away."""
-    assert probability_alive(one(0, 0, 500), PARAMETERS)[0] == 1
+    assert dropout_log_odds(one(0, 0, 500), PARAMETERS)[0] == -np.inf
     state = state_of([[DAY - timedelta(days=500)]], DAY)
     assert 0.5 < churn_probabilities(state, PARAMETERS, DAY)[0] < 1
 

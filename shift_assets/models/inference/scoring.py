@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -49,14 +48,6 @@ def user_vectors(model: InterestModel, histories: Sequences) -> tuple[Float32Arr
             vectors[rows] = states.cpu().numpy()
             gates[rows] = network.repeat_gates(states).cpu().numpy()
     return vectors, gates
-
-
-class LogitScorer(Protocol):
-    """Logits of all items for blocks of users; float32 and int8 item tables implement it."""
-
-    def logits(self, users: Int64Array) -> Float32Array:
-        """Logits [user, item] of a block of users."""
-        ...
 
 
 @dataclass(frozen=True)

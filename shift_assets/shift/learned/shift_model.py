@@ -163,7 +163,7 @@ def load(models: Path, path: str, digest: str) -> ShiftModel:
 
 @dataclass
 class LearnedDetector:
-    """A fitted shift classifier behind the interface of detectors."""
+    """A fitted shift classifier behind the interface of detectors; kept for a public benchmark of detectors."""
 
     model: ShiftModel
     name: str = "learned"

@@ -56,11 +56,6 @@ class SplicePoints:
     tier: Int64Array  # [splice point]
     active_days: int  # minimum before every splice point, and from it on
 
-    def of_folds(self, folds: Int64Array) -> SplicePoints:
-        """Only the splice points of these folds."""
-        chosen = np.isin(self.fold, folds)
-        return SplicePoints(self.user[chosen], self.day[chosen], self.fold[chosen], self.tier[chosen], self.active_days)
-
 
 @dataclass(frozen=True, slots=True)
 class Cases:
