@@ -1,3 +1,3 @@
 """Interest-shift detection and proactive recommendations as Dagster software-defined assets."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
