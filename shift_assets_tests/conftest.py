@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from shift_assets_tests.spark import spark_server
+from shift_assets_tests import shapes
+
+shapes.install()  # before anything imports the package
+
+from shift_assets_tests.spark import spark_server  # noqa: E402
 
 __all__ = ["spark_server"]
 

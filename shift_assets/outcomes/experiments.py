@@ -31,7 +31,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.arrays import Float64Array, Int64Array
+from shift_assets.arrays import Float64Array, Int64Array, integers
 from shift_assets.contracts.day import date_of, day_number
 from shift_assets.contracts.outcomes import EXPERIMENT_REPORT
 from shift_assets.experiments.assignment import Arm
@@ -100,7 +100,7 @@ def experiment_report(
     policies = sorted(
         pc.unique(known["policy"]).to_pylist(), key=lambda name: (POLICIES.index(Arm.of(name).policy), name)
     )
-    policy = pc.index_in(known["policy"], value_set=pa.array(policies)).to_numpy()
+    policy = integers(pc.index_in(known["policy"], value_set=pa.array(policies)), missing=-1)
     days = known["day"].cast(pa.int32()).to_numpy()
     measured = _rewards_and_exposures(known)
     sizes = {name: len(np.unique(user[policy == at])) for at, name in enumerate(policies)}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shift_assets.arrays import BoolArray, Float64Array
+from shift_assets.arrays import BoolArray, Float64Array, sum_by
 from shift_assets.contracts.day import date_of, day_number
 from shift_assets.recommend.shift_adaptation.adaptation import Adaptation
 from shift_assets.recommend.window import Window
@@ -59,5 +59,5 @@ def daily_shares_since(window: Window, opened: Sequence[date | None]) -> Float64
     owners, days, codes = window.owners[counted], sequences.days[counted], sequences.categories[counted]
     _, visit, sizes = np.unique(np.stack([owners, days]), axis=1, return_inverse=True, return_counts=True)
     width = len(window.vocabulary.categories)
-    sums = np.bincount(owners * width + codes - 1, 1 / sizes[visit], minlength=len(sequences.users) * width)
-    return np.asarray(sums.reshape(-1, width)[window.target_users])
+    sums = sum_by(owners * width + codes - 1, 1 / sizes[visit], len(sequences.users) * width)
+    return sums.reshape(-1, width)[window.target_users]
