@@ -20,6 +20,8 @@ from shift_assets.definitions import build_definitions
 from shift_assets.workspace.workspace import Workspace
 from shift_assets_tests.workspaces import FIRST_DAY, SOURCE, new_workspace
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 RENEW = "SHIFT_RENEW_SNAPSHOTS"

@@ -25,6 +25,8 @@ from shift_assets.churn.warnings import ChurnObservation, ChurnWarnings, churn_s
 from shift_assets.settings.root import ChurnSettings, Settings
 from shift_assets_tests.churn.visits import DAY, simulated, state_of
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = ChurnParameters(r=0.8, alpha=20.0, a=0.9, b=4.0)
 SETTINGS = ChurnSettings()
 

@@ -25,6 +25,8 @@ from shift_assets_tests.cli.conftest import Call
 from shift_assets_tests.shift.stationary_users import as_series, stationary_users
 from shift_assets_tests.workspaces import FIRST_DAY, SOURCE, new_workspace
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = [
     "demo",
     "init",

@@ -17,6 +17,8 @@ from shift_assets.errors import PermanentError, ShiftError, TransientError, User
 from shift_assets_tests.cli.conftest import Call
 from shift_assets_tests.workspaces import FIRST_DAY, new_workspace
 
+pytestmark = pytest.mark.slow
+
 DIAGNOSE = "shift_assets.workspace.doctor.diagnose"
 WITHOUT_OVERRIDE = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
 """Starts a program for which file modes count, also where root calls it."""

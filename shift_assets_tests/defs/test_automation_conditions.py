@@ -17,6 +17,8 @@ from shift_assets.defs.partitions import key_of, range_tags
 from shift_assets.workspace.home import open_workspace
 from shift_assets_tests.workspaces import FIRST_DAY, new_workspace
 
+pytestmark = pytest.mark.slow
+
 DAYS = 14
 SEGMENTS = ("shard-0", "shard-1")
 LOOK_BACK, HORIZON = 5, 7

@@ -22,6 +22,8 @@ from shift_assets.defs.code_version import Package
 from shift_assets.workspace.home import workspace_from_environment
 from shift_assets.workspace.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(shift_assets.__file__).parent
 
 CLEANING = {"clean_events", "rejected_events"}

@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from dagster._core.definitions.data_version import extract_data_version_from_entry
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from shift_assets.defs import dagster_private as private
 from shift_assets.storage import event_log
+
+pytestmark = pytest.mark.slow
 
 PACKAGE = Path(private.__file__).parents[1]
 

@@ -16,6 +16,8 @@ from shift_assets.shift.learned.selection import detector_selection
 from shift_assets.shift.learned.shift_model import load, save
 from shift_assets_tests.shift.stationary_users import as_series, stationary_users
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(self_check=SelfCheckSettings(maximum_users=40))
 LIMITS = Limits(starts=(8, 12), posterior_windows=(8,), bootstrap_samples=30)
 DAY = date(1970, 1, 1) + timedelta(days=20_119)

@@ -24,6 +24,8 @@ from shift_assets.interest.histories import Histories
 from shift_assets.shift.learned.splices import UNSPLICED, Construction
 from shift_assets_tests.shift.stationary_users import stationary_users
 
+pytestmark = pytest.mark.slow
+
 WANTED = (UNSPLICED, Construction("random"), Construction("random", 0.4), Construction("shuffled", 1.0))
 
 

@@ -24,6 +24,8 @@ from shift_assets.settings.root import ModelSettings, RecommendationSettings, Se
 from shift_assets_tests.event_logs import clean_events, day
 from shift_assets_tests.recommend.one_category_log import LAST, one_category_log
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(
     home=Path("nowhere"),
     model=ModelSettings(device="cpu", dimensions=8, maximum_steps=4, batch_size=32),

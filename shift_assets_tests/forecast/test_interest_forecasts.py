@@ -25,6 +25,8 @@ from shift_assets.forecast.weeks import weeks
 from shift_assets.outcomes.forecasts import forecast_quality
 from shift_assets.settings.root import ForecastSettings
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ForecastSettings(history_weeks=6, training_weeks=6)
 SEED = 7
 WEEKDAY = 6

@@ -28,6 +28,8 @@ from shift_assets_tests.ingest.dirty_data import (
     source_of,
 )
 
+pytestmark = pytest.mark.slow
+
 ALL_DAYS = (date(1980, 1, 1), date(2101, 1, 1))
 
 

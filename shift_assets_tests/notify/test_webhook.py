@@ -19,6 +19,8 @@ from shift_assets.notify.outbox import message_id, outbox_messages
 from shift_assets.notify.webhook import Delivery, deliver, redrive
 from shift_assets_tests.lakes import partitions, rows_of
 
+pytestmark = pytest.mark.slow
+
 DROP = -1
 """In a script: close the connection without an answer."""
 

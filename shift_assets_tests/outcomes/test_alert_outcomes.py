@@ -14,6 +14,8 @@ from shift_assets.shift.alerts.shift_alerts import shift_alerts
 from shift_assets.shift.detector.signals import shift_signals
 from shift_assets_tests.shift.logs import Days, series_of, states_of
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings()
 THRESHOLD = Settings(alerts={"detector": "threshold"})
 MUGS, CHRISTMAS = {"mug": 6, "wall-art": 2}, {"christmas": 7, "wall-art": 1}

@@ -28,6 +28,8 @@ from shift_assets.workspace.workspace import Workspace
 from shift_assets_tests import lakes
 from shift_assets_tests.lakes import fill, new_lake, partitions, rows_of
 
+pytestmark = pytest.mark.slow
+
 RAW_ID = "zoë-17"
 USER = lakes.pseudonym("user", "uk", 3)
 """A user whom `fill` puts into about every table of segment uk."""

@@ -23,6 +23,8 @@ from shift_assets.ingest.source.shipped import load_source
 from shift_assets.simulate.simulation import PlantedShares, Simulation
 from shift_assets.simulate.writer import SimulationError, Summary, simulate
 
+pytestmark = pytest.mark.slow
+
 DAYS = 80
 SIMULATION = Simulation(
     users=1_500,

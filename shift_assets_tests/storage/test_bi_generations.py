@@ -18,6 +18,8 @@ from shift_assets.storage.duckdb_file import BrokenFileError, verify
 from shift_assets.storage.warehouse import Warehouse
 from shift_assets_tests.lakes import fill, new_lake, partitions
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

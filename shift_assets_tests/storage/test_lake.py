@@ -25,6 +25,8 @@ from shift_assets.storage.fence import FencedOut
 from shift_assets.storage.lake import EMPTY_DIGEST, MissingPartition, content_digests
 from shift_assets_tests.lakes import FIRST_DAY, fill, new_lake, partitions, rows_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 HERE, THERE = Partition(FIRST_DAY, "uk"), Partition(FIRST_DAY, "rest")
 

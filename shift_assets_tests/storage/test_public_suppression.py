@@ -18,6 +18,8 @@ from shift_assets.contracts.shift import ALERT_KINDS, INTEREST_MOVES, SHIFT_ALER
 from shift_assets.storage.warehouse import Warehouse
 from shift_assets_tests.lakes import FIRST_DAY, new_lake, pseudonym, rows_of
 
+pytestmark = pytest.mark.slow
+
 MINIMUM_USERS = 3
 CATEGORIES = ("a", "b", "c", "d", "e")
 

@@ -21,6 +21,8 @@ from shift_assets.storage.warehouse import Warehouse
 from shift_assets_tests.lakes import fill, new_lake, partitions
 from shift_assets_tests.lakes import rows_of as lake_rows
 
+pytestmark = pytest.mark.slow
+
 MINIMUM_USERS = 3
 FEW = ("interest_series", "shift_signals", "shift_alerts", "clean_events", "segment_shifts")
 

@@ -22,6 +22,8 @@ import pytest
 from shift_assets.workspace.home import extend_calendar, open_workspace
 from shift_assets_tests.workspaces import FIRST_DAY, new_workspace
 
+pytestmark = pytest.mark.slow
+
 START_SECONDS = 120
 STOP_SECONDS = 10
 
@@ -110,6 +112,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _default_signals() -> None:
+    """Signals as a shell gives them, whatever the process that runs the tests ignores or blocks."""
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def ui(tmp_path: Path) -> Iterator[Ui]:
     """The command on a small installation, started; nothing of it is left after the test."""
@@ -120,6 +130,7 @@ def ui(tmp_path: Path) -> Iterator[Ui]:
             [sys.executable, "-m", "shift_assets", "ui", "--home", str(home), "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
+            preexec_fn=_default_signals,  # noqa: PLW1509 - nothing else runs between fork and exec
         )
     yield Ui(process, f"http://127.0.0.1:{port}", home, log)
     for pid in {*descendants(process.pid), process.pid}:

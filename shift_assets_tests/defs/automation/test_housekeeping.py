@@ -30,6 +30,8 @@ from shift_assets.workspace.workspace import Workspace
 from shift_assets_tests.lakes import rows_of
 from shift_assets_tests.workspaces import FIRST_DAY, new_workspace
 
+pytestmark = pytest.mark.slow
+
 SEGMENTS = ("shard-0", "shard-1")
 partitions = st.builds(Partition, st.dates(date(2026, 1, 1), date(2026, 6, 1)), st.sampled_from([*SEGMENTS, "shard-2"]))
 

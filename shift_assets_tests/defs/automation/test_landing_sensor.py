@@ -28,6 +28,8 @@ from shift_assets.workspace.home import FOLLOWED_GAP_DAYS, open_workspace
 from shift_assets.workspace.workspace import Workspace
 from shift_assets_tests.workspaces import FIRST_DAY, land_file, new_workspace
 
+pytestmark = pytest.mark.slow
+
 SEGMENTS = ("shard-0", "shard-1")
 
 

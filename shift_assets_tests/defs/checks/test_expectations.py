@@ -25,6 +25,8 @@ from shift_assets.workspace.workspace import Workspace
 from shift_assets_tests.lakes import rows_of
 from shift_assets_tests.workspaces import FIRST_DAY, SOURCE, land_file, new_workspace
 
+pytestmark = pytest.mark.slow
+
 SEGMENTS = ("shard-0", "shard-1")
 DAYS = [FIRST_DAY + timedelta(days=n) for n in range(3)]
 EVERY = [Partition(day, segment) for day in DAYS for segment in SEGMENTS]

@@ -33,6 +33,8 @@ from shift_assets_tests.ingest.dirty_data import (
     source_of,
 )
 
+pytestmark = pytest.mark.slow
+
 DAYS = days_before(DAY, 6)
 
 

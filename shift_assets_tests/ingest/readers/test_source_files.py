@@ -18,6 +18,8 @@ from shift_assets.ingest.readers.source_files import SourceFile, folder_day, lis
 from shift_assets.ingest.rows.parser import parse_file
 from shift_assets_tests.ingest.dirty_data import DAY, JSON_SOURCE, context_of, deliver, good_line, source_of
 
+pytestmark = pytest.mark.slow
+
 LINES = b"\n".join(good_line(item=f"i{n}") for n in range(2000)) + b"\n"
 
 

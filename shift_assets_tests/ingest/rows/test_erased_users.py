@@ -30,6 +30,8 @@ from shift_assets_tests.ingest.dirty_data import (
 )
 from shift_assets_tests.spark import needs_java
 
+pytestmark = pytest.mark.slow
+
 WHO = "zoë-17"
 NOTHING = hashlib.sha256().hexdigest()
 LINES = {

@@ -19,6 +19,8 @@ from shift_assets.models.training.fit import fit
 from shift_assets.models.training.parameters import ModelParameters
 from shift_assets_tests.event_logs import random_log
 
+pytestmark = pytest.mark.slow
+
 
 def train_and_save(file: Path, *, distributed: bool) -> None:
     events = random_log(2)

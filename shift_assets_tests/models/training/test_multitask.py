@@ -38,6 +38,8 @@ from shift_assets.models.training.train import TrainedModel, train
 from shift_assets.settings.root import InterestSettings
 from shift_assets_tests.event_logs import FIRST_DAY, Row, clean_events, day, random_log, user_id
 
+pytestmark = pytest.mark.slow
+
 QUICK = ModelParameters(
     device="cpu", dimensions=16, maximum_steps=12, eval_every_steps=4, batch_size=16, validation_days=7
 )

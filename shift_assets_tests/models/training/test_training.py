@@ -22,6 +22,8 @@ from shift_assets.models.training.parameters import ModelParameters
 from shift_assets.models.training.train import TrainedModel, train
 from shift_assets_tests.event_logs import clean_events, day, random_log, ring_log, shuffled
 
+pytestmark = pytest.mark.slow
+
 QUICK = ModelParameters(
     device="cpu", dimensions=16, maximum_steps=12, eval_every_steps=4, batch_size=16, validation_days=3
 )

@@ -19,6 +19,8 @@ from shift_assets.shift.alerts.shift_alerts import shift_alerts
 from shift_assets.shift.detector.signals import shift_signals
 from shift_assets_tests.shift.logs import Days, day, series_of, states_of, user_id
 
+pytestmark = pytest.mark.slow
+
 DEFAULT = Settings()
 THRESHOLD = Settings(alerts={"detector": "threshold"})
 MUGS = {"kitchen-mug": 6, "wall-art": 2}

@@ -22,6 +22,8 @@ from shift_assets.shift.baselines.window_distances import JensenShannonDistance,
 from shift_assets.shift.detector.base import Detector
 from shift_assets.shift.detector.indicators import distribution_distance
 
+pytestmark = pytest.mark.slow
+
 CATEGORIES = 5
 USERS = 6
 

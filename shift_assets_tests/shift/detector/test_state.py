@@ -20,6 +20,8 @@ from shift_assets.shift.detector.signals import shift_signals
 from shift_assets.shift.detector.state import advance, advance_range
 from shift_assets_tests.shift.logs import SEGMENT, day, row_of, series_of, states_of, user_id
 
+pytestmark = pytest.mark.slow
+
 SMALL = Settings(
     state={"recent_active_days": 2, "reference_active_days": 3},
     evidence=EvidenceParameters(starts=4, posterior_window=3, half_life_active_days=2, minimum_days_before=1),

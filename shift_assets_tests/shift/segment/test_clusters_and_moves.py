@@ -20,6 +20,8 @@ from shift_assets.shift.segment.interest_moves import interest_moves
 from shift_assets_tests.shift.logs import user_id
 from shift_assets_tests.spark import needs_java
 
+pytestmark = pytest.mark.slow
+
 TODAY = date(2026, 3, 31)
 PARTITION = Partition(TODAY, "north")
 DEFAULT = Settings()

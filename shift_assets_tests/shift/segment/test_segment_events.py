@@ -17,6 +17,8 @@ from shift_assets.shift.segment.change_points import RECENT
 from shift_assets.shift.segment.segment_events import WINDOW_DAYS, segment_events
 from shift_assets_tests.shift.logs import SEGMENT, day, series_of
 
+pytestmark = pytest.mark.slow
+
 CHANGE, N_DAYS, N_USERS = 120, 150, 40
 
 
