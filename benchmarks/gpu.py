@@ -180,5 +180,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with nullcontext() if "--toy" in sys.argv else recorded("21_gpu"):
+    with nullcontext() if "--toy" in sys.argv else recorded("22_gpu"):
         main()
