@@ -7,7 +7,7 @@ PIP = $(VENV) -m pip install --quiet --disable-pip-version-check
 .PHONY: help demo ui test fast lint cov docs
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' "$(strip $(MAKEFILE_LIST))"
 
 demo: .venv/installed  ## Install, then run the main job on the real log that ships with the package (10 minutes)
 	$(VENV) -m shift_assets demo
