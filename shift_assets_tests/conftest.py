@@ -10,11 +10,15 @@ from shift_assets_tests import shapes
 
 shapes.install()  # before anything imports the package
 
-from shift_assets_tests.spark import spark_server  # noqa: E402
-
-__all__ = ["spark_server"]
+from shift_assets_tests.spark import LocalServer  # noqa: E402
 
 SUITE = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End the Spark server with the run, in the process that leads it."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(LocalServer())
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from shift_assets.ingest.cleaning.engines.local_spark import server_folder, stop_local_server
@@ -12,10 +10,15 @@ from shift_assets.ingest.cleaning.engines.selection import java_version
 needs_java = pytest.mark.skipif((java_version() or 0) < 17, reason="Spark needs Java 17; none was found")
 
 
-@pytest.fixture(scope="module")
-def spark_server() -> Iterator[None]:
-    """A server that these tests started ends with them; one that ran before stays."""
-    running = (server_folder() / "server.json").exists()
-    yield
-    if not running:
-        stop_local_server()
+class LocalServer:
+    """Stops the server that a run's tests started when the whole run ends; one that ran before stays.
+
+    Registered in the process that leads the run: a worker that ended the server would take it from the others.
+    """
+
+    def __init__(self) -> None:
+        self.ran_before = (server_folder() / "server.json").exists()
+
+    def pytest_sessionfinish(self) -> None:
+        if not self.ran_before:
+            stop_local_server()

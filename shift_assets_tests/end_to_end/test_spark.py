@@ -14,7 +14,6 @@ from shift_assets_tests.spark import needs_java
 
 
 @pytest.mark.spark
-@pytest.mark.usefixtures("spark_server")
 @needs_java
 def test_the_log_cleaned_by_spark_has_the_digests_of_the_embedded_engine(
     shop: Shop, log: Summary, tmp_path: Path

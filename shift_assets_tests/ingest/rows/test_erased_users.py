@@ -117,7 +117,6 @@ def _row_values(row: dict[str, object]) -> tuple[object, ...]:
 
 
 @pytest.mark.spark
-@pytest.mark.usefixtures("spark_server")
 @needs_java
 def test_both_engines_erase_the_same_rows(tmp_path: Path) -> None:
     context = context_of(tmp_path / "landing", source_of(tmp_path / "landing", JSON_SOURCE))

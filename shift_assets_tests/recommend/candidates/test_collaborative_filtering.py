@@ -119,7 +119,6 @@ def test_factorisation_depends_on_the_seed_alone() -> None:
 
 
 @pytest.mark.spark
-@pytest.mark.usefixtures("spark_server")
 @needs_java
 def test_both_engines_find_the_same_categories() -> None:
     """With vectors of Spark MLlib, too, the missing item of a category ranks above the other category."""

@@ -93,7 +93,6 @@ def test_a_category_name_may_look_like_two_items() -> None:
 
 
 @pytest.mark.spark
-@pytest.mark.usefixtures("spark_server")
 @needs_java
 def test_both_engines_give_the_same_rules() -> None:
     """Spark MLlib and the embedded miner give the same rows."""

@@ -35,7 +35,6 @@ from shift_assets_tests.ingest.dirty_data import (
 from shift_assets_tests.spark import needs_java
 
 DAYS = days_before(DAY, 5)
-pytestmark = pytest.mark.usefixtures("spark_server")
 
 
 @pytest.mark.spark
