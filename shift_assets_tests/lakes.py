@@ -149,6 +149,7 @@ def _inner(inner: pa.Field, pools: Pools, column: Column) -> Any:
 _COHERENT: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     # An alert belongs to one user, and its outcome to that alert.
     "shift_alerts": lambda row: {"alert_id": pseudonym("alert of", row["day"], row["user_id"])},
+    "open_alerts": lambda row: {"alert_id": pseudonym("alert of", row["day"], row["user_id"])},
     "alert_outcomes": lambda row: {
         "alert_id": pseudonym("alert of", row["day"], pseudonym("user", row["segment"], int(row["alert_id"], 16) % 12))
     },

@@ -86,9 +86,7 @@ def churn_alerts(state: pa.Table, settings: Settings) -> pa.Table:
             {
                 "day": row["day"],
                 "segment": row["segment"],
-                "alert_id": hashlib.blake2b(
-                    f"{row['user_id']}|churn_risk|{opened}".encode(), digest_size=16
-                ).hexdigest(),
+                "alert_id": churn_alert_id(row["user_id"], opened),
                 "user_id": row["user_id"],
                 "status": row["churn_status"],
                 "kind": "churn_risk",
@@ -104,6 +102,11 @@ def churn_alerts(state: pa.Table, settings: Settings) -> pa.Table:
         )
     rows.sort(key=lambda row: (row["day"], row["segment"], row["alert_id"]))
     return SHIFT_ALERTS.conform(pa.Table.from_pylist(rows, schema=SHIFT_ALERTS.schema))
+
+
+def churn_alert_id(user_id: str, opened: date) -> str:
+    """Return the id of the warning about a user that opened on a day, 32 hex digits."""
+    return hashlib.blake2b(f"{user_id}|churn_risk|{opened}".encode(), digest_size=16).hexdigest()
 
 
 def churn_sentence(row: dict[str, Any], onset: date, gap_days: float, language: Literal["en", "zh"]) -> str:

@@ -200,6 +200,13 @@ def _run_report_rows(summary: RunReport, horizon_days: int) -> Iterator[tuple[st
     yield "Alerts opened", f"{sum(summary.alarms_opened.values()):,}  ({_counts(summary.alarms_opened) or 'none'})"
     for example in summary.examples:
         yield "  for example", f"{example['day']} {example['segment']} {example['kind']}: {example['explanation']}"
+    yield (
+        "Alerts open",
+        (
+            f"{sum(summary.alerts_open.values()):,} on {summary.last_day}, whether the user came or not  "
+            f"({_counts(summary.alerts_open) or 'none'})"
+        ),
+    )
     if summary.patience_active_days is not None:
         measured = "not measured yet"
         if summary.placebo_false_share is not None:

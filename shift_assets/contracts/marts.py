@@ -24,6 +24,7 @@ from shift_assets.contracts.shift import (
     ALERT_KINDS,
     ALERT_STATUSES,
     INTEREST_MOVES,
+    OPEN_ALERTS,
     SEGMENT_EVENTS,
     SEGMENT_SHIFTS,
     SEVERITIES,
@@ -32,7 +33,7 @@ from shift_assets.contracts.shift import (
 )
 from shift_assets.contracts.table import Column, Table, count
 
-_STRING, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_STRING, _INT, _FLOAT, _BOOL, _DAY = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.date32()
 
 BASE_COLUMNS: dict[str, tuple[str, ...]] = {
     table.name: tuple(table.schema.names)
@@ -41,6 +42,7 @@ BASE_COLUMNS: dict[str, tuple[str, ...]] = {
         USER_FEATURES,
         SHIFT_SIGNALS,
         SHIFT_ALERTS,
+        OPEN_ALERTS,
         SEGMENT_SHIFTS,
         SEGMENT_EVENTS,
         ALERT_CLUSTERS,
@@ -62,7 +64,15 @@ BASE_COLUMNS: dict[str, tuple[str, ...]] = {
 """Lake tables that the warehouse holds, with the columns that marts or BI read."""
 
 RECENT_TABLES = frozenset(
-    {"recommendations", "campaign_audiences", "ad_slots", "model_predictions", "user_features", "item_features"}
+    {
+        "open_alerts",
+        "recommendations",
+        "campaign_audiences",
+        "ad_slots",
+        "model_predictions",
+        "user_features",
+        "item_features",
+    }
 )
 RECENT_DAYS = 35
 """Days of RECENT_TABLES that the warehouse holds: they have a row per user or item and day whether or not anything
@@ -145,6 +155,25 @@ ALERTS = Table(
             "Mean log-likelihood under the recent profile minus that under the reference profile",
             "nats per event",
         ),
+    ),
+)
+
+OPEN_ALERT_LIST = Table(
+    "open_alert_list",
+    description="Users with an open alert, whether they came that day or not, with the alert's last news",
+    grain=f"one user with an open alert at the end of a day, of the last {RECENT_DAYS} days",
+    key=("day", "user_id"),
+    consumer="`bi_activation.duckdb` (marketers)",
+    own_columns=(
+        *_like(OPEN_ALERTS, "user_id", "alert_id", "kind", "onset_day", "opened_day"),
+        count("days_open", "Days since the alert opened"),
+        *_like(OPEN_ALERTS, "confidence"),
+        Column("rising_text", _STRING, "Categories that gained share, as `name before % → after %`, largest first"),
+        Column("falling_text", _STRING, "Categories that lost share, as `name before % → after %`, largest first"),
+        *_like(OPEN_ALERTS, "churn_alert_id"),
+        Column("news_day", _DAY, "Last day on which the alert opened or continued", nullable=True),
+        Column("severity", _STRING, "Severity on that day, by magnitude", nullable=True, allowed=SEVERITIES),
+        Column("explanation", _STRING, "The alert in one sentence, as of that day", nullable=True),
     ),
 )
 
@@ -239,6 +268,7 @@ MARTS: dict[str, Table] = {
     for table in (
         SHIFT_OVERVIEW,
         ALERTS,
+        OPEN_ALERT_LIST,
         RECOMMENDATION_LIST,
         SEGMENT_TRENDS,
         DATA_QUALITY,
@@ -266,6 +296,12 @@ PUBLIC_SHIFT_OVERVIEW = Table(
         _number("distribution_distance_median", "Median distance of distributions, rounded to 0.01"),
         _SUPPRESSED,
         count("users_churn_risk", "Users with a churn alert, active or not; null when too few", nullable=True),
+        count(
+            "users_with_shift_alert",
+            "Users with an open shift alert, active or not, rounded down to a multiple of the fewest users shown; null "
+            f"when too few, and before the last {RECENT_DAYS} days",
+            nullable=True,
+        ),
     ),
 )
 

@@ -43,7 +43,10 @@ INTEREST_STATE = Table(
     description="State of the shift detector and the churn model for each user, carried from day to day",
     grain="one user who was ever active, at the end of the day",
     key=("day", "user_id"),
-    consumer="the next day's `interest_state`, `shift_signals`, `shift_alerts`, `alert_outcomes`, `churn_calibration`",
+    consumer=(
+        "the next day's `interest_state`, `shift_signals`, `shift_alerts`, `open_alerts`, `alert_outcomes`, "
+        "`churn_calibration`"
+    ),
     own_columns=(
         USER_ID,
         Column("last_active_day", DAY, "The user's last active day"),
@@ -199,7 +202,7 @@ SHIFT_ALERTS = Table(
     consumer=(
         "`recommendations`, `campaign_audiences`, `ad_slots`, `alarm_clusters`, `interest_moves`, "
         "`alert_outcomes`, `recommendation_outcomes`, `alert_outbox`, `alerts`, `shift_overview`, "
-        "`recommendation_list`, `bi_public.duckdb`, `shift-assets run` (its report)"
+        "`open_alert_list`, `recommendation_list`, `bi_public.duckdb`, `shift-assets run` (its report)"
     ),
     own_columns=(
         Column("alert_id", STRING, "Alert, the same throughout its episode", pattern=HEX_32),
@@ -244,6 +247,37 @@ SHIFT_ALERTS = Table(
         Column("explanation", STRING, "The alert in one sentence"),
         Column("detector", STRING, "Detector that opened the alert"),
         Column("model_version", STRING, "Version of the interest model used", nullable=True),
+    ),
+)
+
+
+OPEN_ALERTS = Table(
+    "open_alerts",
+    description=(
+        "Every alert that is open at the end of the day, whether its user came or not, with what rose and fell up to "
+        "the user's last visit"
+    ),
+    grain="one user with an open shift alert or churn warning; of both, the shift alert",
+    key=("day", "user_id"),
+    consumer="`open_alert_list`, `bi_public.duckdb`, `shift-assets run` (its report)",
+    own_columns=(
+        USER_ID,
+        Column("alert_id", STRING, "Alert, the same throughout its episode", pattern=HEX_32),
+        Column("kind", STRING, "Kind of shift", allowed=ALERT_KINDS),
+        Column("onset_day", DAY, "First active day of the new interest; of a churn warning, first day of the silence"),
+        Column("opened_day", DAY, "Day on which the alert opened"),
+        share(
+            "confidence", "Posterior probability of a shift; of a churn warning, the churn probability", nullable=True
+        ),
+        Column("rising", CATEGORY_CHANGES, "Categories that gained share, largest first; none for a churn warning"),
+        Column("falling", CATEGORY_CHANGES, "Categories that lost share, largest first; none for a churn warning"),
+        Column(
+            "churn_alert_id",
+            STRING,
+            "Churn warning that is open besides the shift alert, if any",
+            nullable=True,
+            pattern=HEX_32,
+        ),
     ),
 )
 

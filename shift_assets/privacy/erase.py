@@ -32,7 +32,7 @@ from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.contracts.registry import TABLES
 from shift_assets.contracts.serving import ALERT_OUTBOX
-from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE, SHIFT_ALERTS
+from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE, OPEN_ALERTS, SHIFT_ALERTS
 from shift_assets.contracts.table import Table
 from shift_assets.privacy.erased_users import ERASED_DETAIL, ERASED_REASON, NOTHING_SHA256, add_erased
 
@@ -138,7 +138,7 @@ def _partitions_with(lake: ErasableLake, table: Table, column: str, values: pa.A
 def _alerts_of(lake: ErasableLake, users: pa.Array) -> pa.Array:
     """Return the ids of all alerts of the users."""
     alerts: set[str] = set()
-    for table in (SHIFT_ALERTS, INTEREST_STATE, RECOMMENDATIONS):
+    for table in (SHIFT_ALERTS, OPEN_ALERTS, INTEREST_STATE, RECOMMENDATIONS):
         for path in lake.files(table).values():
             rows = pq.ParquetFile(path).read(columns=["user_id", "alert_id"])
             alerts |= set(rows.filter(pc.is_in(rows["user_id"], users))["alert_id"].to_pylist())

@@ -14,7 +14,7 @@ from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
 from shift_assets.contracts.outcomes import ALERT_OUTCOMES, RECOMMENDATION_OUTCOMES
 from shift_assets.contracts.quality import QUALITY_VERDICTS
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
-from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE, SHIFT_ALERTS
+from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE, OPEN_ALERTS, SHIFT_ALERTS
 from shift_assets.workspace.workspace import Workspace
 
 EXAMPLES = 3
@@ -35,6 +35,7 @@ class RunReport:
     failed_expectations: list[str]
     users_watched: int
     alarms_opened: dict[str, int]
+    alerts_open: dict[str, int]
     examples: list[dict[str, str]]
     recommendations: int
     users_with_recommendations: int
@@ -62,6 +63,7 @@ def build_run_report(workspace: Workspace, first: date, last: date, segments: li
     state = workspace.lake.read(INTEREST_STATE, first_day=last, last_day=last, segments=segments, columns=["user_id"])
     alerts = read(SHIFT_ALERTS, ["day", "segment", "status", "kind", "magnitude", "explanation", "alert_id"])
     opened = alerts.filter(pc.equal(alerts["status"], "opened"))
+    still_open = workspace.lake.read(OPEN_ALERTS, first_day=last, last_day=last, segments=segments, columns=["kind"])
     slates = read(RECOMMENDATIONS, ["user_id", "day"])
     outcomes = read(RECOMMENDATION_OUTCOMES, ["users", "k", "recall_at_k"]).to_pylist()
     evaluated = [row for row in outcomes if row["recall_at_k"] is not None and row["users"]]
@@ -78,6 +80,7 @@ def build_run_report(workspace: Workspace, first: date, last: date, segments: li
         failed_expectations=_failed(check_results),
         users_watched=len(pc.unique(state["user_id"])),
         alarms_opened=dict(Counter(opened["kind"].to_pylist()).most_common()),
+        alerts_open=dict(Counter(still_open["kind"].to_pylist()).most_common()),
         examples=_examples(opened),
         recommendations=slates.num_rows,
         users_with_recommendations=len(pc.unique(slates["user_id"])),

@@ -32,7 +32,15 @@ RECOMMENDED = {"list_fits", "recommendations"}
 SERVED = {"warehouse", "bi_files"}
 READERS = {
     *("interest_series", "user_features", "item_features", "interest_state", "interest_forecasts", "forecast_quality"),
-    *("shift_signals", "shift_alerts", "segment_shifts", "segment_events", "alarm_clusters", "interest_moves"),
+    *(
+        "shift_signals",
+        "shift_alerts",
+        "open_alerts",
+        "segment_shifts",
+        "segment_events",
+        "alarm_clusters",
+        "interest_moves",
+    ),
     *("detector_self_check", "campaign_audiences", "ad_slots", "alert_outcomes", "recommendation_outcomes"),
     *("experiment_report", "churn_calibration", "alert_outbox", "alert_notifications", "model_predictions"),
     *MODELS,
@@ -57,6 +65,8 @@ EDITS: list[tuple[str, str, set[str]]] = [
     ("forecast/linear.py", "fit", {"interest_forecasts", "forecast_quality"}),
     ("shift/detector/evidence.py", "advance_day", {"interest_state", "detector_self_check"}),
     ("shift/segment/change_points.py", "online_changes", {"segment_events"}),
+    ("shift/alerts/open_alert_rows.py", "open_alerts", {"open_alerts"}),
+    ("shift/alerts/alert_profiles.py", "since", {"shift_alerts", "open_alerts"}),
     ("shift/learned/shift_model.py", "fit", {"detector_self_check"}),
     ("shift/baselines/g_test.py", "score", set()),
     ("churn/calibration.py", "churn_calibration", {"churn_calibration"}),

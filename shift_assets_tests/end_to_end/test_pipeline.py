@@ -17,7 +17,7 @@ from shift_assets.contracts.outcomes import ALERT_OUTCOMES, RECOMMENDATION_OUTCO
 from shift_assets.contracts.partition import days_between
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.contracts.registry import TABLES
-from shift_assets.contracts.shift import INTEREST_STATE, SHIFT_ALERTS
+from shift_assets.contracts.shift import INTEREST_STATE, OPEN_ALERTS, SHIFT_ALERTS
 from shift_assets.defs.partitions import key_of
 from shift_assets.privacy.pseudonym import pseudonym
 from shift_assets.simulate.writer import Summary
@@ -135,6 +135,27 @@ def test_an_alert_is_one_episode_of_one_user(shop: Shop) -> None:
         assert "closed" not in statuses[:-1]
         assert all(row["onset_day"] <= row["day"] for row in rows)
     assert {row["status"] for rows in episodes.values() for row in rows} == {"opened", "continued", "closed"}
+
+
+def test_an_alert_stays_open_while_its_user_stays_away(shop: Shop) -> None:
+    """Each day lists the alerts of the day before and the news, less what closed, whoever came."""
+    lake = shop.workspace.lake
+    news = lake.read(SHIFT_ALERTS, columns=["day", "alert_id", "status"]).to_pylist()
+    closed = {(row["day"], row["alert_id"]) for row in news if row["status"] == "closed"}
+    rows = lake.read(OPEN_ALERTS).to_pylist()
+    listed = {(row["day"], alert) for row in rows for alert in (row["alert_id"], row["churn_alert_id"]) if alert}
+    assert {(row["day"], row["alert_id"]) for row in news if row["status"] != "closed"} <= listed
+    carried = {(day + timedelta(days=1), alert) for day, alert in listed if day < LAST_DAY} - closed
+    assert carried <= listed
+    assert all(
+        (day, alert) in carried
+        for day, alert in listed - {(row["day"], row["alert_id"]) for row in news}
+        if day > FIRST_RUN_DAY
+    )
+    came = {(row["day"], row["user_id"]) for row in lake.read(CLEAN_EVENTS, columns=["day", "user_id"]).to_pylist()}
+    away = [row for row in rows if (row["day"], row["user_id"]) not in came and row["kind"] != "churn_risk"]
+    assert away
+    assert any(row["rising"] for row in away)
 
 
 def test_alerts_find_users_whose_interest_was_replaced(shop: Shop, log: Summary) -> None:

@@ -14,7 +14,7 @@ import pytest
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.outcomes import ALERT_OUTCOMES
 from shift_assets.contracts.partition import Partition
-from shift_assets.contracts.shift import ALERT_KINDS, INTEREST_MOVES, SHIFT_ALERTS
+from shift_assets.contracts.shift import ALERT_KINDS, INTEREST_MOVES, OPEN_ALERTS, SHIFT_ALERTS
 from shift_assets.storage.warehouse import Warehouse
 from shift_assets_tests.lakes import FIRST_DAY, new_lake, pseudonym, rows_of
 
@@ -55,7 +55,8 @@ def shown(request: pytest.FixtureRequest, tmp_path: Path) -> Shown:
             for category in met:
                 categories[partition.segment, category].add(user_id)
     lake = new_lake(tmp_path)
-    for table, rows in ((INTEREST_SERIES, series), (SHIFT_ALERTS, alerts), (ALERT_OUTCOMES, outcomes)):
+    tables = ((INTEREST_SERIES, series), (SHIFT_ALERTS, alerts), (OPEN_ALERTS, alerts), (ALERT_OUTCOMES, outcomes))
+    for table, rows in tables:
         plausible = rows_of(table, partitions[0], 1).to_pylist()[0] | {"status": "opened"}
         filled = [{name: {**plausible, **row}[name] for name in table.schema.names} for row in rows]
         lake.publish(table, pa.Table.from_pylist(filled, schema=table.schema), lake.claim(table, partitions, "test"))
@@ -135,6 +136,16 @@ def test_totals_are_withheld_of_small_segments(shown: Shown) -> None:
         assert row["users_active"] == (count if count >= MINIMUM_USERS else None)
         assert row["suppressed"] == (count < MINIMUM_USERS)
         assert row["users_churn_risk"] is None or row["users_churn_risk"] >= MINIMUM_USERS
+
+
+def test_users_with_an_open_alert_are_counted_in_steps_of_the_fewest_shown(shown: Shown) -> None:
+    """So that no difference to the active users with an alert is a count of few."""
+    alerted: Counter[str] = Counter()
+    for (segment, kind), users in shown.users_of_kind.items():
+        alerted[segment] += len(users) if kind != "no_shift" else 0
+    found = {row["segment"]: row["users_with_shift_alert"] for row in shown.public["shift_overview"]}
+    assert found == {segment: alerted[segment] // MINIMUM_USERS * MINIMUM_USERS or None for segment in found}
+    assert set(found.values()) > {None, MINIMUM_USERS}
 
 
 def test_a_confirmed_share_has_many_users_on_both_sides(shown: Shown) -> None:

@@ -15,7 +15,7 @@ from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.marts import BASE_COLUMNS, MARTS, PUBLIC, RECENT_DAYS
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.contracts.registry import TABLES
-from shift_assets.contracts.shift import SHIFT_ALERTS
+from shift_assets.contracts.shift import OPEN_ALERTS, SHIFT_ALERTS
 from shift_assets.storage.bi_generations import publish
 from shift_assets.storage.warehouse import Warehouse
 from shift_assets_tests.lakes import fill, new_lake, partitions
@@ -163,6 +163,25 @@ def test_the_marts_agree_with_a_count_by_hand(tmp_path: Path) -> None:
         f"{c['category']} {100 * c['share_before']:.0f} % → {100 * c['share_after']:.0f} %" for c in first["rising"]
     ]
     assert text == "; ".join(words)
+
+    news = {(a["day"], a["alert_id"]): a for a in alerts}
+    listed = {
+        row[:3]: row[3:]
+        for row in rows_of(
+            warehouse,
+            "select day, segment, user_id, alert_id, days_open, news_day, severity, explanation "
+            "from marts.open_alert_list",
+        )
+    }
+    held = lake.read(OPEN_ALERTS).to_pylist()
+    assert len(listed) == len(held)
+    for row in held:
+        said = news.get((row["day"], row["alert_id"]))
+        assert listed[row["day"], row["segment"], row["user_id"]] == (
+            row["alert_id"],
+            (row["day"] - row["opened_day"]).days,
+            *((said["day"], said["severity"], said["explanation"]) if said else (None, None, None)),
+        )
 
     series = lake.read(INTEREST_SERIES).to_pylist()
     score = Counter[tuple]()

@@ -38,6 +38,17 @@ churn as (
     group by day, segment
 ),
 
+-- Rounded down: the difference to the active users with an alert (shift_kinds) would be a cell of its own.
+alerted as (
+    select
+        day,
+        segment,
+        count(*) as users
+    from base.open_alerts
+    where kind != 'churn_risk'
+    group by day, segment
+),
+
 shown as (
     select
         active.day,
@@ -59,7 +70,12 @@ select
     shown.interest_gap_median,
     shown.distribution_distance_median,
     shown.users_active is null as suppressed,
-    case when churn.users >= getvariable('minimum_users') then churn.users end as users_churn_risk
+    case when churn.users >= getvariable('minimum_users') then churn.users end as users_churn_risk,
+    case
+        when alerted.users >= getvariable('minimum_users')
+            then alerted.users - alerted.users % getvariable('minimum_users')
+    end as users_with_shift_alert
 from marts.shift_overview as overview
 left join shown on overview.day = shown.day and overview.segment = shown.segment
 left join churn on overview.day = churn.day and overview.segment = churn.segment
+left join alerted on overview.day = alerted.day and overview.segment = alerted.segment

@@ -19,6 +19,7 @@ from shift_assets.contracts.shift import (
     DETECTOR_SELF_CHECK,
     INTEREST_MOVES,
     INTEREST_STATE,
+    OPEN_ALERTS,
     SEGMENT_EVENTS,
     SEGMENT_SHIFTS,
     SHIFT_ALERTS,
@@ -46,7 +47,13 @@ CHUNK_DAYS = 14
 
 def shift_stage_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
     partitions = keys.day_segment_partitions(workspace.settings, workspace.source)
-    tables = [_signals_of_users(), _alerts_of_users(), *_segment_tables(), *_tables_of_recent_alerts()]
+    tables = [
+        _signals_of_users(),
+        _alerts_of_users(),
+        _open_alerts_of_users(),
+        *_segment_tables(),
+        *_tables_of_recent_alerts(),
+    ]
     return [build_asset(asset, partitions, workspace.settings) for asset in tables]
 
 
@@ -81,6 +88,17 @@ def _alerts_of_users() -> TableAsset:
         sections=["state", "evidence", "alerts", "churn", "seed"],
         metrics=_alerts_by_status,
         plot=alerts_by_day,
+        chunk_days=CHUNK_DAYS,
+    )
+
+
+def _open_alerts_of_users() -> TableAsset:
+    return TableAsset(
+        table=OPEN_ALERTS,
+        group=GROUP,
+        deps=[STATE],
+        compute=_open_alerts,
+        sections=["state"],
         chunk_days=CHUNK_DAYS,
     )
 
@@ -167,6 +185,12 @@ def _alerts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     signals = workspace.reader.read(SHIFT_SIGNALS, days[0], days[-1], segments)
     checks = self_checks(workspace, days, segments)
     return shift_alerts(_states(workspace, partitions), signals, workspace.settings, checks)
+
+
+def _open_alerts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    from shift_assets.shift.alerts.open_alert_rows import open_alerts
+
+    return open_alerts(_states(workspace, partitions), workspace.settings)
 
 
 def _states(workspace: Workspace, partitions: list[Partition]) -> pa.Table:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 MAXIMUM_NAMED = 2
 """Categories named on either side: a sentence with more is hard to read."""
@@ -21,12 +21,10 @@ class CategoryChange:
     share_before: float
     share_after: float
 
-    def contribution(self) -> float:
-        """Contribution to the evidence for the new profile, nats per day since the onset.
-
-        A hundredth is added to both shares, so that the contribution of a new category is finite.
-        """
-        return (self.share_after + 0.01) * math.log((self.share_after + 0.01) / (self.share_before + 0.01))
+    @classmethod
+    def of(cls, change: Mapping[str, Any]) -> CategoryChange:
+        """Return the change of a row of `rising` or `falling`."""
+        return cls(change["category"], change["share_before"], change["share_after"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -13,22 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.arrays import BoolArray, CategoryCodes, Float64Array, Int64Array
+from shift_assets.arrays import CategoryCodes, Float64Array
 from shift_assets.churn.alerts import churn_alerts
 from shift_assets.contracts.day import day_number
 from shift_assets.contracts.shift import SHIFT_ALERTS
-from shift_assets.interest.user_days import UserDays, read_user_days, user_day_categories
-from shift_assets.interest.windows import Contrast, contrast, recent_entries
+from shift_assets.interest.user_days import read_user_days, user_day_categories
 from shift_assets.settings.root import AlertSettings, Settings
+from shift_assets.shift.alerts.alert_profiles import AlertProfiles
 from shift_assets.shift.alerts.explain import AlertDescription, CategoryChange, explain
 from shift_assets.shift.alerts.lifecycle import MIX_KINDS
 from shift_assets.shift.alerts.platform_mix import PlatformMix, explained_share
 from shift_assets.shift.learned.selection import DetectorSelection, detector_selection, newest_check
-
-MAXIMUM_LISTED = 5
-"""Maximum number of rising, and of falling, categories of an alert."""
-MINIMUM_CHANGE = 0.01
-"""A category whose share changed less is neither rising nor falling: shares are shown in whole percents."""
 
 POSTERIOR_DRAWS = 200
 """Draws of both profiles for the interval of the magnitude."""
@@ -86,45 +81,11 @@ def _add_ranking(rows: list[dict[str, Any]], signals: pa.Table, settings: Settin
         row["placebo_false_share"] = selection and selection.placebo_false_share
 
 
-def since_onset(user_days: UserDays, onset_day: Int64Array, settings: Settings) -> BoolArray:
-    """Whether an entry belongs to the new profile, [entry].
-
-    Where no entry lies before the onset, or none since, the recent window is the new profile. onset_day: onset of
-    every user, days since 1970-01-01, [user].
-    """
-    after = user_days.day >= np.repeat(onset_day, user_days.n_days)
-    n_after = np.bincount(user_days.user[after], minlength=user_days.n_users)
-    usable = (n_after > 0) & (n_after < user_days.n_days)
-    return np.where(np.repeat(usable, user_days.n_days), after, recent_entries(user_days, settings.state))
-
-
 def _partitions(state: pa.Table) -> Iterator[pa.Table]:
     """The partitions in which an alert opened, continued or closed."""
     news = state.filter(state["alert_status"].is_valid()).select(list(_PARTITION))
     for key in news.group_by(list(_PARTITION)).aggregate([]).to_pylist():
         yield state.filter(pc.and_(pc.equal(state["day"], key["day"]), pc.equal(state["segment"], key["segment"])))
-
-
-@dataclass(frozen=True, slots=True)
-class _Profiles:
-    """Old and new profiles of the users with an alert; days before and since the onset are unit days."""
-
-    names: list[str]  # [category]
-    before: Float64Array  # [alert, category], share
-    after: Float64Array  # [alert, category], share
-    days_before: Int64Array  # [alert]
-    days_after: Int64Array  # [alert]
-    events_before: Float64Array  # [alert], per active day
-    events_after: Float64Array  # [alert], per active day
-
-    def changes(self, alert: int, sign: int) -> list[CategoryChange]:
-        """Categories that changed most in the direction of `sign`, largest change first."""
-        move = sign * (self.after[alert] - self.before[alert])
-        chosen = [code for code in np.argsort(-move, kind="stable") if move[code] > MINIMUM_CHANGE][:MAXIMUM_LISTED]
-        return [
-            CategoryChange(self.names[code], float(self.before[alert, code]), float(self.after[alert, code]))
-            for code in chosen
-        ]
 
 
 def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any]]:
@@ -134,63 +95,70 @@ def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any
     users = np.flatnonzero(np.asarray(state["alert_status"].is_valid()))
     alerts = state.take(pa.array(users)).drop_columns(["profile", "recent_days"]).to_pylist()
     onsets = np.array([day_number(alert["alert_onset_day"]) for alert in alerts], dtype=np.int64)
-    profiles = _profiles(user_days.take_users(users), onsets, codes, settings)
+    profiles = AlertProfiles.since(user_days.take_users(users), onsets, codes, settings.state)
+    rising, falling = (profiles.changes(sign).to_pylist() for sign in (1, -1))
     platform = PlatformMix(user_days, len(codes))
     return [
-        _alert_row(alert, number, profiles, platform.others_move(int(user), int(onsets[number])), settings)
+        _alert_row(
+            alert | {"rising": rising[number], "falling": falling[number]},
+            _Move.of(profiles, number, platform.others_move(int(user), int(onsets[number]))),
+            settings,
+        )
         for number, (user, alert) in enumerate(zip(users, alerts, strict=True))
     ]
 
 
-def _profiles(user_days: UserDays, onset_day: Int64Array, codes: CategoryCodes, settings: Settings) -> _Profiles:
-    by_day = replace(user_days, score=user_days.share)
-    sides = contrast(by_day, since_onset(by_day, onset_day, settings), len(codes))
-    return _Profiles(
-        names=codes.names.to_pylist(),
-        before=_dense_shares(sides, sides.share_before(), len(codes)),
-        after=_dense_shares(sides, sides.share_after(), len(codes)),
-        days_before=sides.days_before,
-        days_after=sides.days_after,
-        events_before=sides.counts_before.sum(axis=1) / np.maximum(sides.days_before, 1),
-        events_after=sides.counts_after.sum(axis=1) / np.maximum(sides.days_after, 1),
-    )
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """Move of one user's profile over the categories with a score."""
+
+    days_before: Float64Array  # [category], days before the onset
+    days_after: Float64Array  # [category], days since the onset
+    magnitude: float
+    platform_share: float | None
+    events_before: float  # per active day
+    events_after: float  # per active day
+
+    @classmethod
+    def of(cls, profiles: AlertProfiles, number: int, others: Float64Array | None) -> _Move:
+        """Return the move of user `number` of the profiles; `others` is that of the other users, [category]."""
+        sides, cells = profiles.sides, profiles.cells_of(number)
+        n_before, n_after = int(sides.days_before[number]), int(sides.days_after[number])
+        return cls(
+            days_before=profiles.before[cells] * n_before,
+            days_after=profiles.after[cells] * n_after,
+            magnitude=float(profiles.magnitude[number]),
+            platform_share=None if others is None else explained_share(profiles.move_of(number), others),
+            events_before=float(sides.counts_before[number].sum() / max(n_before, 1)),
+            events_after=float(sides.counts_after[number].sum() / max(n_after, 1)),
+        )
 
 
-def _alert_row(
-    alert: dict[str, Any], number: int, profiles: _Profiles, others: Float64Array | None, settings: Settings
-) -> dict[str, Any]:
-    """Row of one alert; `number` is its row in `profiles`, `others` the other users' move."""
-    before, after = profiles.before[number], profiles.after[number]
-    move = after - before
-    magnitude = float(np.clip(np.abs(move).sum() / 2, 0.0, 1.0))
-    low, high = _magnitude_interval(
-        before * profiles.days_before[number],
-        after * profiles.days_after[number],
-        [settings.seed, int(alert["alert_id"][:8], 16)],
-    )
+def _alert_row(alert: dict[str, Any], move: _Move, settings: Settings) -> dict[str, Any]:
+    """Row of one alert; `alert` has the columns of its user's state, and what rose and fell."""
+    low, high = _magnitude_interval(move.days_before, move.days_after, [settings.seed, int(alert["alert_id"][:8], 16)])
     description = AlertDescription(
         day=alert["day"],
         kind=alert["alert_kind"],
         status=alert["alert_status"],
         onset_day=alert["alert_onset_day"],
-        rising=profiles.changes(number, 1),
-        falling=profiles.changes(number, -1),
-        events_before=float(profiles.events_before[number]),
-        events_after=float(profiles.events_after[number]),
+        rising=[CategoryChange.of(change) for change in alert["rising"]],
+        falling=[CategoryChange.of(change) for change in alert["falling"]],
+        events_before=move.events_before,
+        events_after=move.events_after,
         by_mix=settings.alerts.detector == "evidence" or alert["alert_kind"] in MIX_KINDS,
     )
+    copied = ("day", "segment", "alert_id", "user_id", "confidence", "p_value", "q_value", "rising", "falling")
     return {
-        **{name: alert[name] for name in ("day", "segment", "alert_id", "user_id", "confidence", "p_value", "q_value")},
+        **{name: alert[name] for name in copied},
         "status": description.status,
         "kind": description.kind,
-        "severity": severity(description.by_mix, magnitude, alert["change_rate_ewma"], settings.alerts),
-        "magnitude": magnitude,
-        "magnitude_low": min(low, magnitude),
-        "magnitude_high": max(high, magnitude),
+        "severity": severity(description.by_mix, move.magnitude, alert["change_rate_ewma"], settings.alerts),
+        "magnitude": move.magnitude,
+        "magnitude_low": min(low, move.magnitude),
+        "magnitude_high": max(high, move.magnitude),
         "onset_day": description.onset_day,
-        "rising": [_to_row(change) for change in description.rising],
-        "falling": [_to_row(change) for change in description.falling],
-        "platform_share": None if others is None else explained_share(move, others),
+        "platform_share": move.platform_share,
         "explanation": explain(description, settings.alerts.language),
         "detector": settings.alerts.detector,
     }
@@ -220,19 +188,3 @@ def _magnitude_interval(days_before: Float64Array, days_after: Float64Array, see
     old, new = (random.dirichlet(days[met] + spread, POSTERIOR_DRAWS) for days in (days_before, days_after))
     low, high = np.quantile(np.abs(new - old).sum(axis=1) / 2, [0.05, 0.95])
     return float(low), float(high)
-
-
-def _to_row(change: CategoryChange) -> dict[str, Any]:
-    return {
-        "category": change.category,
-        "share_before": min(change.share_before, 1.0),
-        "share_after": min(change.share_after, 1.0),
-        "contribution": change.contribution(),
-    }
-
-
-def _dense_shares(sides: Contrast, share: Float64Array, n_categories: int) -> Float64Array:
-    """Shares [user, category]; 0 where the side has no score."""
-    out = np.zeros((sides.n_users, n_categories))
-    out[sides.user, sides.category] = np.nan_to_num(share)
-    return out
