@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import typer
@@ -19,6 +20,14 @@ from shift_assets.cli.render import (
     progress,
 )
 from shift_assets.errors import UserError
+
+
+class Member(StrEnum):
+    """A forecaster that is fitted."""
+
+    LINEAR = "linear"
+    FOREST = "forest"
+    LSTM = "lstm"
 
 
 def report(
@@ -63,12 +72,18 @@ def report(
 def shifts(
     context: typer.Context,
     home: HomeOption = None,
-    step: Annotated[Literal["day", "week"], typer.Option(help="Length of one unit of evidence.")] = "day",
+    step: Annotated[
+        Literal["hour", "day", "week"],
+        typer.Option(help="Length of one unit of evidence; hours need events with a time of day."),
+    ] = "day",
     seeds: Annotated[
         int, typer.Option(min=1, help="Random draws of splice points and donors; more narrow the intervals.")
     ] = 3,
     active_days: Annotated[
-        int, typer.Option(min=2, max=16, help="Active days (or weeks) that a user needs before and after the splice.")
+        int,
+        typer.Option(
+            min=2, max=16, help="Active steps that a user needs before and after the splice."
+        ),
     ] = 8,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,14 +98,14 @@ def shifts(
     from shift_assets.evaluate.splice_metrics import detector_metrics, flagged_shares
     from shift_assets.evaluate.splices import SCORES, detectors_of, evaluate_detectors, write_scores
     from shift_assets.workspace import home as homes
-    from shift_assets.workspace.landed import load_series
+    from shift_assets.workspace.landed import load_hourly_series, load_series
 
     workspace = homes.open_workspace(home_of(home or context.obj))
     settings = workspace.settings
     target = settings.evaluation / "shift_scores.parquet"
-    with progress("reading the interest series", quiet=as_json) as on_progress:
+    with progress("reading the interest series") as on_progress:
         scored, skipped = evaluate_detectors(
-            load_series(workspace),
+            load_hourly_series(workspace) if step == "hour" else load_series(workspace),
             detectors_of(settings.evidence),
             step=step,
             seeds=[settings.seed + number for number in range(seeds)],
@@ -122,26 +137,37 @@ def shifts(
     print_line(f"Scores               {target}  (one row per history, detector and active day)")
 
 
-def forecasts(context: typer.Context, home: HomeOption = None, as_json: JsonOption = False) -> None:
+def forecasts(
+    context: typer.Context,
+    home: HomeOption = None,
+    members: Annotated[
+        list[Member] | None, typer.Option("--members", help="A model to evaluate; repeat for more; else all but lstm.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Offline evaluation of next-week interest forecasts on held-out weeks (R², MSE, MAE, coverage).
 
-    Every model on the newest weeks of the log, against the baselines `last_week` and `four_week_mean`. Nothing is
-    written.
+    Models on the newest weeks of the log, against the baselines `last_week` and `four_week_mean`. The LSTM, which
+    takes longer than all others together, only by `--members lstm`. Nothing is written.
 
     Example: `shift-assets evaluate forecasts --home my_shop --json`
     """
     from shift_assets.evaluate.forecasts import forecast_report
+    from shift_assets.forecast.registry import BASELINES
     from shift_assets.workspace import home as homes
     from shift_assets.workspace.landed import load_series
 
     workspace = homes.open_workspace(home_of(home or context.obj))
     settings = workspace.settings
-    with progress("reading the interest series", quiet=as_json) as on_progress:
+    with progress("reading the interest series") as on_progress:
         series = load_series(workspace)
-        on_progress("fitting and evaluating every model")
-        weekday = settings.schedule.refit_weekday
-        found = (
-            forecast_report(series, settings.forecast, settings.seed, refit_weekday=weekday) if series.num_rows else []
+        found = forecast_report(
+            series,
+            settings.forecast,
+            settings.seed,
+            refit_weekday=settings.schedule.refit_weekday,
+            members={*BASELINES, *(members or (Member.LINEAR, Member.FOREST))},
+            on_progress=on_progress,
         )
     if not found:
         weeks = settings.forecast.history_weeks + settings.forecast.training_weeks

@@ -52,7 +52,7 @@ def recommendations(
         known = build_context(events, workspace.settings, workspace.parse_context.items)
         return report(known, workspace.settings, seed=workspace.settings.seed, on_progress=on_progress)
 
-    found, skipped = _each_segment(home or context.obj, segment, evaluate, quiet=as_json)
+    found, skipped = _each_segment(home or context.obj, segment, evaluate)
     if as_json:
         segments = {
             key: {
@@ -93,7 +93,7 @@ def sequences(
     from shift_assets.settings.root import load_settings
 
     settings = load_settings(home_of(home or context.obj))
-    with progress(f"reading {file}", quiet=as_json) as on_progress:
+    with progress(f"reading {file}") as on_progress:
         try:
             found = report(file, items, settings, seed=settings.seed, on_progress=on_progress)
         except SequenceFileError as error:
@@ -128,7 +128,7 @@ def reactions(
     def evaluate(workspace: Workspace, events: pa.Table, on_progress: OnProgress) -> after_shift.Report:
         return report(events, workspace.settings, seed=workspace.settings.seed, on_progress=on_progress)
 
-    found, skipped = _each_segment(home or context.obj, segment, evaluate, quiet=as_json)
+    found, skipped = _each_segment(home or context.obj, segment, evaluate)
     if as_json:
         segments = {
             key: {
@@ -153,8 +153,6 @@ def _each_segment(
     home: Path | None,
     named: list[str] | None,
     evaluate: Callable[[Workspace, pa.Table, OnProgress], Result],
-    *,
-    quiet: bool,
 ) -> tuple[dict[str, Result], dict[str, str]]:
     """The result of `evaluate` on the events of each segment, and why the others were left out.
 
@@ -171,11 +169,12 @@ def _each_segment(
     require_segments(named or [], workspace.source.segment_keys)
     found: dict[str, Result] = {}
     skipped: dict[str, str] = {}
-    with progress("reading the events", quiet=quiet) as on_progress:
+    with progress("reading the events") as on_progress:
         events = load_events(workspace)
         if events.num_rows == 0:
             raise UserError("nothing is landed yet: shift-assets land FILE")
         for key in named or workspace.source.segment_keys:
+            on_progress(f"segment {key}")
             try:
                 found[key] = evaluate(workspace, events.filter(pc.field("segment") == key), on_progress)
             except NothingToEvaluate as reason:

@@ -89,14 +89,17 @@ def show_progress(shown: bool) -> None:
 
 
 @contextmanager
-def progress(message: str, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function that reports progress: a spinner on a terminal, plain lines elsewhere, both also logged.
+def progress(message: str) -> Iterator[Callable[[str], None]]:
+    """Yield a function that reports progress on standard error, also with `--json`, and logs it.
 
-    `quiet` prints nothing and logs only.
+    On a terminal a spinner shows that the newest line is still being worked on; elsewhere `message` is a line too.
+    `--quiet` prints nothing and logs only.
     """
-    if quiet or not _progress_shown:
+    if not _progress_shown:
         yield lambda line: _log.info(line.strip(), extra=PRINTED)
         return
+    if not err.is_terminal:
+        print_note(message)
     with err.status(message) as status:
 
         def report(line: str) -> None:
@@ -187,6 +190,15 @@ def print_run_report(workspace: Workspace, summary: RunReport) -> None:
     print_line(
         f"Explore              shift-assets ui --home {shlex.quote(str(settings.home))}   → http://127.0.0.1:3000"
     )
+
+
+def print_rows(rows: Mapping[str, int]) -> None:
+    """Print the number of rows of some tables."""
+    table = RichTable("table", "rows")
+    table.columns[1].justify = "right"
+    for name, number in rows.items():
+        table.add_row(name, f"{number:,}")
+    out.print(table)
 
 
 def _run_report_rows(summary: RunReport, horizon_days: int) -> Iterator[tuple[str, str]]:

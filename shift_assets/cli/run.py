@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import time
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +22,16 @@ from shift_assets.cli.options import (
     require_order,
     require_segments,
 )
-from shift_assets.cli.render import PRINTED, print_error, print_json, print_line, print_note, print_run_report, progress
+from shift_assets.cli.render import (
+    PRINTED,
+    print_error,
+    print_json,
+    print_line,
+    print_note,
+    print_rows,
+    print_run_report,
+    progress,
+)
 from shift_assets.cli.setup import today_in
 from shift_assets.errors import UserError
 
@@ -50,10 +60,10 @@ def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
         folder, "online_retail_ii", first_day=first - timedelta(days=DEMO_HISTORY_DAYS), last_day=DEMO_LAST_DAY
     )
     logs.log_to(folder)
-    with progress("landing the shipped log", quiet=as_json) as on_progress:
+    with progress("landing the shipped log") as on_progress:
         landed = land_file(sample_log(), workspace.settings.landing, workspace.source)
         on_progress(f"landed {sum(landed.rows_per_day.values()):,} rows in {len(landed.rows_per_day)} day folders")
-    _run(folder, first, DEMO_LAST_DAY, None, as_json, started)
+    _run(folder, first, DEMO_LAST_DAY, as_json=as_json, started=started)
 
 
 def run(
@@ -61,20 +71,36 @@ def run(
     last: ToOption,
     home: HomeOption = None,
     segment: Annotated[str | None, typer.Option(help="One segment; else all.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE", help="A table to materialise, with what it needs and no more; repeat for more."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Materialise every stage for a range of days through Dagster, after the history that the range needs.
 
+    With `--only shift_alerts`, say, that table and what it is made of; no model, no recommendation, no BI file.
+
     Example: `shift-assets run --from 2011-11-12 --to 2011-12-09`
     """
-    _run(home_of(home), first, last, segment, as_json, time.monotonic())
+    started = time.monotonic()
+    _run(home_of(home), first, last, segment=segment, only=only or [], as_json=as_json, started=started)
 
 
-def _run(folder: Path, first: date, last: date, segment: str | None, as_json: bool, started: float) -> None:
+def _run(
+    folder: Path,
+    first: date,
+    last: date,
+    *,
+    as_json: bool,
+    started: float,
+    segment: str | None = None,
+    only: Sequence[str] = (),
+) -> None:
     from shift_assets.definitions import build_definitions
     from shift_assets.defs.range_run import run_range
     from shift_assets.workspace import home as homes
-    from shift_assets.workspace.run_report import build_run_report
+    from shift_assets.workspace.run_report import build_run_report, rows_by_table
 
     require_order(first, last)
     workspace = homes.open_workspace(folder)
@@ -88,8 +114,10 @@ def _run(folder: Path, first: date, last: date, segment: str | None, as_json: bo
     known = list(workspace.source.segment_keys)
     require_segments([segment] if segment else [], known)
     segments = [segment] if segment else known
-    with progress("starting", quiet=as_json) as on_progress:
-        report = run_range(build_definitions(workspace), workspace, first, last, segments, on_progress=on_progress)
+    with progress("starting") as on_progress:
+        report = run_range(
+            build_definitions(workspace), workspace, first, last, segments, only=only, on_progress=on_progress
+        )
     if not report.success:
         for message in report.errors:
             _log.error(message, extra=PRINTED)
@@ -98,13 +126,21 @@ def _run(folder: Path, first: date, last: date, segment: str | None, as_json: bo
         if (log_file := logs.log_file()) is not None:
             print_note(f"tracebacks: {log_file}")
         raise typer.Exit(1)
-    summary = build_run_report(workspace, first, last, segments)
-    if as_json:
-        print_json({**summary.as_json(), "seconds": report.seconds})
-        return
-    print_run_report(workspace, summary)
+    if only:
+        rows = rows_by_table(workspace, report.assets, first, last, segments)
+        if as_json:
+            days = {"first_day": first, "last_day": last, "segments": segments}
+            print_json({**days, "only": only, "rows": rows, "seconds": report.seconds})
+            return
+        print_rows(rows)
+    else:
+        summary = build_run_report(workspace, first, last, segments)
+        if as_json:
+            print_json({**summary.as_json(), "seconds": report.seconds})
+            return
+        print_run_report(workspace, summary)
     if report.history_from:
-        print_line(f"History {report.history_from} … {first - timedelta(days=1)}: cleaning, interest series and state.")
+        print_line(f"History from {report.history_from} to {first - timedelta(days=1)} was materialised before.")
     print_line(f"{time.monotonic() - started:.0f} s in all.")
 
 

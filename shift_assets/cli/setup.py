@@ -77,7 +77,7 @@ def _land_events(file: Path, workspace: Workspace, as_json: bool) -> None:
     from shift_assets.ingest.readers.opened_file import UnreadableFileError
     from shift_assets.workspace import home as homes
 
-    with progress(f"landing {file}", quiet=as_json) as on_progress:
+    with progress(f"landing {file}") as on_progress:
         try:
             landed = landing.land(file, workspace.settings.landing, workspace.source)
         except UnreadableFileError as error:
@@ -162,7 +162,7 @@ def simulate(
             for problem in error.errors(include_url=False)
         ]
         raise UserError("; ".join(problems)) from error
-    with progress(f"simulating {days} days", quiet=as_json) as on_progress:
+    with progress(f"simulating {days} days") as on_progress:
         summary = write_log(simulation, target)
         on_progress(f"wrote {target}")
     if as_json:

@@ -129,3 +129,11 @@ def same_day() -> dg.PartitionMapping:
 def first_day_only(settings: Settings) -> dg.PartitionMapping:
     """Every day and segment depends on the first day's partition of a day-only asset, which is frozen there."""
     return dg.SpecificPartitionsPartitionMapping([first_day(settings).isoformat()])
+
+
+def days_read_before(mapping: dg.PartitionMapping | None) -> int:
+    """How many days before its own a partition reads, by one of the mappings of this module; none by any other."""
+    if not isinstance(mapping, dg.MultiPartitionMapping):
+        return 0
+    of_day = mapping.downstream_mappings_by_upstream_dimension[DAY].partition_mapping
+    return -of_day.start_offset if isinstance(of_day, dg.TimeWindowPartitionMapping) else 0

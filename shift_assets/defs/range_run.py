@@ -24,6 +24,7 @@ from shift_assets.defs.automation.jobs import BASE_MODEL_JOB, CATEGORIES, DAILY,
 from shift_assets.defs.dagster_private import MAX_RETRIES_TAG, execute_in_process, free_concurrency_slots
 from shift_assets.defs.instance import open_instance
 from shift_assets.defs.partitions import first_day, parse_key, range_tags
+from shift_assets.defs.range_selection import RangeSelection, select
 from shift_assets.workspace.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -38,11 +39,12 @@ NO_RETRY = {MAX_RETRIES_TAG: "0"}
 
 @dataclass
 class RangeRunResult:
-    """What a range run did: seconds per step, and the errors of the steps that failed."""
+    """What a range run did: its assets, seconds per step, and the errors of the steps that failed."""
 
     first_day: date
     last_day: date
     history_from: date | None = None
+    assets: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
@@ -58,6 +60,7 @@ def run_range(
     last: date,
     segments: Sequence[str],
     *,
+    only: Sequence[str] = (),
     on_progress: OnProgress = lambda _: None,
 ) -> RangeRunResult:
     """Materialises every stage for the closed range of days, and before it the history that the range needs.
@@ -66,8 +69,21 @@ def run_range(
     the range reads and that is no longer kept. The category model is fitted
     where it never was, and the model of all segments where none is from the last BASE_MODEL_DAYS. One run each, in this
     process.
+
+    Args:
+        definitions: The installation's definitions.
+        workspace: The installation.
+        first: First day of the range.
+        last: Last day of the range.
+        segments: The segments.
+        only: Tables that are asked for; what they do not need is not materialised. Empty: every stage.
+        on_progress: Called with a description of each phase and step.
+
+    Raises:
+        UserError: `only` names what is no table.
     """
-    report = RangeRunResult(first, last)
+    selected = select(definitions, only)
+    report = RangeRunResult(first, last, assets=selected.assets)
     with open_instance(workspace) as instance:
         for run_id in close_killed_runs(instance, workspace.settings.dagster_home):
             on_progress(f"run {run_id} was killed; it is closed as failed, and its slots are free again")
@@ -76,21 +92,23 @@ def run_range(
         if fit_key not in instance.get_materialized_partitions(dg.AssetKey("category_model")):
             _execute(definitions, CATEGORIES, instance, report, on_progress, partition_key=fit_key)
         execute = partial(_execute, definitions, instance=instance, report=report, on_progress=on_progress)
-        missing = _missing_history(instance, start, first, segments)
-        if missing and report.success:
+        missing = _missing_history(instance, selected, start, first, segments)
+        if missing and report.success and selected.has_state:
             _rebuild_dropped_state(workspace, min(missing), segments, execute, on_progress)
         if missing and report.success:
             report.history_from = min(missing)
-            on_progress(f"history {min(missing)} … {max(missing)}: cleaning, interest series, state")
-            execute(HISTORY, tags=_range_tags(workspace, min(missing), max(missing), segments))
-        if report.success:
+            on_progress(f"history {min(missing)} … {max(missing)}: {', '.join(selected.history)}")
+            tags = _range_tags(workspace, min(missing), max(missing), segments)
+            execute(HISTORY, tags=tags, assets=None if selected.has_state else selected.history)
+        if report.success and selected.has_state:
             _rebuild_dropped_state(workspace, first, segments, execute, on_progress)
-        if report.success and not _has_base(instance, first):
+        if report.success and selected.with_base_model and not _has_base(instance, first):
             execute(BASE_MODEL_JOB, partition_key=first.isoformat())
         if report.success:
-            on_progress(f"all stages {first} … {last}")
-            execute(DAILY, tags=_range_tags(workspace, first, last, segments))
-        if report.success:
+            on_progress(f"{', '.join(selected.assets) if only else 'all stages'} {first} … {last}")
+            tags = _range_tags(workspace, first, last, segments)
+            execute(DAILY, tags=tags, assets=selected.assets if only else None)
+        if report.success and selected.has_state:
             # A next range may go on from the last day, however old it is.
             drop_expired_snapshots(workspace, instance, "retention after a range", still_read=last)
     return report
@@ -157,10 +175,16 @@ def _has_base(instance: dg.DagsterInstance, day: date) -> bool:
     )
 
 
-def _missing_history(instance: dg.DagsterInstance, start: date, first: date, segments: Sequence[str]) -> list[date]:
-    if start >= first:
+def _missing_history(
+    instance: dg.DagsterInstance, selected: RangeSelection, start: date, first: date, segments: Sequence[str]
+) -> list[date]:
+    """The earlier days that the range reads and on which one of the base assets was never materialised."""
+    if selected.days_before is not None:
+        start = max(start, first - timedelta(days=selected.days_before))
+    if start >= first or not selected.history:
         return []
-    done = {parse_key(key) for key in instance.get_materialized_partitions(dg.AssetKey("interest_state"))}
+    newest_base = selected.history[-1]  # each is made of the one before
+    done = {parse_key(key) for key in instance.get_materialized_partitions(dg.AssetKey(newest_base))}
     earlier = days_between(start, first - timedelta(days=1))
     return [day for day in earlier if any(Partition(day, segment) not in done for segment in segments)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.forecast.interest_forecasts import last_refit
+from shift_assets.forecast.registry import FORECASTERS
 from shift_assets.forecast.validation import FOLDS, ForecastScore, compare, r2
 from shift_assets.forecast.weeks import DAYS
 from shift_assets.outcomes.forecasts import sample_weeks
@@ -20,15 +21,23 @@ REPORTED_REFITS = 6
 
 
 def forecast_report(
-    series: pa.Table, settings: ForecastSettings, seed: int, *, refit_weekday: int
+    series: pa.Table,
+    settings: ForecastSettings,
+    seed: int,
+    *,
+    refit_weekday: int,
+    members: Collection[str] = tuple(FORECASTERS),
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
-    """Evaluate every model and the baselines per segment, over the newest refit days of a log.
+    """Evaluate models and baselines per segment, over the newest refit days of a log.
 
     Args:
         series: `interest_series` of all days and segments of a log.
         settings: The forecast's settings.
         seed: Seed of the models.
         refit_weekday: Weekday of the refits; 0 is Monday.
+        members: Names of the models and baselines.
+        on_progress: Called with a description of each fit.
 
     Returns:
         One dictionary per segment and model, with `looks` refit days and `n_rows` forecasts; errors are means over
@@ -38,8 +47,13 @@ def forecast_report(
     report = []
     for segment in sorted(pc.unique(series["segment"]).to_pylist()):
         own = series.filter(pc.equal(series["segment"], segment))
-        days = _refit_days(own, settings, refit_weekday)
-        refits = [compare(sample_weeks(own, day, settings), settings, seed) for day in days]
+        refits = []
+        for day in _refit_days(own, settings, refit_weekday):
+
+            def report_member(name: str, where: str = f"segment {segment}, weeks up to {day}") -> None:
+                on_progress(f"{where}: {name}")
+
+            refits.append(compare(sample_weeks(own, day, settings), settings, seed, members, report_member))
         for of_model in zip(*(refit for refit in refits if refit), strict=True):
             report.append({"segment": segment, "model": of_model[0].model, **_pooled(of_model)})
     return report

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from shift_assets.arrays import BoolArray, Float64Array, Int64Array
 from shift_assets.errors import UserError
-from shift_assets.interest.histories import Histories, Step, histories
+from shift_assets.interest.histories import Histories, histories
+from shift_assets.interest.series import Step
 from shift_assets.settings.root import EvidenceSettings
 from shift_assets.shift.baselines.registry import BASELINES
 from shift_assets.shift.detector.base import Detector, EValue, Posterior
@@ -147,9 +148,9 @@ def evaluate_detectors(
     """Run the protocol in every segment.
 
     Args:
-        series: `interest_series` of all days.
+        series: `interest_series` of all days; with the column `hour` for the step `hour`.
         detectors: Detectors by name.
-        step: Unit of the histories, day or week.
+        step: Unit of the histories.
         seeds: Seeds of splice points and donors; one run each.
         active_days: Active units that a user needs before a splice point and from it on.
         on_progress: Called with a description of each run.
@@ -167,7 +168,9 @@ def evaluate_detectors(
         for number, seed in enumerate(seeds, start=1):
             on_progress(f"segment {segment}: {len(found.users):,} users, draw {number} of {len(seeds)}")
             try:
-                scored += run_protocol(found, segment, detectors, seed=seed, active_days=active_days)
+                for one in run_protocol(found, segment, detectors, seed=seed, active_days=active_days):
+                    scored.append(one)
+                    on_progress(f"  {one.construction.kind}, {one.construction.kept:.0%} kept: {one.detector}")
             except TooFewUsers as error:
                 skipped[segment] = str(error)
                 break
@@ -269,7 +272,7 @@ def _scored(segment: str, seed: int, detector: str, cases: Cases, scores: Float6
         users.take(pa.array(cases.user)),
         users.take(pa.array(cases.donor, mask=cases.donor < 0)),
         cases.fold,
-        cases.day,
+        cases.day // cases.histories.numbers_per_day,
         cases.donor_distance,
         scores,
         cases.first_days(scores.shape[1]) >= 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,11 @@ def drop_small_shares(share: Float64Array) -> Float64Array:
 
 
 def compare(
-    weeks: Weeks, settings: ForecastSettings, seed: int, members: Collection[str] = tuple(FORECASTERS)
+    weeks: Weeks,
+    settings: ForecastSettings,
+    seed: int,
+    members: Collection[str] = tuple(FORECASTERS),
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[ForecastScore]:
     """Evaluate forecasters on the newest `FOLDS` weeks, in the order of the registry.
 
@@ -80,6 +84,7 @@ def compare(
         settings: history and coverage.
         seed: seed of the forecasters.
         members: names of the forecasters to evaluate.
+        on_progress: called with the name of each forecaster, before it is fitted.
 
     Returns:
         One score per forecaster; none where any week has too few rows or users.
@@ -91,11 +96,12 @@ def compare(
     n_users = [len(np.unique(weeks.user[rows.pair[part]])) for part in parts]
     if min(int(part.sum()) for part in parts) < MINIMUM_ROWS or min(n_users) < minimum_residuals(settings.coverage):
         return []
-    return [
-        _evaluate(name, member, weeks, rows, folds=folds, settings=settings, seed=seed)
-        for name, member in FORECASTERS.items()
-        if name in members
-    ]
+    found = []
+    for name, member in FORECASTERS.items():
+        if name in members:
+            on_progress(name)
+            found.append(_evaluate(name, member, weeks, rows, folds=folds, settings=settings, seed=seed))
+    return found
 
 
 def calibrate_quantile(weeks: Weeks, rows: Examples, predictor: Predictor, settings: ForecastSettings) -> float:

@@ -14,7 +14,6 @@ from shift_assets.contracts.cleaning import BEHAVIORS
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.settings.root import InterestSettings
 
-# The assets build days; hours and weeks wait for the series that are to be published at these steps.
 Step = Literal["hour", "day", "week"]
 
 RATING_MIDPOINT = 3.0

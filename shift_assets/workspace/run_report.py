@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, cast
@@ -14,6 +15,7 @@ from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
 from shift_assets.contracts.outcomes import ALERT_OUTCOMES, RECOMMENDATION_OUTCOMES
 from shift_assets.contracts.quality import QUALITY_VERDICTS
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
+from shift_assets.contracts.registry import TABLES
 from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE, OPEN_ALERTS, SHIFT_ALERTS
 from shift_assets.workspace.workspace import Workspace
 
@@ -49,6 +51,21 @@ class RunReport:
 
     def as_json(self) -> dict[str, Any]:
         return {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(self).items()}
+
+
+def rows_by_table(
+    workspace: Workspace, names: Sequence[str], first: date, last: date, segments: Sequence[str]
+) -> dict[str, int]:
+    """Rows of the partitions of the closed range of days and the segments, of those names that are tables."""
+    return {
+        name: sum(
+            found.rows
+            for partition, found in workspace.lake.published(TABLES[name]).items()
+            if first <= partition.day <= last and partition.segment in segments
+        )
+        for name in names
+        if name in TABLES
+    }
 
 
 def build_run_report(workspace: Workspace, first: date, last: date, segments: list[str]) -> RunReport:

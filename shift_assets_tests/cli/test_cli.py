@@ -181,6 +181,7 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(call: Call, tmp_path: Pa
         ),
         (("init", "--home", home, "--source", "userbehavior"), "holds another source"),
         (("run", "--home", home, *days, "--segment", "moon"), "known: shard-0, shard-1"),
+        (("run", "--home", home, *days, "--only", "moons"), "--only moons: no such table; known: "),
         (("run", "--home", home, "--from", FIRST_DAY + timedelta(days=1), "--to", FIRST_DAY), "lies before --from"),
         (("run", "--home", home, "--from", "2026-02-01", "--to", FIRST_DAY), "before the calendar's first day"),
         (("run", "--home", home, "--from", "1.3.2026", "--to", FIRST_DAY), "does not match"),
@@ -270,7 +271,29 @@ def test_evaluate_shifts_scores_every_detector_on_the_log_at_hand(call: Call, tm
     report = json.loads(result.out)
     assert report["segments"] == [segment]
     detectors = {row["detector"] for row in report["qualities"]}
+    for detector in detectors:
+        assert f"unspliced, 100% kept: {detector}\n" in result.err, "progress names what is scored, also with --json"
     assert {"learned", "posterior", "e_value", "js_distance"} <= detectors
     scores = pq.read_table(report["scores"])
     assert set(scores.column_names) == set(report["columns"])
     assert set(scores["detector"].to_pylist()) == detectors
+
+
+def test_evaluate_forecasts_shows_its_progress_apart_from_the_report(call: Call, tmp_path: Path) -> None:
+    """Every fit is a line on standard error; the LSTM is fitted where it is named, and `--quiet` shows no line."""
+    workspace = new_workspace(tmp_path / "home")
+    home, segment = workspace.settings.home, workspace.source.segment_keys[0]
+    settings = home / "settings.yaml"
+    settings.write_text(settings.read_text(encoding="utf-8") + "forecast: {history_weeks: 6, training_weeks: 6}\n")
+    series = as_series(stationary_users(40, seed=3), segment).sort_by("day")
+    found = sorted({Partition(day, segment) for day in series["day"].to_pylist()})
+    workspace.lake.publish(INTEREST_SERIES, series, workspace.lake.claim(INTEREST_SERIES, found, "test"))
+    result = call("evaluate", "forecasts", "--home", home, "--json")
+    assert result.code == 0, result.err
+    models = [row["model"] for row in json.loads(result.out)["models"]]
+    assert models == ["last_week", "four_week_mean", "linear", "forest"]
+    for model in models:
+        assert re.search(rf"^segment {segment}, weeks up to \d{{4}}-\d\d-\d\d: {model}$", result.err, re.MULTILINE)
+    result = call("evaluate", "forecasts", "--home", home, "--json", "--members", "lstm", "--quiet")
+    assert [row["model"] for row in json.loads(result.out)["models"]] == ["last_week", "four_week_mean", "lstm"]
+    assert result.err == ""

@@ -9,7 +9,7 @@ days, without a shift.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -265,7 +265,7 @@ class _Plan:
         user = splice_points.user[case]
         return Cases(
             self._construction,
-            Histories(self._histories.users, self._histories.codes, composed),
+            replace(self._histories, user_days=composed),
             user,
             donor,
             splice_points.fold[case],
