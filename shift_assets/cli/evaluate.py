@@ -81,9 +81,7 @@ def shifts(
     ] = 3,
     active_days: Annotated[
         int,
-        typer.Option(
-            min=2, max=16, help="Active steps that a user needs before and after the splice."
-        ),
+        typer.Option(min=2, max=16, help="Active steps that a user needs before and after the splice."),
     ] = 8,
     as_json: JsonOption = False,
 ) -> None:

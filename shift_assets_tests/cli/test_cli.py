@@ -189,7 +189,7 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(call: Call, tmp_path: Pa
         (("land", wrong_source, "--home", home, "--table", "fish"), "'fish' is not one of 'events', 'items', 'users'"),
         (("evaluate", "--home", home), "nothing to evaluate yet"),
         (("evaluate", "shifts", "--home", home), "no interest series"),
-        (("evaluate", "shifts", "--home", home, "--step", "month"), "'month' is not one of 'day', 'week'"),
+        (("evaluate", "shifts", "--home", home, "--step", "month"), "'month' is not one of 'hour', 'day', 'week'"),
         (("evaluate", "forecasts", "--home", home), "no segment has enough users in 20 weeks"),
         (
             ("export", tmp_path / "x", "--home", home, *days, "--format", "xls"),
@@ -297,3 +297,41 @@ def test_evaluate_forecasts_shows_its_progress_apart_from_the_report(call: Call,
     result = call("evaluate", "forecasts", "--home", home, "--json", "--members", "lstm", "--quiet")
     assert [row["model"] for row in json.loads(result.out)["models"]] == ["last_week", "four_week_mean", "lstm"]
     assert result.err == ""
+
+
+def land_visits(call: Call, folder: Path, home: Path, hours: int) -> None:
+    """Land eight users' visits of four days, on each of them at `hours` hours of the day."""
+    start = 1_772_330_400  # 2026-03-01 10:00 in Shanghai
+    rows = [
+        {"user": f"u{user}", "item": "i1", "cat": f"c{(user + hour) % 3}", "action": "pv", "t": start + 3600 * hour}
+        for user in range(8)
+        for hour in (24 * day + number for day in range(4) for number in range(hours))
+    ]
+    file = folder / "visits.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    landed = call("land", file, "--home", home)
+    assert landed.code == 0, landed.err
+
+
+def test_evaluate_shifts_by_the_hour(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four days of five hours are twenty active hours; splice points are reported by their day."""
+    monkeypatch.setenv("SHIFT_ENGINE", "embedded")
+    home = new_workspace(tmp_path / "home", source=SOURCE.replace("shards: 2", "shards: 1")).settings.home
+    land_visits(call, tmp_path, home, hours=5)
+    result = call("evaluate", "shifts", "--home", home, "--step", "hour", "--seeds", 1, "--active-days", 3, "--json")
+    assert result.code == 0, result.err
+    scores = pq.read_table(json.loads(result.out)["scores"])
+    assert set(scores["active_days"].to_pylist()) == {1, 2, 3}
+    days = [FIRST_DAY + timedelta(days=number) for number in range(4)]
+    assert set(scores["cut_day"].to_pylist()) <= set(days)
+
+
+def test_evaluate_shifts_by_the_hour_needs_times(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that carry days only are refused, with what to map or choose instead."""
+    monkeypatch.setenv("SHIFT_ENGINE", "embedded")
+    home = new_workspace(tmp_path / "home").settings.home
+    land_visits(call, tmp_path, home, hours=1)
+    result = call("evaluate", "shifts", "--home", home, "--step", "hour")
+    assert result.code == 2
+    assert "the 32 events all happened at one time of day: events.map.event_ts" in result.err
+    assert "--step day" in result.err
