@@ -26,6 +26,7 @@ import duckdb
 
 from report import recorded
 from shift_assets.ingest.categories.category_model import CategoryModel
+from shift_assets.ingest.categories.category_timeline import CategoryTimeline
 from shift_assets.ingest.cleaning.clean import clean
 from shift_assets.ingest.cleaning.engines.local_spark import server_folder, stop_local_server
 from shift_assets.ingest.rows.parse_context import ParseContext
@@ -120,7 +121,7 @@ def engine(name: str, log: Summary) -> int:
         days,
         source.segment_keys,
         bots=settings.bots,
-        categories=CategoryModel("delivered"),
+        categories=CategoryTimeline(CategoryModel("delivered"), log.first_day),
         engine="spark" if name == "spark" else "embedded",
         spark_remote=settings.spark.remote,
         staging=settings.staging,

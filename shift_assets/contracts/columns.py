@@ -8,6 +8,9 @@ from shift_assets.contracts.table import Column
 
 HEX_32 = r"^[0-9a-f]{32}$"
 
+UNCATEGORISED = "uncategorised"
+"""Category of an event that has none."""
+
 
 STRING, INT, FLOAT, DAY = pa.string(), pa.int64(), pa.float64(), pa.date32()
 

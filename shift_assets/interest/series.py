@@ -5,12 +5,14 @@ The definition of the score belongs here; anything that looks at more than one s
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.contracts.cleaning import BEHAVIORS
+from shift_assets.contracts.columns import UNCATEGORISED
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.settings.root import InterestSettings
 
@@ -110,3 +112,10 @@ def _ratio(hits: pa.ChunkedArray, trials: pa.ChunkedArray) -> pa.ChunkedArray:
     """hits / max(trials, hits); 0 where there are no hits."""
     at_least_one = pc.max_element_wise(pc.max_element_wise(trials, hits), 1)
     return pc.divide(pc.cast(hits, pa.float64()), pc.cast(at_least_one, pa.float64()))
+
+
+def uncategorised_share(series: pa.Table) -> float:
+    """Return the share of events without a category in rows of `interest_series`; 0 where there are no events."""
+    events = reduce(pc.add, (series[name] for name in _COUNTS))
+    without = pc.sum(events.filter(pc.equal(series["category"], UNCATEGORISED))).as_py() or 0
+    return float(without / max(pc.sum(events).as_py() or 0, 1))

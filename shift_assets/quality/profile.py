@@ -14,7 +14,7 @@ import pyarrow as pa
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.table import ContractError, Table
 from shift_assets.quality.facts import CleaningFacts, measure_facts, moved_users
-from shift_assets.quality.suites import Expectation, FactHolds, RowsSatisfy, RowsUnique
+from shift_assets.quality.suites import Expectation, FactHolds, RowsSatisfy, RowsUnique, ShareAtMost
 
 Rows: TypeAlias = pa.Table | Mapping[Partition, Path]
 """Rows of a table, or the Parquet file of each partition, which may lack day and segment."""
@@ -67,6 +67,8 @@ def profile(
         for number, expectation in enumerate(suite):
             if isinstance(expectation, FactHolds):
                 excess, observed = measured_facts[expectation.name]
+            elif isinstance(expectation, ShareAtMost):
+                excess, observed = _share(expectation, number, measured.get(partition, {}))
             else:
                 excess, observed = _violations(expectation, number, counts[partition], measured.get(partition, {}))
             record[expectation.name] = float(excess)
@@ -108,13 +110,16 @@ def _measure_rows(
 
     Returns:
         Per partition: `rows`; `<number>` per expectation; `<number>: <column>` per column of an expectation on several
-        columns that some row violates.
+        columns that some row violates; `<number>: all`, the whole weight, per share.
     """
     expressions, distinct = {"rows": "count(*)"}, {}
     for number, expectation in enumerate(suite):
         if isinstance(expectation, RowsSatisfy):
             either = " or ".join(f"coalesce({condition}, false)" for _, condition in expectation.violations)
             expressions[str(number)] = f"count(*) filter (where {either})"
+        elif isinstance(expectation, ShareAtMost):
+            expressions[str(number)] = f"coalesce(sum({expectation.weight}) filter (where {expectation.condition}), 0)"
+            expressions[f"{number}: all"] = f"coalesce(sum({expectation.weight}), 0)"
         elif isinstance(expectation, RowsUnique):
             columns = ", ".join(f'"{name}"' for name in expectation.columns)
             key = columns if len(expectation.columns) == 1 else f"({columns})"
@@ -140,6 +145,13 @@ def _by_partition(
     selected = ", ".join(f'{expression} as "{name}"' for name, expression in expressions.items())
     counts = connection.execute(f"select day, segment, {selected} from checked group by day, segment").fetchall()  # noqa: S608
     return {Partition(day, segment): dict(zip(expressions, values, strict=True)) for day, segment, *values in counts}
+
+
+def _share(expectation: ShareAtMost, number: int, measured: Mapping[str, int]) -> tuple[float, str]:
+    part, whole = measured.get(str(number), 0), measured.get(f"{number}: all", 0)
+    share = part / whole if whole else 0.0
+    excess = max(0.0, share - expectation.limit) if whole >= expectation.minimum else 0.0
+    return excess, f"{share:.1%} of {whole:,}"
 
 
 def _violations(expectation: Expectation, number: int, rows: int, measured: Mapping[str, int]) -> tuple[float, str]:

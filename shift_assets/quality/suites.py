@@ -10,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 
 from shift_assets.contracts.cleaning import BEHAVIORS, CLEAN_EVENTS
-from shift_assets.contracts.columns import HEX_32
+from shift_assets.contracts.columns import HEX_32, UNCATEGORISED
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.contracts.shift import INTEREST_STATE, SHIFT_ALERTS
@@ -23,6 +23,10 @@ REJECTED_SHARE = "at most 5 % of the delivered rows are rejected"
 REJECTED_SHARE_LIMIT = 0.05
 VOLUME = "the number of rows is usual for the weekday"
 SEGMENT_STABLE = "no user was in another segment before"
+UNCATEGORISED_SHARES: tuple[tuple[float, Severity], ...] = ((0.1, "WARN"), (0.4, "ERROR"))
+"""Shares of a partition's events above which its description in categories is blurred, and says little."""
+MINIMUM_EVENTS = 100
+"""Events that a partition needs before its uncategorised share counts."""
 FRESHNESS = "the day is complete for every segment"
 
 _SEPARATE_COLUMNS = 3
@@ -37,6 +41,11 @@ class Expectation:
     name: str
     severity: Severity
 
+    @property
+    def blocking(self) -> bool:
+        """Whether a failure holds back what is computed from the table."""
+        return self.severity == "ERROR"
+
 
 @dataclass(frozen=True, slots=True)
 class RowsSatisfy(Expectation):
@@ -50,6 +59,23 @@ class RowsUnique(Expectation):
     """No two rows of the partition are equal in all of `columns`."""
 
     columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShareAtMost(Expectation):
+    """Rows that meet a DuckDB condition have at most `limit` of the partition's weight, if that is at least `minimum`.
+
+    It never blocks: the rows are right, they only say little.
+    """
+
+    condition: str
+    weight: str
+    limit: float
+    minimum: int
+
+    @property
+    def blocking(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +148,21 @@ def _table_specific(table: Table, timezone: str) -> Sequence[Expectation]:
             FactHolds(SEGMENT_STABLE, "WARN"),
         )
     if table is INTEREST_SERIES:
-        no_event = " + ".join(f"n_{behavior}" for behavior in BEHAVIORS) + " < 1"
-        return (RowsSatisfy("a row stands for at least one event", "ERROR", (("n_view", no_event),)),)
+        events = " + ".join(f"n_{behavior}" for behavior in BEHAVIORS)
+        return (
+            RowsSatisfy("a row stands for at least one event", "ERROR", (("n_view", f"{events} < 1"),)),
+            *(
+                ShareAtMost(
+                    f"at most {limit:.0%} of the events are {UNCATEGORISED}".replace("%", " %"),
+                    severity,
+                    f"category = {_literal(UNCATEGORISED)}",
+                    events,
+                    limit,
+                    MINIMUM_EVENTS,
+                )
+                for limit, severity in UNCATEGORISED_SHARES
+            ),
+        )
     if table is INTEREST_STATE:
         return (_not_after("last_active_day"),)
     if table is SHIFT_ALERTS:

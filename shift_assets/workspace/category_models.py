@@ -1,4 +1,4 @@
-"""The frozen category models of an installation: one folder per first day under `models/category_model`."""
+"""The category models of an installation, one folder per first day, and what later days added to their groups."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from shift_assets.storage.lake import MissingPartition
 
 if TYPE_CHECKING:
     from shift_assets.ingest.categories.category_model import CategoryModel
+    from shift_assets.ingest.categories.category_timeline import CategoryTimeline
     from shift_assets.ingest.cleaning.engines.engine import EngineName
     from shift_assets.ingest.rows.parse_context import ParseContext
     from shift_assets.settings.root import Settings
@@ -39,6 +40,21 @@ class CategoryModels:
                 "shift-assets run --from D --to D"
             )
         return CategoryModel.load(stored)
+
+    @property
+    def later_folder(self) -> Path:
+        """Where visits of landed days, and the units that joined a group since the fit, are kept."""
+        return self.folder / "later"
+
+    def timeline(self, day: date) -> CategoryTimeline:
+        """Return the categories fitted for `day`, which grow with the days after it.
+
+        Raises:
+            MissingPartition: as `load`.
+        """
+        from shift_assets.ingest.categories.category_timeline import CategoryTimeline
+
+        return CategoryTimeline(self.load(day), day, self.later_folder)
 
     def fit(self, day: date, context: ParseContext, settings: Settings, engine: EngineName) -> CategoryModel:
         """Fit the categories on the first landed days from `day`, and store them in place of an earlier fit."""

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from shift_assets.contracts.bi_files import BI_FILES
+from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.registry import TABLES
 from shift_assets.ingest.cleaning.engines.engine import EngineError
 from shift_assets.ingest.cleaning.engines.selection import java_version, resolve_engine
 from shift_assets.ingest.readers.source_files import list_landing
+from shift_assets.quality.suites import UNCATEGORISED_SHARES
 from shift_assets.settings.config_file import ConfigError
 from shift_assets.storage.bi_generations import current
 from shift_assets.workspace.home import open_workspace
@@ -21,6 +23,13 @@ from shift_assets.workspace.workspace import Workspace
 
 UI_PORT = 3000
 _ENOUGH_BYTES = 2 * 1024**3
+_CATEGORY_DAYS = 28
+_AGAIN = "materialise category_model again and run the days once more"
+_REMEDIES = {
+    "delivered": "deliver the missing categories, or set categories.from to text or cooccurrence in source.yaml",
+    "text": f"deliver the missing item texts, or, where the shop's range has changed, {_AGAIN}",
+    "cooccurrence": f"map a category or an item text in source.yaml, or, where the shop's range has changed, {_AGAIN}",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ def diagnose(home: Path) -> list[Finding]:
         _key(workspace),
         _landing(workspace),
         _lake(workspace),
+        *_categories(workspace),
         *_bi(workspace),
         _port(),
     ]
@@ -102,6 +112,26 @@ def _lake(workspace: Workspace) -> Finding:
     if missing:
         return Finding("fault", "lake", f"{len(missing)} files are gone, such as {missing[0]}; run their days again")
     return Finding("ok", "lake", f"{sum(filled.values()):,} partitions of {len(filled)} tables")
+
+
+def _categories(workspace: Workspace) -> list[Finding]:
+    """How much of the log has no category, at its start and now; nothing where no day was run."""
+    from shift_assets.interest.series import uncategorised_share
+
+    days = sorted({partition.day for partition in workspace.lake.published(INTEREST_SERIES)})
+    if not days:
+        return []
+    columns = [
+        column.name for column in INTEREST_SERIES.own_columns if column.name not in ("user_id", "score", "amount")
+    ]
+    first, last = (
+        uncategorised_share(workspace.lake.read(INTEREST_SERIES, first_day=span[0], last_day=span[-1], columns=columns))
+        for span in (days[:_CATEGORY_DAYS], days[-_CATEGORY_DAYS:])
+    )
+    text = f"{last:.1%} of the events of the last {_CATEGORY_DAYS} days are uncategorised, {first:.1%} of the first"
+    if last <= UNCATEGORISED_SHARES[0][0]:
+        return [Finding("ok", "categories", text)]
+    return [Finding("note", "categories", f"{text}; {_REMEDIES[workspace.source.category_origin]}")]
 
 
 def _bi(workspace: Workspace) -> list[Finding]:

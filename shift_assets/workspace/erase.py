@@ -7,6 +7,7 @@ import shutil
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.quality import QUALITY_VERDICTS
+from shift_assets.ingest.categories.category_timeline import forget_users
 from shift_assets.privacy.erase import Erasure, erase
 from shift_assets.privacy.pseudonym import load_key, pseudonym
 from shift_assets.storage.bi_generations import drop_generations, publish
@@ -28,6 +29,7 @@ def erase_user(workspace: Workspace, raw_id: str) -> Erasure:
         check_days=settings.self_check.window_days,
         other_models=pooled_windows(settings.models),
     )
+    forget_users(workspace.category_models.later_folder, [identity])
     _revalidate(workspace)
     for scratch in (settings.staging, settings.evaluation):
         shutil.rmtree(scratch, ignore_errors=True)

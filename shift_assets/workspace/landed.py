@@ -10,6 +10,7 @@ import pyarrow as pa
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.errors import UserError
+from shift_assets.ingest.categories.category_timeline import CategoryTimeline
 from shift_assets.ingest.cleaning.category_window import fit_landed_categories
 from shift_assets.ingest.cleaning.clean import clean
 from shift_assets.ingest.readers.source_files import list_landing
@@ -83,7 +84,7 @@ def _landed(workspace: Workspace) -> Iterator[pa.Table]:
         days,
         workspace.source.segment_keys,
         bots=settings.bots,
-        categories=categories,
+        categories=CategoryTimeline(categories, days[0]),
         engine=engine,
         spark_remote=settings.spark.remote,
         staging=settings.staging,

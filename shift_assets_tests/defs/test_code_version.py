@@ -56,6 +56,7 @@ EDITS: list[tuple[str, str, set[str]]] = [
     ("ingest/categories/spherical_kmeans.py", "spherical_kmeans", {"category_model"}),
     ("ingest/cleaning/engines/embedded.py", "rows", {*CLEANING, "category_model"}),
     ("ingest/cleaning/engines/spark.py", "parse", {*CLEANING, "category_model"}),
+    ("ingest/categories/later_units.py", "joining", CLEANING),
     ("ingest/landing.py", "land", set()),
     ("privacy/pseudonym.py", "pseudonym", {*CLEANING, "category_model", "user_features", *RECOMMENDED}),
     ("privacy/erase.py", "erase", set()),
@@ -110,6 +111,7 @@ SQL = {
     "clean": {*CLEANING},
     "clean/item_texts.sql": {"category_model"},
     "clean/user_units.sql": {"category_model"},
+    "clean/unit_texts.sql": {"category_model"},
     "marts": SERVED,
     "public": SERVED,
 }

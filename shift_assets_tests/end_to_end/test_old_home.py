@@ -125,7 +125,8 @@ def test_the_days_of_the_old_version_have_the_same_content_when_they_are_run_aga
     before, workspace = upgraded.rows_before, upgraded.shop.workspace
     predictions = rows_of(workspace, MODEL_PREDICTIONS)
     assert [rounded(row) for row in predictions] == [rounded(row) for row in before[MODEL_PREDICTIONS.name]]
-    results = rows_of(workspace, QUALITY_VERDICTS)
+    known = {row["expectation"] for row in before[QUALITY_VERDICTS.name]}
+    results = [row for row in rows_of(workspace, QUALITY_VERDICTS) if row["expectation"] in known]
     assert [{**row, "data_version": ""} for row in results] == [
         {**row, "data_version": ""} for row in before[QUALITY_VERDICTS.name]
     ]

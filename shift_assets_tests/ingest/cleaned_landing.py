@@ -13,6 +13,7 @@ import pyarrow as pa
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
 from shift_assets.contracts.partition import Partition
 from shift_assets.ingest.categories.category_model import CategoryModel
+from shift_assets.ingest.categories.category_timeline import CategoryTimeline
 from shift_assets.ingest.cleaning.accounts import FileAccount
 from shift_assets.ingest.cleaning.clean import CleanedChunk, clean
 from shift_assets.ingest.cleaning.engines.engine import EngineName
@@ -45,7 +46,7 @@ def cleaned(
     engine: EngineName = "embedded",
     *,
     segments: Collection[str] | None = None,
-    categories: CategoryModel = DELIVERED,
+    categories: CategoryModel | CategoryTimeline = DELIVERED,
     **settings: Any,
 ) -> Cleaned:
     """Clean `days` of the landing folder of `context`; staging is next to it, in a folder with a space."""
@@ -57,7 +58,9 @@ def cleaned(
             days,
             segments if segments is not None else context.source.segment_keys,
             bots=configured.bots,
-            categories=categories,
+            categories=categories
+            if isinstance(categories, CategoryTimeline)
+            else CategoryTimeline(categories, min(days, default=date.min)),
             engine=engine,
             spark_remote=configured.spark.remote,
             staging=home / "stag ing",

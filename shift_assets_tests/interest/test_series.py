@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from shift_assets.contracts.cleaning import BEHAVIORS, CLEAN_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES
-from shift_assets.interest.series import Step, interest_series
+from shift_assets.interest.series import Step, interest_series, uncategorised_share
 from shift_assets.settings.root import InterestSettings
 
 EVENT = st.fixed_dictionaries(
@@ -136,3 +136,11 @@ def test_hours_are_those_of_the_shops_clock_and_weeks_begin_on_monday() -> None:
     assert weekly["day"].to_pylist() == [date(2024, 10, 28)]
     with pytest.raises(ValueError, match="unknown step"):
         interest_series(events, InterestSettings(), step="month")  # type: ignore[arg-type]
+
+
+def test_the_uncategorised_share_counts_events() -> None:
+    """Not rows, users or scores; a day without events has none."""
+    events = [{"behavior": "view", "category": name} for name in ("mugs", "uncategorised", "mugs", "toys")]
+    series = interest_series(table_of(events), InterestSettings())
+    assert uncategorised_share(series) == 0.25
+    assert uncategorised_share(series.slice(0, 0)) == 0.0

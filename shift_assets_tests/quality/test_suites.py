@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shift_assets.contracts.cleaning import CLEAN_EVENTS
+from shift_assets.contracts.cleaning import BEHAVIORS, CLEAN_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
@@ -122,3 +122,25 @@ def test_an_event_belongs_to_the_shops_local_day(hour_utc: int, belongs: bool) -
     rows[0]["event_ts"] = datetime(2026, 6, 10, hour_utc, 30, tzinfo=UTC)  # 23:30 and, next day, 00:30 in London
     expected = {} if belongs else {"event_ts lies on the partition's local day": "1 of 3 rows"}
     assert failed_expectations(CLEAN_EVENTS, rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("uncategorised", "events", "failed_severities"),
+    [(10, 100, []), (11, 100, ["WARN"]), (40, 100, ["WARN"]), (41, 100, ["WARN", "ERROR"]), (99, 99, [])],
+)
+def test_a_day_that_is_hardly_described_is_reported_and_goes_on(
+    uncategorised: int, events: int, failed_severities: list[str]
+) -> None:
+    """Shares of events, not of rows; a small partition says nothing; no such failure holds anything back."""
+    no_events = {f"n_{behavior}": 0 for behavior in BEHAVIORS}
+    counts = {"uncategorised": uncategorised, "mugs": events - uncategorised}
+    rows = [
+        row | no_events | {"n_view": count, "category": category}
+        for row, (category, count) in zip(good_rows(INTEREST_SERIES, 2), counts.items(), strict=True)
+        if count
+    ]
+    failed = failed_expectations(INTEREST_SERIES, rows)
+    suite = {item.name: item for item in suites.expectations(INTEREST_SERIES)}
+    assert [suite[name].severity for name in failed] == failed_severities
+    assert not any(suite[name].blocking for name in failed)
+    assert all(observed == f"{uncategorised / events:.1%} of {events}" for observed in failed.values())

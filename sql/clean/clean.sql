@@ -1,4 +1,4 @@
--- Clean events of the requested partitions, with the category that their item, unit or text has in the model.
+-- Clean events of the requested partitions, with the category that their item, unit or text has on their day.
 select
     accepted.day,
     accepted.segment,
@@ -28,6 +28,7 @@ left join known_categories
             when rules.category_kind = 'cooccurrence' then coalesce(accepted.category, accepted.item_id)
             else accepted.item_id
         end
+        and accepted.day >= known_categories.from_day
 left join text_categories
     on accepted.text = text_categories.text
 where set_rejections.source_row is null

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS
+from shift_assets.contracts.columns import UNCATEGORISED
 from shift_assets.contracts.partition import Partition, days_of, segments_of
 from shift_assets.contracts.table import Table
 from shift_assets.defs import partitions as keys
@@ -55,8 +57,9 @@ def _category_model(workspace: Workspace) -> dg.AssetsDefinition:
         retry_policy=TRANSIENT_RETRY,
         description=(
             "Interest categories of the items, fitted on the first 28 landed days of all segments and then frozen, so "
-            "that categories never move under the detector. The partition of the calendar's first day serves.\n\n"
-            "**Grain**: one category per item.\n\n**Read by**: `clean_events`, `rejected_events`."
+            "that categories never move under the detector. The partition of the calendar's first day serves. Items "
+            "that appear later join a category while their day is cleaned: by their text, or by their first visitors."
+            "\n\n**Grain**: one category per item.\n\n**Read by**: `clean_events`, `rejected_events`."
         ),
     )
     def category_model(
@@ -148,7 +151,7 @@ def _cleaned(workspace: Workspace, partitions: list[Partition], engine: EngineNa
         days_of(partitions),
         segments_of(partitions),
         bots=workspace.settings.bots,
-        categories=workspace.category_models.load(keys.first_day(workspace.settings)),
+        categories=workspace.category_models.timeline(keys.first_day(workspace.settings)),
         engine=engine,
         spark_remote=workspace.settings.spark.remote,
         staging=workspace.settings.staging,
@@ -160,16 +163,18 @@ def _rows_by_table(chunk: CleanedChunk) -> list[tuple[Table, pa.Table]]:
 
 
 def _row_counts(chunk: CleanedChunk, partitions: list[Partition], engine: str) -> dict[Partition, dict[str, object]]:
-    """The accounting of each partition: rows delivered, clean, rejected by reason."""
+    """The accounting of each partition: rows delivered, clean, uncategorised, rejected by reason."""
     delivered: Counter[Partition] = Counter()
     for row in chunk.deliveries.select(["day", "segment", "rows"]).to_pylist():
         delivered[Partition(row["day"], row["segment"])] += row["rows"]
     clean = _counts(chunk.clean, [])
+    uncategorised = _counts(chunk.clean.filter(pc.equal(chunk.clean["category"], UNCATEGORISED)), [])
     rejected = _counts(chunk.rejected, ["reason"])
     return {
         partition: {
             "rows_delivered": delivered[partition],
             "rows_clean": clean.get((partition,), 0),
+            "uncategorised_share": uncategorised.get((partition,), 0) / max(clean.get((partition,), 0), 1),
             **{f"rejected_{key[1]}": count for key, count in rejected.items() if key[0] == partition},
             "engine": engine,
         }

@@ -51,6 +51,7 @@ def interest_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
             metrics=lambda rows: {
                 "users": float(len(rows["user_id"].unique())),
                 "score": float(sum(rows["score"].to_pylist())),
+                "uncategorised_share": _uncategorised_share(rows),
             },
             plot=interest_share,
             automation=content_changed(),
@@ -82,6 +83,12 @@ def _series(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     days = days_of(partitions)
     events = workspace.reader.read(CLEAN_EVENTS, days[0], days[-1], segments_of(partitions))
     return interest_series(events, workspace.settings.interest, workspace.source.timezone)
+
+
+def _uncategorised_share(series: pa.Table) -> float:
+    from shift_assets.interest.series import uncategorised_share
+
+    return uncategorised_share(series)
 
 
 def _state(workspace: Workspace, partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:

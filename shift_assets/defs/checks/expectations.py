@@ -47,7 +47,7 @@ def table_checks(workspace: Workspace, table: Table) -> dg.AssetChecksDefinition
                 name,
                 asset=table.name,
                 description=item.name,
-                blocking=item.severity == "ERROR",
+                blocking=item.blocking,
                 partitions_def=keys.day_segment_partitions(workspace.settings, workspace.source),
             )
             for name, item in suite.items()
@@ -84,7 +84,7 @@ def _check_results(
                     passed=row["passed"],
                     metadata={"observed": row["observed"]},
                     severity=severity,
-                    blocking=item.severity == "ERROR",
+                    blocking=item.blocking,
                     partition=f"{row['day'].isoformat()}|{row['segment']}",
                 )
             )

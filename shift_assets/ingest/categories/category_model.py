@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from shift_assets.arrays import Float32Array, Int32Array, Int64Array
+from shift_assets.contracts.columns import UNCATEGORISED
 from shift_assets.errors import PermanentError
 from shift_assets.ingest.categories.item_terms import terms
 from shift_assets.ingest.categories.text_vectorizer import TextVectorizer
-
-UNCATEGORISED = "uncategorised"
 
 MINIMUM_MATCH = 0.02
 """Length of a text's TF-IDF in the fitted dimensions, 0 to 1, below which the nearest category is arbitrary:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Bool, Float64, Int32
 from scipy import sparse
 
+from shift_assets.arrays import BoolArray, Float64Array, Int32Array
 from shift_assets.ingest.categories.category_model import CategoryModel
+from shift_assets.ingest.categories.item_terms import terms
 from shift_assets.ingest.categories.spherical_kmeans import spherical_kmeans, unit_rows
+from shift_assets.ingest.categories.text_categories import build_lexicon, consensus_texts, name_by_terms
+from shift_assets.ingest.categories.text_vectorizer import TextVectorizer
 
 MINIMUM_UNIT_USERS = 3
 """Users that a unit needs before it can shape a group; rarer units are assigned to the nearest group."""
@@ -17,7 +23,19 @@ MINIMUM_UNIT_USERS = 3
 COOCCURRENCE_DIMENSIONS = 64
 
 
-def fit_cooccurrence_categories(rows: pa.Table, clusters: int, seed: int) -> CategoryModel:
+NAMED_UNITS = 3
+"""Units that name a group without texts."""
+
+KNOWN_UNITS = 12
+"""Units of a group, those with the most events, among which its name is chosen: one that nobody meets says little."""
+
+TEXT_SHARE = 0.5
+"""Share of a group's units that need a text before texts name it."""
+
+
+def fit_cooccurrence_categories(
+    rows: pa.Table, clusters: int, seed: int, unit_texts: pa.Table | None = None
+) -> CategoryModel:
     """Group the units that the same users interact with.
 
     Source: Levy and Goldberg, "Neural Word Embedding as Implicit Matrix Factorization", NIPS 2014, with users as
@@ -27,6 +45,7 @@ def fit_cooccurrence_categories(rows: pa.Table, clusters: int, seed: int) -> Cat
         rows: user_id, unit, events: each combination once.
         clusters: Number of groups; fewer if fewer units differ.
         seed: Seed of the SVD and of k-means.
+        unit_texts: unit, text, events: texts of the units' items, which name the groups; None where there are none.
     """
     from sklearn.utils.extmath import randomized_svd
 
@@ -45,17 +64,49 @@ def fit_cooccurrence_categories(rows: pa.Table, clusters: int, seed: int) -> Cat
     left, singular_values, _ = randomized_svd(ppmi, dimensions, n_iter=7, random_state=seed)
     points = unit_rows(left * np.sqrt(singular_values))
     common = users_of_unit >= min(MINIMUM_UNIT_USERS, users_of_unit.max())
-    events = np.bincount(unit, weights=rows["events"].to_numpy(), minlength=len(units))
+    events = np.bincount(unit, weights=rows["events"].to_numpy(), minlength=len(units)).astype(np.float64)
     centres = spherical_kmeans(points[common], clusters, seed, events[common])
-    nearest = np.argmax(points @ centres.T, axis=1)
+    closeness = points @ centres.T
+    nearest = np.argmax(closeness, axis=1)
     size = np.bincount(nearest, weights=events, minlength=len(centres))
     order = [int(group) for group in np.argsort(-size, kind="stable") if size[group]]
     rank = np.zeros(len(centres), np.int32)
     rank[order] = np.arange(len(order))
-    largest = (units[np.argmax(np.where(nearest == group, events, -1))] for group in order)
-    names = tuple(f"group-{number:02d}-{_slug(str(unit))}" for number, unit in enumerate(largest, 1))
-    return CategoryModel("cooccurrence", names, tuple(units.tolist()), rank[nearest])
+    groups = rank[nearest]
+    typical = [_typical_units(units.tolist(), events, closeness[:, group], groups == rank[group]) for group in order]
+    by_units = [f"group-{number:02d}-{'-'.join(its_units)}" for number, its_units in enumerate(typical, 1)]
+    by_texts = _names_by_texts(units.tolist(), groups, len(order), unit_texts)
+    names = tuple(by_texts.get(group, name) for group, name in enumerate(by_units))
+    return CategoryModel("cooccurrence", names, tuple(units.tolist()), groups)
+
+
+def _typical_units(
+    units: Sequence[str],
+    events: Float64[Float64Array, " unit"],
+    closeness: Float64[Float64Array, " unit"],
+    own: Bool[BoolArray, " unit"],
+) -> list[str]:
+    """Return the units that are closest to the centre, of the group's `own` units with the most events."""
+    known = np.flatnonzero(own)[np.argsort(-events[own], kind="stable")[:KNOWN_UNITS]]
+    closest = known[np.argsort(-closeness[known].round(6), kind="stable")[:NAMED_UNITS]]
+    return [_slug(units[unit]) for unit in closest.tolist()]
+
+
+def _names_by_texts(
+    units: Sequence[str], groups: Int32[Int32Array, " unit"], n_groups: int, unit_texts: pa.Table | None
+) -> dict[int, str]:
+    """Return a name by the heaviest terms of its units' texts for each group most of whose units have one."""
+    texts = consensus_texts(unit_texts.rename_columns({"unit": "item_id"})) if unit_texts is not None else {}
+    described = [(group, texts[unit]) for unit, group in zip(units, groups.tolist(), strict=True) if unit in texts]
+    group_of_text = np.array([group for group, _ in described], np.int64)
+    enough = np.bincount(group_of_text, minlength=n_groups) >= TEXT_SHARE * np.bincount(groups, minlength=n_groups)
+    vectorizer, tfidf = TextVectorizer.fit_transform([terms(text) for _, text in described], 1)
+    if not vectorizer.vocabulary:
+        return {}
+    lexicon = build_lexicon(text for _, text in described)
+    names = name_by_terms(tfidf, group_of_text, n_groups, vectorizer.vocabulary, lexicon)
+    return {group: name for group, name in enumerate(names) if enough[group]}
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^\w]+", "-", text.lower()).strip("-")[:40] or "unnamed"
+    return re.sub(r"[^\w]+", "-", text.lower()).strip("-")[:24].strip("-") or "unnamed"

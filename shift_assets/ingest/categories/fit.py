@@ -12,7 +12,9 @@ FIT_DAYS = 28
 """Landed days that the model is fitted on: four whole weeks, so that all weekdays have equal weight."""
 
 
-def fit_categories(kind: CategoryKind, rows: pa.Table, clusters: int, seed: int) -> CategoryModel:
+def fit_categories(
+    kind: CategoryKind, rows: pa.Table, clusters: int, seed: int, unit_texts: pa.Table | None = None
+) -> CategoryModel:
     """Fit a category model on the accepted rows of the fit window; the same rows and seed give the same model.
 
     Args:
@@ -21,6 +23,7 @@ def fit_categories(kind: CategoryKind, rows: pa.Table, clusters: int, seed: int)
             Each combination once, with its number of events.
         clusters: Number of categories.
         seed: Seed of the SVD and of k-means.
+        unit_texts: unit, text, events: what names the groups of `cooccurrence`, where there are texts.
     """
     from threadpoolctl import threadpool_limits
 
@@ -28,5 +31,5 @@ def fit_categories(kind: CategoryKind, rows: pa.Table, clusters: int, seed: int)
         if kind == "text":
             return fit_text_categories(rows, clusters, seed)
         if kind == "cooccurrence":
-            return fit_cooccurrence_categories(rows, clusters, seed)
+            return fit_cooccurrence_categories(rows, clusters, seed, unit_texts)
     return CategoryModel("delivered")

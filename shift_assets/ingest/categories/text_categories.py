@@ -50,7 +50,7 @@ def fit_text_categories(rows: pa.Table, clusters: int, seed: int) -> CategoryMod
     assigned = np.flatnonzero(nearest >= 0)
     return CategoryModel(
         "text",
-        _name_categories(tfidf, nearest, len(centres), vocabulary, _build_lexicon(texts.values())),
+        name_by_terms(tfidf, nearest, len(centres), vocabulary, build_lexicon(texts.values())),
         tuple(items[position] for position in assigned.tolist()),
         nearest[assigned].astype(np.int32),
         vocabulary,
@@ -69,12 +69,12 @@ def consensus_texts(rows: pa.Table) -> dict[str, str]:
     return {item: text for item, (_, text) in best.items()}
 
 
-def _name_categories(
+def name_by_terms(
     tfidf: sparse.csr_matrix,
     nearest: Int64Array,
     categories: int,
     vocabulary: Sequence[str],
-    lexicon: _Lexicon,
+    lexicon: Lexicon,
 ) -> tuple[str, ...]:
     """Return a readable, unique name per category: its heaviest one or two terms, more if that name is taken."""
     names: list[str] = []
@@ -94,14 +94,14 @@ def _name_categories(
     return tuple(names)
 
 
-class _Lexicon(NamedTuple):
+class Lexicon(NamedTuple):
     """The most frequent spelling of each term, and its mean position in a text: 0 at the start, 1 at the end."""
 
     spelling: dict[str, str]
     mean_position: dict[str, float]
 
 
-def _build_lexicon(texts: Iterable[str]) -> _Lexicon:
+def build_lexicon(texts: Iterable[str]) -> Lexicon:
     counts: Counter[str] = Counter()
     positions_of_term: dict[str, list[float]] = {}
     for text in texts:
@@ -112,9 +112,9 @@ def _build_lexicon(texts: Iterable[str]) -> _Lexicon:
     spelling: dict[str, str] = {}
     for word, _ in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
         spelling.setdefault(term(word), word)
-    return _Lexicon(spelling, {term: sum(positions) / len(positions) for term, positions in positions_of_term.items()})
+    return Lexicon(spelling, {term: sum(positions) / len(positions) for term, positions in positions_of_term.items()})
 
 
-def _in_reading_order(terms: Sequence[str], lexicon: _Lexicon) -> str:
+def _in_reading_order(terms: Sequence[str], lexicon: Lexicon) -> str:
     """Join terms in the order of texts: `christmas-tree`, not `tree-christmas`, whichever weighs more."""
     return "-".join(lexicon.spelling[term] for term in sorted(terms, key=lambda term: lexicon.mean_position[term]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -54,20 +55,27 @@ def fit_landed_categories(
     if not source_files:
         return CategoryModel(kind)
     configured = context.source.categories
-    rows = _fit_rows(context, source_files, engine, spark_remote, staging)
-    return fit_categories(kind, rows, configured.clusters if configured else DEFAULT_CLUSTERS, seed)
+    names = ("clean/item_texts.sql",) if kind == "text" else ("clean/user_units.sql", "clean/unit_texts.sql")
+    tables = _fit_tables(names, context, source_files, engine=engine, spark_remote=spark_remote, staging=staging)
+    clusters = configured.clusters if configured else DEFAULT_CLUSTERS
+    return fit_categories(kind, tables[0], clusters, seed, *tables[1:])
 
 
-def _fit_rows(
-    context: ParseContext, source_files: list[SourceFile], engine: EngineName, spark_remote: str, staging: Path
-) -> pa.Table:
-    sql = read_sql("clean/item_texts.sql" if context.source.category_origin == "text" else "clean/user_units.sql")
+def _fit_tables(
+    names: Sequence[str],
+    context: ParseContext,
+    source_files: list[SourceFile],
+    *,
+    engine: EngineName,
+    spark_remote: str,
+    staging: Path,
+) -> list[pa.Table]:
     workspace = staging / f"categories-{uuid.uuid4().hex}"
     workspace.mkdir(parents=True)
     try:
         with open_engine(engine, spark_remote, workspace) as opened:
             opened.parse(context, source_files, workspace / "parsed")
             opened.register("parsed", [workspace / "parsed"])
-            return opened.rows(sql)
+            return [opened.rows(read_sql(name)) for name in names]
     finally:
         shutil.rmtree(workspace, ignore_errors=True)

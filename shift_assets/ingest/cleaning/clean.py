@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from itertools import product
 from pathlib import Path
 
@@ -21,13 +21,13 @@ import pyarrow as pa
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.sql_text import read_sql
-from shift_assets.ingest.categories.category_model import CategoryModel
+from shift_assets.ingest.categories.category_timeline import CategoryTimeline
 from shift_assets.ingest.cleaning.accounts import FileAccount, FileAccounts
 from shift_assets.ingest.cleaning.chunk_plan import Chunk, plan_chunks
 from shift_assets.ingest.cleaning.engines.engine import Engine, EngineName
 from shift_assets.ingest.cleaning.engines.selection import open_engine
 from shift_assets.ingest.cleaning.set_logic import SetLogic
-from shift_assets.ingest.readers.source_files import SourceFile
+from shift_assets.ingest.readers.source_files import SourceFile, list_source_files
 from shift_assets.ingest.rows.parse_context import ParseContext
 from shift_assets.settings.root import BotSettings
 
@@ -58,7 +58,7 @@ def clean(
     segments: Collection[str],
     *,
     bots: BotSettings,
-    categories: CategoryModel,
+    categories: CategoryTimeline,
     engine: EngineName,
     spark_remote: str,
     staging: Path,
@@ -73,7 +73,7 @@ def clean(
         days: Days to clean.
         segments: Segments to clean.
         bots: Limits above which a user's events are rejected.
-        categories: The category model that names each event's category.
+        categories: The categories of units and texts; they are moved on to the newest day that is cleaned.
         engine: The engine that parses the files and runs the set logic.
         spark_remote: Where Spark runs, if it is the engine.
         staging: Folder for temporary files.
@@ -97,9 +97,11 @@ def clean(
                 opened,
                 context,
                 workspace,
+                categories,
                 SetLogic(opened, workspace, context.source.name, bots, categories),
                 FileAccounts(frozenset(Partition(day, segment) for day, segment in product(days, segments))),
             )
+            run.read_earlier_visits(chunks)
             for number, chunk in enumerate(chunks):
                 yield run.clean_chunk(chunk, {file for later in chunks[number + 1 :] for file in later.files})
     finally:
@@ -113,14 +115,36 @@ class _CleaningRun:
     engine: Engine
     context: ParseContext
     workspace: Path
+    categories: CategoryTimeline
     set_logic: SetLogic
     accounts: FileAccounts
     parsed: dict[Path, set[SourceFile]] = field(default_factory=dict)
+
+    def read_earlier_visits(self, chunks: Sequence[Chunk]) -> None:
+        """Parse the landed days of which the categories must know, and that neither they nor the chunks have read."""
+        if not self.categories.grows:
+            return
+        days = {day for chunk in chunks for day in chunk.days}
+        read_anyway = {file.folder_day for chunk in chunks for file in chunk.files}
+        landed = {
+            file.folder_day for file in list_source_files(self.context.landing, date.min, max(days) - timedelta(days=1))
+        }
+        missing = self.categories.missing_visits(days, landed - read_anyway)
+        if missing:
+            logger.info("reading %d landed days once more, for the categories of later items", len(missing))
+        for chunk in plan_chunks(self.context.landing, missing, 0):
+            folder = self.workspace / f"visits-{chunk.days[0].isoformat()}"
+            self.engine.parse(self.context, chunk.files, folder)
+            self.engine.register("parsed", [folder])
+            self._keep_visits()
+            shutil.rmtree(folder)
 
     def clean_chunk(self, chunk: Chunk, needed_later: Collection[SourceFile]) -> CleanedChunk:
         started = time.monotonic()
         partitions = tuple(sorted(partition for partition in self.accounts.requested if partition.day in chunk.days))
         self._parse([file for file in chunk.files if file not in self.accounts])
+        if self.categories.grows:
+            self.categories.advance(chunk.days)
         if chunk.files:
             clean_rows, rejected_rows = self.set_logic.apply(list(self.parsed), partitions)
         else:
@@ -147,6 +171,12 @@ class _CleaningRun:
         self.parsed[folder] = set(files)
         self.engine.register("parsed", [folder])
         self.accounts.open(files, tallies, self.engine.rows(read_sql("clean/landed.sql")))
+        if self.categories.grows:
+            self._keep_visits()
+
+    def _keep_visits(self) -> None:
+        """Hand the rows of the relation `parsed` to the categories, as visits."""
+        self.categories.add_visits(self.engine.rows(read_sql("clean/daily_units.sql")))
 
     def _release(self, needed_later: Collection[SourceFile]) -> None:
         """Delete the parsed folders of which no file is needed by a later chunk."""

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.sql_text import read_sql
-from shift_assets.ingest.categories.category_model import CategoryModel
+from shift_assets.ingest.categories.category_timeline import CategoryTimeline
 from shift_assets.ingest.cleaning.engines.engine import Engine
 from shift_assets.settings.root import BotSettings
 
@@ -21,13 +21,13 @@ class SetLogic:
     """Runs `sql/clean/` on the relation `parsed` of an engine; small inputs are files in the folder `workspace`."""
 
     def __init__(
-        self, engine: Engine, workspace: Path, source: str, bots: BotSettings, categories: CategoryModel
+        self, engine: Engine, workspace: Path, source: str, bots: BotSettings, categories: CategoryTimeline
     ) -> None:
         self._engine, self._workspace, self._categories = engine, workspace, categories
         self._rules = pa.table(
             {
                 "source": [source],
-                "category_kind": [categories.kind],
+                "category_kind": [categories.model.kind],
                 "events_per_minute": [bots.events_per_minute],
                 "events_per_day": [bots.events_per_day],
             }
@@ -49,12 +49,12 @@ class SetLogic:
             "requested", pa.table({"day": [p.day for p in partitions], "segment": [p.segment for p in partitions]})
         )
         self._register("rules", self._rules)
-        self._register("known_categories", self._categories.assignments)
+        self._register("known_categories", self._categories.assignments())
         engine.define_view("accepted", read_sql("clean/accepted.sql"))
         texts = sorted(engine.rows(read_sql("clean/unknown_texts.sql"))["text"].to_pylist())
         text_categories = {
             "text": pa.array(texts, pa.string()),
-            "category": pa.array(self._categories.predict(texts), pa.string()),
+            "category": pa.array(self._categories.model.predict(texts), pa.string()),
         }
         self._register("text_categories", pa.table(text_categories))
         engine.materialize("duplicates", read_sql("clean/duplicates.sql"))

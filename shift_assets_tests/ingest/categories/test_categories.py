@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from shift_assets.ingest.categories.category_model import UNCATEGORISED, CategoryModel, CategoryModelError
+from shift_assets.contracts.columns import UNCATEGORISED
+from shift_assets.ingest.categories.category_model import CategoryModel, CategoryModelError
 from shift_assets.ingest.categories.fit import FIT_DAYS, fit_categories
 from shift_assets.ingest.categories.item_terms import term, terms, words
 from shift_assets.ingest.categories.text_categories import consensus_texts
@@ -75,6 +77,19 @@ def test_cooccurrence_groups_are_units_of_the_same_users() -> None:
     for group in "abc":
         assert len({found[f"{group}{unit}"] for unit in range(1, 8)}) == 1
     assert {name.split("-")[1] for name in found.values()} == {"01", "02", "03"}
+
+
+def test_groups_are_named_by_their_items_texts_or_by_typical_units() -> None:
+    """By the heaviest terms where most units have a text, otherwise by number and by units close to the centre."""
+    rows = interactions(1)
+    things = {"a": "RED COFFEE MUG", "b": "GLASS NECKLACE", "c": "SCENTED CANDLES"}
+    texts = [{"unit": f"{group}{unit}", "text": things[group], "events": 1} for group in "ab" for unit in range(8)]
+    texts += [{"unit": "c0", "text": things["c"], "events": 1}]
+    found = groups(fit_categories("cooccurrence", rows, 3, 1, pa.Table.from_pylist(texts)))
+    assert found["a1"].startswith("coffee-mug")
+    assert found["b1"].startswith("glass-necklace")
+    assert re.fullmatch(r"group-0[123](-[ac][0-7]){3}", found["c1"])
+    assert re.fullmatch(r"group-0[123](-[ab][0-7]){3}", groups(fit_categories("cooccurrence", rows, 3, 1))["a1"])
 
 
 @pytest.mark.parametrize("kind", ["text", "cooccurrence"])

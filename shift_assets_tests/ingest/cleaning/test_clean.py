@@ -12,6 +12,7 @@ import pytest
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
 from shift_assets.contracts.partition import Partition
 from shift_assets.contracts.sql_text import read_sql
+from shift_assets.ingest.categories.category_timeline import CategoryTimeline
 from shift_assets.ingest.cleaning import chunk_plan, set_logic
 from shift_assets.ingest.cleaning.accounts import AccountingError
 from shift_assets.ingest.cleaning.clean import clean
@@ -220,7 +221,7 @@ def test_nothing_is_left_in_staging(context: ParseContext, monkeypatch: pytest.M
         DAYS,
         context.source.segment_keys,
         bots=Settings().bots,
-        categories=DELIVERED,
+        categories=CategoryTimeline(DELIVERED, DAYS[0]),
         engine="embedded",
         spark_remote="local[*]",
         staging=staging,
