@@ -21,10 +21,10 @@ from shift_assets.settings.section import (
 class AlertSettings(Section):
     """When a shift alert opens, how it is reported, when it closes."""
 
-    detector: Literal["evidence", "threshold"] = Field(
+    detector: Literal["evidence", "threshold", "forecast"] = Field(
         "evidence",
-        description="`evidence` alerts on the e-value; `threshold` on thresholds of the classic indicators, for "
-        "comparison.",
+        description="`evidence` alerts on the e-value; for comparison, `threshold` on thresholds of the classic "
+        "indicators, and `forecast` on the smoothed error of a forecast of the user's next active day.",
     )
     rule: Literal["average_run_length", "discovery"] = Field(
         "average_run_length",
@@ -52,8 +52,15 @@ class AlertSettings(Section):
     distribution_distance: Number = Field(
         0.50, gt=0, le=1, description="Threshold detector: threshold for the Jensen-Shannon distance."
     )
+    forecast_flagged: Share = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="Forecast detector: share of users that it flags within eight active days, by a threshold that is "
+        "calibrated every day on the segment's past. A segment with fewer users than its inverse raises no alert.",
+    )
     minimum_active_days: ActiveDays = Field(
-        12, ge=2, description="Threshold detector: users with fewer active days raise no alert."
+        12, ge=2, description="Threshold and forecast detector: users with fewer active days raise no alert."
     )
     per_segment: Annotated[
         dict[str, dict[Literal["change_rate", "interest_gap", "distribution_distance"], float]], Unit("thresholds")
@@ -63,7 +70,10 @@ class AlertSettings(Section):
         "`{segment: {interest_gap: 0.3}}`.",
     )
     close_below: Share = Field(
-        0.8, gt=0, le=1, description="Threshold detector: an alert closes below this share of its threshold."
+        0.8,
+        gt=0,
+        le=1,
+        description="Threshold and forecast detector: an alert closes below this share of its threshold.",
     )
     close_after_days: Days = Field(28, ge=1, description="An alert that is not renewed for this many days is closed.")
     severity_magnitude: Annotated[tuple[float, float], Unit("magnitude, 0 to 1")] = Field(

@@ -24,6 +24,9 @@ many small changes. The excess of the *activity* is `|log2(1 + change rate)|` in
   fade whose mix crosses becomes a switch or return: the same alert, better classified.
 - It is `closed` on the first active day on which that excess is below `close_below`, or once `close_after_days` have
   passed without renewal, whether the user was active or not.
+
+**By the error of a forecast** the rules are those of the mix; the excess is the smoothed error in multiples of the
+day's threshold (`shift.detector.forecast_error`).
 """
 
 from __future__ import annotations
@@ -72,14 +75,26 @@ def excess(
         segment: segment whose own thresholds apply.
     """
     own = settings.per_segment.get(segment, {})
-    few = n_days < settings.minimum_active_days
     mix = np.minimum(
         interest_gap / own.get("interest_gap", settings.interest_gap),
         distribution_distance / own.get("distribution_distance", settings.distribution_distance),
     )
     with np.errstate(divide="ignore"):
         activity = np.log2(1.0 + change_rate) / own.get("change_rate", settings.change_rate)
+    few = n_days < settings.minimum_active_days
     return Excess(mix=np.where(few, np.nan, mix), activity=np.where(few, np.nan, activity))
+
+
+def mix_excess(mix: Float64Array, n_days: Int64Array, settings: AlertSettings) -> Excess:
+    """Return the excess of a detector of the mix alone; nan for users with too few active days.
+
+    Args:
+        mix: its statistic in multiples of its threshold, [user].
+        n_days: active days that it was computed from, [user].
+        settings: the minimum number of days.
+    """
+    few = n_days < settings.minimum_active_days
+    return Excess(mix=np.where(few, np.nan, mix), activity=np.full(len(mix), np.nan))
 
 
 @dataclass(frozen=True, slots=True)

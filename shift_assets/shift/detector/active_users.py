@@ -28,12 +28,13 @@ from shift_assets.interest.user_days import (
 from shift_assets.interest.windows import recent_entries
 from shift_assets.settings.root import Settings
 from shift_assets.shift.alerts.kinds import AlertContext
-from shift_assets.shift.alerts.lifecycle import EvidenceObservation, excess
+from shift_assets.shift.alerts.lifecycle import EvidenceObservation, Excess, excess, mix_excess
 from shift_assets.shift.alerts.open_alerts import OpenAlerts
 from shift_assets.shift.alerts.profiles import decay_and_add, settle
 from shift_assets.shift.detector.calibration import FAMILY_DAYS, PermutationNull, permutation_null, q_values
 from shift_assets.shift.detector.carry import PROFILES
 from shift_assets.shift.detector.evidence import advance_day, segment_mix
+from shift_assets.shift.detector.forecast_error import calibrated_threshold, newest_errors
 from shift_assets.shift.detector.indicators import ewma
 from shift_assets.shift.detector.memory import (
     drop_shares_older_than_starts,
@@ -235,13 +236,26 @@ def _advance_alerts(  # noqa: PLR0917 - the parts of one day, in the order in wh
         open_alerts.open_by_evidence(ids, context, update.onset)
         update.memory.reset(open_alerts.settled)
         return settle(context, open_alerts.settled, open_alerts.onset)
-    before, now = (
-        excess(*indicator, n_days=days.n_days, settings=settings.alerts, segment=users.segment)
-        for indicator, days in ((smoothed.previous, users.previous_days), (smoothed.now, users.user_days))
-    )
+    if settings.alerts.detector == "forecast":
+        before, now = _forecast_excesses(users, settings)
+    else:
+        before, now = (
+            excess(*indicator, n_days=days.n_days, settings=settings.alerts, segment=users.segment)
+            for indicator, days in ((smoothed.previous, users.previous_days), (smoothed.now, users.user_days))
+        )
     open_alerts.apply_thresholds(before, now, settings.alerts)
     open_alerts.open_by_thresholds(ids, context)
     return context.profile, context.former
+
+
+def _forecast_excesses(users: ActiveUsers, settings: Settings) -> tuple[Excess, Excess]:
+    """The users' forecast errors before and after the day, in multiples of the day's threshold."""
+    threshold = calibrated_threshold(users.known, day_number(users.day), settings)
+    before, now = (
+        mix_excess(newest_errors(days, len(users.codes)) / threshold, days.n_days, settings.alerts)
+        for days in (users.previous_days, users.user_days)
+    )
+    return before, now
 
 
 def _gap_columns(before: pa.Table, day: date) -> dict[str, pa.Array]:
