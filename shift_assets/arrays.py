@@ -102,3 +102,10 @@ def list_values(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Elements of a column's lists, one list after the other."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return array.flatten()
+
+
+def user_day_names(table: pa.Table) -> pa.Array:
+    """Return day, segment and user of every row as one string."""
+    day = pc.cast(table["day"], pa.string())
+    names = pc.binary_join_element_wise(day, table["segment"], table["user_id"], "|")
+    return names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names

@@ -106,7 +106,7 @@ def test_every_asset_says_what_it_is_and_whose(definitions: dg.Definitions) -> N
     ("setting", "reads", "ignores"),
     [
         (("schedule", "refit_weekday", 2), "churn_calibration", "shift_alerts"),
-        (("schedule", "refit_weekday", 2), "interest_state", "interest_model"),
+        (("schedule", "refit_weekday", 2), "churn_predictions", "interest_state"),
         (("schedule", "retrain_days", 7), "interest_model", "interest_state"),
         (("schedule", "self_check_weekday", 2), "detector_self_check", "churn_calibration"),
         (("state", "recent_active_days", 6), "alert_outcomes", "recommendation_outcomes"),

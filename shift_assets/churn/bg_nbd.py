@@ -45,17 +45,29 @@ class Visits:
         """Only these users."""
         return Visits(self.frequency[users], self.recency[users], self.age[users])
 
+    @property
+    def away(self) -> Float64Array:
+        """Days since the last visit, [user]."""
+        return self.age - self.recency
+
+    @property
+    def gap(self) -> Float64Array:
+        """Mean gap between visits, days, [user]; `HORIZON_DAYS` after a single visit."""
+        return np.where(self.frequency > 0, self.recency / np.maximum(self.frequency, 1), HORIZON_DAYS)
+
+    def before(self, days: Float64Array | float) -> Visits:
+        """The same visits observed so many days earlier, at the last visit at the earliest."""
+        return Visits(self.frequency, self.recency, np.maximum(self.age - days, self.recency))
+
 
 @dataclass(frozen=True, slots=True)
 class ChurnParameters:
-    """BG/NBD parameters of a segment, and their calibration."""
+    """BG/NBD parameters of a segment."""
 
     r: float  # shape of the visit rates
     alpha: float  # their scale, days
     a: float  # probabilities of leaving after a visit are Beta(a, b)
     b: float
-    intercept: float = 0.0  # calibration, on the logit of the model's probability
-    slope: float = 1.0
 
 
 def visits_from_state(state: pa.Table, day: date) -> Visits:
@@ -78,7 +90,7 @@ def dropout_log_odds(visits: Visits, parameters: ChurnParameters) -> Float64[Flo
 
 
 def no_visit_logit(visits: Visits, parameters: ChurnParameters) -> Float64[Float64Array, " user"]:
-    """Logit of P(no visit in the next `HORIZON_DAYS` days), before calibration.
+    """Logit of P(no visit in the next `HORIZON_DAYS` days) by the visits alone.
 
     A user who is alive stays away with probability ((alpha + age) / (alpha + age + horizon)) ** (r + frequency): the
     rate is integrated out over its gamma posterior.
@@ -91,22 +103,8 @@ def no_visit_logit(visits: Visits, parameters: ChurnParameters) -> Float64[Float
     return np.asarray(log_stays_away - log_alive - np.log(-np.expm1(log_away)))
 
 
-def churn_probabilities(state: pa.Table, parameters: ChurnParameters, day: date) -> Float64Array:
-    """P(no visit in the `HORIZON_DAYS` days after `day`), [row of `state`]; a million rows take about 0.1 s.
-
-    Args:
-        state: columns `last_active_day`, `gap_count` and `gap_mean_days` of `interest_state` as of the end of `day`.
-        parameters: those of the segment, from the state of an earlier day.
-        day: day of the prediction.
-    """
-    from scipy.special import expit
-
-    logit = no_visit_logit(visits_from_state(state, day), parameters)
-    return np.asarray(expit(parameters.intercept + parameters.slope * logit))
-
-
 def maximum_likelihood(visits: Visits) -> ChurnParameters:
-    """Fit BG/NBD without calibration, by L-BFGS-B on the parameters' logarithms with the exact gradient."""
+    """Fit BG/NBD by L-BFGS-B on the parameters' logarithms with the exact gradient."""
     from scipy.optimize import minimize
     from scipy.special import digamma, gammaln
 

@@ -1,10 +1,7 @@
-"""Fit calibrated churn probabilities, and report how well the predictions of four weeks ago were calibrated."""
+"""Report what came of the churn predictions of four weeks ago: ranking, calibration, warnings, how early they came."""
 
 from __future__ import annotations
 
-import logging
-import time
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,31 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64
 
-from shift_assets.arrays import BoolArray, Float64Array, list_lengths, list_values
-from shift_assets.churn.bg_nbd import (
-    HORIZON_DAYS,
-    ChurnParameters,
-    Visits,
-    churn_probabilities,
-    maximum_likelihood,
-    no_visit_logit,
-    visits_from_state,
-)
-from shift_assets.contracts.day import day_number
+from shift_assets.arrays import BoolArray, Float64Array, Int64Array, integers
+from shift_assets.churn.bg_nbd import HORIZON_DAYS
+from shift_assets.churn.history import VisitHistory
+from shift_assets.contracts.day import date_of, day_number
 from shift_assets.contracts.outcomes import CHURN_CALIBRATION
+from shift_assets.settings.root import ChurnSettings
 
-FIT_USERS = 2_000
-"""Users of a segment that its parameters are fitted on."""
-MINIMUM_USERS = 30
-"""Users, and users with more than one visit, below which nothing is fitted."""
-CALIBRATION_STEP = 0.5
-"""Part of the way to the last window's calibration: the next window has another season. On Online Retail II and the
-simulated log a whole step gained or lost, half a step lost less than it gained."""
 BINS = 10
 CONFIDENCE = 0.95
 NORMAL_95 = 1.959963984540054
-
-_log = logging.getLogger(__name__)
+DETECTION_DAYS = (7, 14, 21, 28, 42, 56)
+"""Days after the last visit at which the early-detection curve is read."""
 
 
 def refit_day(day: date, weekday: int) -> date:
@@ -49,57 +33,89 @@ def refit_day(day: date, weekday: int) -> date:
     return day - timedelta(days=(day.weekday() - weekday - 1) % 7 + 1)
 
 
-def fit_churn(state: pa.Table, day: date) -> ChurnParameters | None:
-    """Fit the segment's calibrated BG/NBD; deterministic, whatever the order of rows.
-
-    Maximum likelihood on the first `FIT_USERS` users (pseudonyms are keyed digests: a random sample), then
-    Platt scaling (Platt 1999) of the fitted model's probabilities of `HORIZON_DAYS` days before on the visits since.
-
-    Args:
-        state: `interest_state` of the segment as of the end of `day`.
-        day: day of the state.
-
-    Returns:
-        The parameters, uncalibrated where fewer than `MINIMUM_USERS` were known `HORIZON_DAYS` days before; None
-        where there are fewer than `MINIMUM_USERS` users with more than one visit.
-    """
-    begin = time.perf_counter()
-    sample = state.sort_by("user_id").slice(0, FIT_USERS)
-    visits = visits_from_state(sample, day)
-    if min(len(visits), int((visits.frequency > 0).sum())) < MINIMUM_USERS:
-        return None
-    parameters = maximum_likelihood(visits)
-    before, came = _visits_at_horizon(sample, day)
-    if len(before) >= MINIMUM_USERS:
-        intercept, slope = _platt_scaling(no_visit_logit(before, parameters), ~came)
-        parameters = replace(
-            parameters, intercept=CALIBRATION_STEP * intercept, slope=1 + CALIBRATION_STEP * (slope - 1)
-        )
-    _log.info("churn model: fitted on %d users in %.1f s", len(visits), time.perf_counter() - begin)
-    return parameters
-
-
-def churn_calibration(then: pa.Table, now: pa.Table, day: date, segment: str) -> pa.Table:
-    """Return `churn_calibration` of one segment: one row, or none where nothing could be predicted.
+def churn_calibration(
+    then: pa.Table, now: pa.Table, recent: pa.Table, settings: ChurnSettings, *, day: date, segment: str
+) -> pa.Table:
+    """Return `churn_calibration` of one segment: one row, or none where nothing had been predicted.
 
     Args:
-        then: `interest_state` of `HORIZON_DAYS` days before `day`; parameters and predictions come from it alone.
+        then: `churn_predictions` of `HORIZON_DAYS` days before `day`.
         now: `interest_state` of `day`: who has come since.
+        recent: `churn_predictions` of the days that the report reads besides: the week up to that of `then`, whose
+            warnings are followed up, and `day`, whose absences show how early their warnings came.
+        settings: stated precision, and the visits of a rhythm.
         day: day of the report.
-        segment: segment of both states.
+        segment: segment of all of them.
     """
-    predicted_on = day - timedelta(days=HORIZON_DAYS)
-    parameters = fit_churn(then, predicted_on)
-    if parameters is None:
+    then = then.filter(then["churn_probability"].is_valid())
+    if then.num_rows == 0:
         return CHURN_CALIBRATION.empty()
-    last = now["last_active_day"].take(pc.index_in(then["user_id"], value_set=now["user_id"]))
-    churned = np.asarray(pc.less_equal(last, pa.scalar(predicted_on, pa.date32())))
-    row = {"day": day, "segment": segment, **calibration(churn_probabilities(then, parameters, predicted_on), churned)}
+    now = now.sort_by("user_id")
+    history, users = VisitHistory(now, day), now["user_id"].combine_chunks()
+    predicted_on = day_number(day) - HORIZON_DAYS
+    churned = history.churned(predicted_on)[_rows_of(then, users)]
+    by_visits = calibration(then["visits_probability"].to_numpy(), churned)
+    opened = recent.filter(
+        pc.and_(pc.equal(recent["warning"], "opened"), pc.less_equal(recent["day"], date_of(predicted_on)))
+    )
+    stayed = _stayed_away(opened, history, users)
+    row = {
+        "day": day,
+        "segment": segment,
+        **calibration(then["churn_probability"].to_numpy(), churned),
+        "visits_auc": by_visits["auc"],
+        "visits_brier": by_visits["brier"],
+        "visits_calibration_error": by_visits["calibration_error"],
+        "stacked_share": 1 - then["model_probability"].null_count / len(then),
+        "stated_precision": settings.precision,
+        "threshold": then["threshold"][0].as_py(),
+        "n_warned": len(stayed),
+        "warned_precision": float(stayed.mean()) if len(stayed) else None,
+        "early_detection": early_detection(recent.filter(pc.equal(recent["day"], day)), settings.minimum_active_days),
+    }
     return CHURN_CALIBRATION.conform(pa.Table.from_pylist([row], schema=CHURN_CALIBRATION.schema))
 
 
+def early_detection(predictions: pa.Table, minimum_active_days: int) -> list[dict[str, float]]:
+    """Return by days after the last visit how many of the users who stayed away had been warned of.
+
+    Args:
+        predictions: `churn_predictions` of one day. Users count who have a rhythm and have been away for at least the
+            longest of `DETECTION_DAYS` and at most `HORIZON_DAYS` days more, so that every week has users of its own.
+        minimum_active_days: visits of a rhythm.
+    """
+    away = predictions["days_away"].to_numpy()
+    rhythm = predictions["active_days"].to_numpy() >= minimum_active_days
+    gone = (away >= DETECTION_DAYS[-1]) & (away < DETECTION_DAYS[-1] + HORIZON_DAYS) & rhythm
+    chosen = predictions.filter(pa.array(gone))
+    opened, last = (
+        integers(chosen[name].cast(pa.int32()), np.iinfo(np.int32).max)
+        for name in ("warning_opened_day", "last_active_day")
+    )
+    if len(chosen) == 0:
+        return []
+    return [
+        {"days": days, "n_churners": len(chosen), "warned": float((opened - last <= days).mean())}
+        for days in DETECTION_DAYS
+    ]
+
+
+def _rows_of(table: pa.Table, users: pa.StringArray) -> Int64Array:
+    return np.asarray(pc.index_in(table["user_id"], value_set=users).to_numpy(), dtype=np.int64)
+
+
+def _stayed_away(opened: pa.Table, history: VisitHistory, users: pa.StringArray) -> BoolArray:
+    """Whether the user of each opened warning stayed away in the `HORIZON_DAYS` days after it, [warning]."""
+    days = opened["day"].cast(pa.int32()).to_numpy()
+    rows = _rows_of(opened, users)
+    stayed = np.zeros(len(rows), dtype=bool)
+    for one in np.unique(days).tolist():
+        stayed[days == one] = history.churned(one)[rows[days == one]]
+    return stayed
+
+
 def calibration(probability: Float64[Float64Array, " user"], churned: Bool[BoolArray, " user"]) -> dict[str, Any]:
-    """Return the Brier score (Brier 1950), its skill against the observed base rate, and the reliability bins.
+    """Return AUC, Brier score (Brier 1950), its skill against the observed base rate, and the reliability bins.
 
     Intervals are normal ones over users, that of the skill by the delta method, and Wilson's in the bins.
 
@@ -108,7 +124,7 @@ def calibration(probability: Float64[Float64Array, " user"], churned: Bool[BoolA
         churned: whether the user churned.
 
     Returns:
-        The columns of `churn_calibration` other than day and segment; the skill is None where all or none churned.
+        The columns of `churn_calibration` that they fill; AUC and skill are None where all or none churned.
     """
     n_users, base_rate = len(churned), float(churned.mean())
     error, reference = (probability - churned) ** 2, (base_rate - churned) ** 2
@@ -118,56 +134,29 @@ def calibration(probability: Float64[Float64Array, " user"], churned: Bool[BoolA
         ratio = float(error.mean() / reference.mean())
         low, high = _normal_interval(1 - ratio, (error - ratio * reference) / reference.mean())[1:]
         skill = (1 - ratio, low, min(high, 1.0))
+    reliability = _reliability(probability, churned)
     return {
         "n_users": n_users,
         "base_rate": base_rate,
         **dict(zip(("brier", "brier_low", "brier_high"), brier, strict=True)),
         **dict(zip(("brier_skill", "brier_skill_low", "brier_skill_high"), skill, strict=True)),
-        "reliability": _reliability(probability, churned),
+        "reliability": reliability,
+        "auc": _auc(probability, churned),
+        "calibration_error": sum(each["n_users"] * abs(each["predicted"] - each["observed"]) for each in reliability)
+        / n_users,
     }
 
 
-def _visits_at_horizon(state: pa.Table, day: date) -> tuple[Visits, BoolArray]:
-    """The users' visits as of `HORIZON_DAYS` before `day`, and whether they have come since, [user].
+def _auc(score: Float64Array, positive: BoolArray) -> float | None:
+    """Area under the ROC curve; ties count half (Hanley & McNeil 1982). None where all or none are positive."""
+    from scipy.stats import rankdata
 
-    Users who first came since are left out. Where a user came on every day that `recent_days` holds, the visit before
-    those is unknown and is assumed to be on the day of observation.
-    """
-    recent = state["recent_days"].combine_chunks()
-    recent_day = list_values(recent).field("day").cast(pa.int32()).to_numpy().astype(np.int64)
-    n_days = list_lengths(recent)
-    end = np.cumsum(n_days)
-    as_of = day_number(day) - HORIZON_DAYS
-    now = visits_from_state(state, day)
-    first = day_number(day) - now.age
-    since = np.bincount(np.repeat(np.arange(len(state)), n_days)[recent_day > as_of], minlength=len(state))
-    older = np.full(len(state), as_of, dtype=np.float64)
-    has_older = np.flatnonzero(since < n_days)
-    older[has_older] = recent_day[(end - 1 - since)[has_older]]
-    before = Visits(np.maximum(now.frequency - since, 0.0), older - first, as_of - first)
-    known = first <= as_of
-    return before.take(known), since[known] > 0
-
-
-def _platt_scaling(logit: Float64Array, churned: BoolArray) -> tuple[float, float]:
-    """Intercept and slope of the logistic regression of `churned` on `logit`, shrunk towards (0, 1).
-
-    The penalty is |weights - (0, 1)|² / 2, so that few users leave the model's own probabilities as they are.
-    scikit-learn's logistic regression shrinks slopes towards 0 and leaves the intercept free.
-    """
-    from scipy.optimize import minimize
-    from scipy.special import expit
-
-    design = np.stack([np.ones_like(logit), logit], axis=1)
-    identity = np.array([0.0, 1.0])
-
-    def loss(weights: Float64Array) -> tuple[float, Float64Array]:
-        fitted, off = design @ weights, weights - identity
-        value = float(np.sum(np.logaddexp(0.0, fitted) - churned * fitted) + off @ off / 2)
-        return value, design.T @ (expit(fitted) - churned) + off
-
-    found = minimize(loss, identity, jac=True, method="L-BFGS-B")
-    return float(found.x[0]), float(found.x[1])
+    n_positive = int(positive.sum())
+    n_negative = len(positive) - n_positive
+    if not n_positive or not n_negative:
+        return None
+    above = float(rankdata(score)[positive].sum()) - n_positive * (n_positive + 1) / 2
+    return above / (n_positive * n_negative)
 
 
 def _reliability(probability: Float64Array, churned: BoolArray) -> list[dict[str, float]]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shift_assets.outcomes.estimates import Estimate
     from shift_assets.simulate.writer import Summary
     from shift_assets.workspace.doctor import Finding
-    from shift_assets.workspace.run_report import RunReport
+    from shift_assets.workspace.run_report import ChurnReport, RunReport
     from shift_assets.workspace.workspace import Workspace
 
 PRINTED = {"printed": True}
@@ -233,11 +233,33 @@ def _run_report_rows(summary: RunReport, horizon_days: int) -> Iterator[tuple[st
             f"{summary.alarms_confirmed_share:.0%} of the {summary.alarms_judged:,} alerts that could be evaluated "
             "on the days after",
         )
+    yield from _churn_rows(summary.churn)
     yield "Recommendations", f"{summary.recommendations:,} for {summary.users_with_recommendations:,} users"
     if summary.recall_at_k is not None:
         yield (
             f"  recall@{summary.k}",
             f"{summary.recall_at_k:.3f} on the {horizon_days} days after each slate ({summary.users_judged:,} slates)",
+        )
+
+
+def _churn_rows(churn: ChurnReport) -> Iterator[tuple[str, str]]:
+    if churn.warnings_confirmed_share is not None:
+        yield (
+            "Churn warnings",
+            f"{churn.warnings_confirmed_share:.0%} of {churn.warnings_evaluated:,} warned users stayed away 28 days "
+            f"(stated: {churn.stated_precision:.0%})",
+        )
+    if churn.auc is not None:
+        yield (
+            "Churn probability",
+            f"AUC {churn.auc:.3f}, Brier score {churn.brier:.3f} (by the visits alone {churn.visits_brier:.3f}), "
+            f"{churn.predictions_evaluated:,} predictions after 28 days",
+        )
+    if churn.segments_without_threshold:
+        yield (
+            "No churn warnings",
+            f"{', '.join(churn.segments_without_threshold)}: at no threshold did {churn.stated_precision:.0%} of the "
+            "users warned on past days stay away (95 % confidence). Lower churn.precision, or wait for more visits",
         )
 
 

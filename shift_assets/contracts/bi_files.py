@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from shift_assets.contracts.churn import CHURN_PREDICTIONS
 from shift_assets.contracts.interest import USER_FEATURES
 from shift_assets.contracts.marts import MARTS, PUBLIC
-from shift_assets.contracts.outcomes import EXPERIMENT_REPORT, RECOMMENDATION_OUTCOMES
+from shift_assets.contracts.outcomes import CHURN_CALIBRATION, EXPERIMENT_REPORT, RECOMMENDATION_OUTCOMES
 from shift_assets.contracts.recommendations import AD_SLOTS, CAMPAIGN_AUDIENCES
 from shift_assets.contracts.shift import ALERT_CLUSTERS, INTEREST_MOVES, SEGMENT_EVENTS, SEGMENT_SHIFTS, SHIFT_SIGNALS
 from shift_assets.contracts.table import Table
@@ -31,6 +32,8 @@ ACTIVATION_FILE = BiFile(
         *(("marts", table) for table in MARTS.values()),
         ("base", USER_FEATURES),
         ("base", SHIFT_SIGNALS),
+        ("base", CHURN_PREDICTIONS),
+        ("base", CHURN_CALIBRATION),
         ("base", SEGMENT_SHIFTS),
         ("base", SEGMENT_EVENTS),
         ("base", ALERT_CLUSTERS),

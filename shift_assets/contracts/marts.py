@@ -13,10 +13,16 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from shift_assets.contracts.churn import CHURN_PREDICTIONS
 from shift_assets.contracts.cleaning import REJECTED_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES, ITEM_FEATURES, USER_FEATURES
 from shift_assets.contracts.models import MODEL_PREDICTIONS
-from shift_assets.contracts.outcomes import ALERT_OUTCOMES, EXPERIMENT_REPORT, RECOMMENDATION_OUTCOMES
+from shift_assets.contracts.outcomes import (
+    ALERT_OUTCOMES,
+    CHURN_CALIBRATION,
+    EXPERIMENT_REPORT,
+    RECOMMENDATION_OUTCOMES,
+)
 from shift_assets.contracts.quality import QUALITY_VERDICTS
 from shift_assets.contracts.recommendations import AD_SLOTS, CAMPAIGN_AUDIENCES, RECOMMENDATIONS
 from shift_assets.contracts.shift import (
@@ -51,7 +57,9 @@ BASE_COLUMNS: dict[str, tuple[str, ...]] = {
         CAMPAIGN_AUDIENCES,
         AD_SLOTS,
         MODEL_PREDICTIONS,
+        CHURN_PREDICTIONS,
         ALERT_OUTCOMES,
+        CHURN_CALIBRATION,
         RECOMMENDATION_OUTCOMES,
         EXPERIMENT_REPORT,
         QUALITY_VERDICTS,
@@ -70,6 +78,7 @@ RECENT_TABLES = frozenset(
         "campaign_audiences",
         "ad_slots",
         "model_predictions",
+        "churn_predictions",
         "user_features",
         "item_features",
     }
@@ -252,14 +261,16 @@ OUTCOMES = Table(
     key=("day", "segment"),
     consumer="`bi_activation.duckdb` (analysts), `bi_public.duckdb`",
     own_columns=(
-        count("alerts_judged", "Alerts with enough events in the horizon"),
-        count("alerts_confirmed", "Alerts that the events of the horizon confirm"),
+        count("alerts_judged", "Shifts with enough events in the horizon"),
+        count("alerts_confirmed", "Shifts that the events of the horizon confirm"),
         _number("confirmed_share", "Confirmed over evaluated alerts; null where none is evaluated", "share 0..1"),
         _number(
             "log_likelihood_gain_mean",
             "Mean log-likelihood under the recent profile minus that under the reference profile",
             "nats per event",
         ),
+        count("churn_warnings_evaluated", "Churn warnings that opened 28 days before"),
+        count("churn_warnings_confirmed", "Those whose user did not come since"),
     ),
 )
 

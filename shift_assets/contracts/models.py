@@ -68,7 +68,7 @@ MODEL_PREDICTIONS = Table(
     ),
     grain="one user seen within 28 days, scored by the champion at the end of the day",
     key=("day", "user_id"),
-    consumer="`shift-assets export` (mail campaigns, churn reviews)",
+    consumer="`churn_predictions`, `shift-assets export` (mail campaigns)",
     own_columns=(
         USER_ID,
         Column("horizon_days", INT, "Days ahead for which purchase and categories are predicted", "days", minimum=1),

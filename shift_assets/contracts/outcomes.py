@@ -9,10 +9,10 @@ from shift_assets.contracts.table import Column, Table, count, share
 
 CHURN_CALIBRATION = Table(
     "churn_calibration",
-    description="Calibration of the churn probabilities of four weeks ago, computed weekly",
+    description="What came of the churn probabilities of four weeks ago and of the warnings, computed weekly",
     grain="one segment: churn probabilities of 28 days ago against the visits since",
     key=("day", "segment"),
-    consumer="`shift-assets export` (whoever acts on churn warnings)",
+    consumer="`bi_activation.duckdb` (whoever acts on churn warnings), `shift-assets run` (its report)",
     own_columns=(
         count("n_users", "Users with a prediction"),
         share("base_rate", "Share of the users without a visit in the 28 days"),
@@ -47,6 +47,27 @@ CHURN_CALIBRATION = Table(
             "its 95 % "
             "Wilson interval",
         ),
+        share("auc", "ROC AUC of the churn probability; null where all or none stayed away", nullable=True),
+        share("calibration_error", "Mean distance of predicted and observed share over the bins (ECE)", nullable=True),
+        share("visits_auc", "AUC of BG/NBD on the visits alone", nullable=True),
+        share("visits_brier", "Brier score of BG/NBD on the visits alone", nullable=True),
+        share("visits_calibration_error", "Calibration error of BG/NBD on the visits alone", nullable=True),
+        share("stacked_share", "Share of the users whom the interest model made a prediction for", nullable=True),
+        share("stated_precision", "Stated share of the warned users who stay away", nullable=True),
+        share(
+            "threshold",
+            "Threshold of the churn probability then; null where none reached the stated precision",
+            nullable=True,
+        ),
+        count("n_warned", "Warnings that opened in the week up to 28 days ago", nullable=True),
+        share("warned_precision", "Share of these users without a visit in the 28 days after", nullable=True),
+        Column(
+            "early_detection",
+            pa.list_(pa.struct([("days", INT), ("n_churners", INT), ("warned", FLOAT)])),
+            "Early-detection curve: of the users with a rhythm who have been away for 56 to 83 days, the share whose "
+            "warning had opened by so many days after the last visit",
+            nullable=True,
+        ),
     ),
 )
 
@@ -54,10 +75,10 @@ CHURN_CALIBRATION = Table(
 ALERT_OUTCOMES = Table(
     "alert_outcomes",
     description=(
-        "Whether the days after an alert confirm it: likelihood of the new events under the recent against "
-        "the reference profile"
+        "Whether the days after an alert confirm it: for a shift the likelihood of the new events under the recent "
+        "against the reference profile, for a churn warning that the user stayed away"
     ),
-    grain="one alert that opened on `day - horizon_days`, evaluated on the day that completes its horizon",
+    grain="one alert that opened on `day - horizon_days` (28 for a churn warning), evaluated when that has passed",
     key=("alert_id",),
     consumer="`alerts`, `outcomes`, `bi_public.duckdb`, `shift-assets run` (its report)",
     own_columns=(
@@ -66,8 +87,8 @@ ALERT_OUTCOMES = Table(
         Column(
             "confirmed",
             pa.bool_(),
-            "Whether the events of the horizon are likelier under the recent profile than under the reference profile; "
-            "null where there are too few",
+            "Whether the events of the horizon are likelier under the recent profile than under the reference profile, "
+            "null where there are too few; of a churn warning: whether the user did not come",
             nullable=True,
         ),
         Column(

@@ -7,6 +7,7 @@ suites, the comments in the BI files and the data dictionary. What does not belo
 
 from __future__ import annotations
 
+from shift_assets.contracts.churn import CHURN_PREDICTIONS
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, DELIVERIES, REJECTED_EVENTS
 from shift_assets.contracts.forecast import FORECAST_QUALITY, INTEREST_FORECASTS
 from shift_assets.contracts.interest import INTEREST_SERIES, ITEM_FEATURES, USER_FEATURES
@@ -45,6 +46,7 @@ TABLES: dict[str, Table] = {
         INTEREST_STATE,
         INTEREST_FORECASTS,
         FORECAST_QUALITY,
+        CHURN_PREDICTIONS,
         SHIFT_SIGNALS,
         SHIFT_ALERTS,
         OPEN_ALERTS,

@@ -40,11 +40,12 @@ SELF_CHECK_DETECTORS = ("e_value", "posterior", "learned", "none")
 
 INTEREST_STATE = Table(
     "interest_state",
-    description="State of the shift detector and the churn model for each user, carried from day to day",
+    description="State of the shift detector and the visits of each user, carried from day to day",
     grain="one user who was ever active, at the end of the day",
     key=("day", "user_id"),
     consumer=(
         "the next day's `interest_state`, `shift_signals`, `shift_alerts`, `open_alerts`, `alert_outcomes`, "
+        "`churn_predictions`, "
         "`churn_calibration`"
     ),
     own_columns=(
@@ -118,15 +119,6 @@ INTEREST_STATE = Table(
             "Change of the alert on the day; null where there was none",
             nullable=True,
             allowed=ALERT_STATUSES,
-        ),
-        share("churn_probability", "Probability of no visit in the next 28 days", nullable=True),
-        Column("churn_opened_day", DAY, "Day on which the open churn warning opened", nullable=True),
-        Column(
-            "churn_status",
-            STRING,
-            "Change of the churn warning on the day; null where there was none",
-            nullable=True,
-            allowed=("opened", "closed"),
         ),
         count("gap_count", "Number of gaps between active days"),
         Column("gap_mean_days", FLOAT, "Mean gap between active days", unit="days", nullable=True, minimum=0),

@@ -105,6 +105,19 @@ def window_before(days: int) -> dg.MultiPartitionMapping:
     )
 
 
+def window_of_all_segments(days: int) -> dg.MultiPartitionMapping:
+    """The day itself and the `days - 1` before it, every segment."""
+    over_days = dg.TimeWindowPartitionMapping(
+        start_offset=-(days - 1), end_offset=0, allow_nonexistent_upstream_partitions=True
+    )
+    return dg.MultiPartitionMapping(
+        {
+            DAY: dg.DimensionPartitionMapping(DAY, over_days),
+            SEGMENT: dg.DimensionPartitionMapping(SEGMENT, dg.AllPartitionMapping()),
+        }
+    )
+
+
 def window_between(oldest: int, newest: int) -> dg.MultiPartitionMapping:
     """The days from `oldest` to `newest` days before the day, same segment."""
     return _mapping(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import dagster as dg
 from dagster import AssetKey
 
+from shift_assets.contracts.churn import CHURN_PREDICTIONS
 from shift_assets.contracts.cleaning import DELIVERIES
-from shift_assets.contracts.models import MODEL_REGISTRY
+from shift_assets.contracts.models import MODEL_PREDICTIONS, MODEL_REGISTRY
 from shift_assets.contracts.quality import QUALITY_VERDICTS
 from shift_assets.contracts.registry import TABLES
 from shift_assets.defs.assets.graph import BASE_ASSETS, BASE_MODEL, CATEGORY_MODEL
@@ -22,6 +23,8 @@ from shift_assets.errors import UserError
 
 MADE_WITH = {DELIVERIES.name: CLEAN, QUALITY_VERDICTS.name: CLEAN, MODEL_REGISTRY.name: MODEL}
 """Tables that are no asset, with the asset that writes them."""
+OPTIONAL_INPUTS = {CHURN_PREDICTIONS.name: frozenset({MODEL_PREDICTIONS.name})}
+"""Inputs that an asset reads where they exist and does without where they do not: alerts alone train no model."""
 _MADE_BY_OTHER_JOBS = (CATEGORY_MODEL, BASE_MODEL)
 
 
@@ -46,6 +49,18 @@ class RangeSelection:
         return STATE in self.assets
 
 
+def _upstream(parents: Mapping[str, set[str]], names: Sequence[str]) -> set[str]:
+    """The named assets and all that they need, optional inputs aside."""
+    found: set[str] = set()
+    ahead = list(names)
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead += parents[name] - OPTIONAL_INPUTS.get(name, frozenset())
+    return found
+
+
 def select(definitions: dg.Definitions, only: Sequence[str] = ()) -> RangeSelection:
     """Return the named tables' assets and everything upstream of them; every asset where `only` is empty.
 
@@ -59,8 +74,10 @@ def select(definitions: dg.Definitions, only: Sequence[str] = ()) -> RangeSelect
         if name not in known:
             tables = ", ".join(sorted(set(known) | set(TABLES)))
             raise UserError(f"--only {name}: no such table; known: {tables}")
-    asked = dg.AssetSelection.assets(*names)
-    found = {key.to_user_string() for key in asked.upstream().required_multi_asset_neighbors().resolve(graph)}
+    keys = graph.get_all_asset_keys()
+    parents = {key.to_user_string(): {each.to_user_string() for each in graph.get(key).parent_keys} for key in keys}
+    needed = dg.AssetSelection.assets(*_upstream(parents, names)).required_multi_asset_neighbors()
+    found = {key.to_user_string() for key in needed.resolve(graph)}
 
     @cache
     def days_before(name: str) -> int:

@@ -25,23 +25,24 @@ It is the same on both sides, so a category in neither profile has no effect. A 
 shorter window, and every unknown category would confirm the alert.
 """
 
-_EVENT_COLUMNS = [column for column, behavior in enumerate(BEHAVIORS) if behavior != "return"]
-_EVENTS = [f"n_{BEHAVIORS[column]}" for column in _EVENT_COLUMNS]
+EVENT_COLUMNS = [column for column, behavior in enumerate(BEHAVIORS) if behavior != "return"]
+EVENTS = [f"n_{BEHAVIORS[column]}" for column in EVENT_COLUMNS]
 
 
 def alert_outcomes(alerts: pa.Table, state: pa.Table, series: pa.Table, settings: Settings) -> pa.Table:
-    """Rows of `alert_outcomes` for the opened alerts of a day and segment, sorted by alert.
+    """Rows of `alert_outcomes` for the shifts that opened on a day of a segment, sorted by alert.
 
     The gain is the mean, over the user's events of the horizon, of the log-likelihood ratio of the recent window over
     the reference window, in nats per event. A switch or return, like every alert of the evidence detector, is
     evaluated by the categories of the events (each window's score shares, mixed with `BACKGROUND`); a surge or fade of
     the threshold detector by the number of events per active day (Poisson, with each window's mean). An alert is
-    confirmed if the gain is positive; a churn warning if the user has no event. Both are null with fewer than
-    `outcomes.minimum_events` events, and the gain is null where a window holds no score. Returned goods are not counted
+    confirmed if the gain is positive. Both are null with fewer than `outcomes.minimum_events` events or where a window
+    holds no score. Returned goods are not counted
     as events, because they refer to earlier purchases.
 
     Args:
-        alerts: `shift_alerts` of one day and segment; only rows with status `opened` are used.
+        alerts: `shift_alerts` of one day and segment; only rows with status `opened` are used, and no churn warnings,
+            which have another horizon (`churn_warning_outcomes`).
         state: `interest_state` of the same day.
         series: `interest_series` of the `outcomes.horizon_days` days after it; other days are ignored.
         settings: Settings of the home.
@@ -49,7 +50,7 @@ def alert_outcomes(alerts: pa.Table, state: pa.Table, series: pa.Table, settings
     Raises:
         ValueError: The user of an alert is not in `state`.
     """
-    opened = alerts.filter(pc.equal(alerts["status"], "opened")).sort_by("alert_id")
+    opened = alerts.filter((pc.field("status") == "opened") & (pc.field("kind") != "churn_risk")).sort_by("alert_id")
     if len(opened) == 0:
         return ALERT_OUTCOMES.empty()
     row = pc.index_in(opened["user_id"], value_set=state["user_id"])
@@ -57,10 +58,9 @@ def alert_outcomes(alerts: pa.Table, state: pa.Table, series: pa.Table, settings
         raise ValueError(f"interest_state lacks {row.null_count} users with opened alerts; is it of the same day?")
     after = _horizon(series, opened, settings.outcomes.horizon_days)
     gain_per_user = _gains(opened, state.take(row)["recent_days"], after, settings.state)
-    is_churn = np.array([kind == "churn_risk" for kind in opened["kind"].to_pylist()], dtype=bool)
     with np.errstate(invalid="ignore", divide="ignore"):
         gain = gain_per_user / after.n_events
-    known = (after.n_events >= settings.outcomes.minimum_events) & np.isfinite(gain) & ~is_churn
+    known = (after.n_events >= settings.outcomes.minimum_events) & np.isfinite(gain)
     return ALERT_OUTCOMES.conform(
         pa.table(
             {
@@ -68,7 +68,7 @@ def alert_outcomes(alerts: pa.Table, state: pa.Table, series: pa.Table, settings
                 "segment": opened["segment"],
                 "alert_id": opened["alert_id"],
                 "horizon_days": pa.repeat(settings.outcomes.horizon_days, len(opened)),
-                "confirmed": pa.array(np.where(is_churn, after.n_events == 0, gain > 0), mask=~(known | is_churn)),
+                "confirmed": pa.array(gain > 0, mask=~known),
                 "log_likelihood_gain": pa.array(gain, mask=~known),
                 "n_events": pa.array(after.n_events.astype(np.int64)),
             }
@@ -93,7 +93,7 @@ def _horizon(series: pa.Table, opened: pa.Table, horizon_days: int) -> _Horizon:
     distance = pc.subtract(series["day"].cast(pa.int32()), pa.scalar(first, pa.int32()))
     after = series.filter(pc.and_(pc.greater(distance, 0), pc.less_equal(distance, horizon_days)))
     after = after.filter(pc.is_in(after["user_id"], value_set=opened["user_id"].combine_chunks()))
-    events = np.asarray(np.sum([after[name].to_numpy() for name in _EVENTS], axis=0), dtype=np.float64)
+    events = np.asarray(np.sum([after[name].to_numpy() for name in EVENTS], axis=0), dtype=np.float64)
     user = pc.index_in(after["user_id"], value_set=opened["user_id"]).to_numpy().astype(np.int64)
     day = after["day"].cast(pa.int32()).to_numpy().astype(np.int64)
     active = np.unique(np.stack([user[events > 0], day[events > 0]]), axis=1)
@@ -121,8 +121,8 @@ def _gains(
         (after.user, codes.encode(after.category), after.events),
     )
     activity_gain = _activity_gain(
-        sides.counts_after[:, _EVENT_COLUMNS].sum(axis=1) / np.maximum(sides.days_after, 1),
-        sides.counts_before[:, _EVENT_COLUMNS].sum(axis=1) / np.maximum(sides.days_before, 1),
+        sides.counts_after[:, EVENT_COLUMNS].sum(axis=1) / np.maximum(sides.days_after, 1),
+        sides.counts_before[:, EVENT_COLUMNS].sum(axis=1) / np.maximum(sides.days_before, 1),
         after.n_events,
         after.active_days,
     )

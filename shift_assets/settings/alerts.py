@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from shift_assets.settings.section import (
     ActiveDays,
     ActiveDaysFloat,
     Days,
     Number,
-    Probability,
     Section,
     Share,
     Unit,
@@ -91,19 +90,15 @@ class AlertSettings(Section):
 class ChurnSettings(Section):
     """Warnings that a user will not come back; churn means no visit in the following 28 days."""
 
-    threshold: Probability = Field(
-        0.8, gt=0, lt=1, description="A warning opens when the churn probability rises to this value."
-    )
-    close_below: Probability = Field(
-        0.6, gt=0, lt=1, description="A warning closes below this probability, or when the user visits."
+    precision: Share = Field(
+        0.7,
+        gt=0,
+        lt=1,
+        description="Share of the warned users who are to stay away for the 28 days. The threshold of the churn "
+        "probability is the lowest that kept it on the shop's own log, with 95 % confidence; where none did, no "
+        "warning opens.",
     )
     minimum_active_days: ActiveDays = Field(4, ge=2, description="Users with fewer visit days get no warning.")
     severity_visits: Annotated[tuple[float, float], Unit("visits in 28 days")] = Field(
         (1.0, 4.0), description="Expected visits whose loss has medium and high severity."
     )
-
-    @model_validator(mode="after")
-    def _hysteresis(self) -> ChurnSettings:
-        if self.close_below > self.threshold:
-            raise ValueError(f"close_below {self.close_below} lies above threshold {self.threshold}")
-        return self

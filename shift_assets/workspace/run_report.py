@@ -11,8 +11,9 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shift_assets.contracts.churn import CHURN_PREDICTIONS
 from shift_assets.contracts.cleaning import CLEAN_EVENTS, REJECTED_EVENTS
-from shift_assets.contracts.outcomes import ALERT_OUTCOMES, RECOMMENDATION_OUTCOMES
+from shift_assets.contracts.outcomes import ALERT_OUTCOMES, CHURN_CALIBRATION, RECOMMENDATION_OUTCOMES
 from shift_assets.contracts.quality import QUALITY_VERDICTS
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.contracts.registry import TABLES
@@ -20,8 +21,23 @@ from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE, OP
 from shift_assets.workspace.workspace import Workspace
 
 EXAMPLES = 3
+_CHURN_MEASURES = ["n_users", "auc", "brier", "visits_brier"]
 _EVIDENCE_RULE = ("evidence", "average_run_length")
 _SELF_CHECK_COLUMNS = ["detector", "chosen", "active_days", "placebo_false_share"]
+
+
+@dataclass(frozen=True)
+class ChurnReport:
+    """What came of churn predictions and warnings after 28 days; measures are None where nothing could be evaluated."""
+
+    stated_precision: float
+    warnings_evaluated: int
+    warnings_confirmed_share: float | None
+    predictions_evaluated: int
+    auc: float | None
+    brier: float | None
+    visits_brier: float | None
+    segments_without_threshold: list[str]
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,7 @@ class RunReport:
     alarms_confirmed_share: float | None
     patience_active_days: float | None
     placebo_false_share: float | None
+    churn: ChurnReport
 
     def as_json(self) -> dict[str, Any]:
         return {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(self).items()}
@@ -86,7 +103,10 @@ def build_run_report(workspace: Workspace, first: date, last: date, segments: li
     evaluated = [row for row in outcomes if row["recall_at_k"] is not None and row["users"]]
     users_judged = sum(row["users"] for row in evaluated)
     rule = workspace.settings.alerts
-    confirmed = read(ALERT_OUTCOMES, ["confirmed"])["confirmed"].drop_null()
+    outcomes_of_alerts = read(ALERT_OUTCOMES, ["confirmed", "log_likelihood_gain"])
+    is_shift = outcomes_of_alerts["log_likelihood_gain"].is_valid()
+    confirmed = outcomes_of_alerts.filter(is_shift)["confirmed"]
+    stayed_away = outcomes_of_alerts.filter(pc.invert(is_shift))["confirmed"].drop_null()
     return RunReport(
         first_day=first,
         last_day=last,
@@ -108,6 +128,37 @@ def build_run_report(workspace: Workspace, first: date, last: date, segments: li
         alarms_confirmed_share=pc.mean(confirmed).as_py() if len(confirmed) else None,
         patience_active_days=rule.average_run_length if (rule.detector, rule.rule) == _EVIDENCE_RULE else None,
         placebo_false_share=_placebo_false_share(read(DETECTOR_SELF_CHECK, _SELF_CHECK_COLUMNS)),
+        churn=_churn_report(
+            workspace.settings.churn.precision,
+            stayed_away,
+            read(CHURN_CALIBRATION, _CHURN_MEASURES),
+            read(CHURN_PREDICTIONS, ["day", "segment", "threshold"]),
+        ),
+    )
+
+
+def _churn_report(
+    precision: float, stayed_away: pa.ChunkedArray, weeks: pa.Table, predictions: pa.Table
+) -> ChurnReport:
+    """Measures are means of the weekly ones, by users; the thresholds are those of the last day."""
+    measured = [row for row in weeks.to_pylist() if row["auc"] is not None]
+    users = sum(row["n_users"] for row in measured)
+
+    def mean(name: str) -> float | None:
+        return sum(row[name] * row["n_users"] for row in measured) / users if measured else None
+
+    last = predictions.filter(pc.equal(predictions["day"], pc.max(predictions["day"])))
+    return ChurnReport(
+        stated_precision=precision,
+        warnings_evaluated=len(stayed_away),
+        warnings_confirmed_share=pc.mean(stayed_away).as_py() if len(stayed_away) else None,
+        predictions_evaluated=users,
+        auc=mean("auc"),
+        brier=mean("brier"),
+        visits_brier=mean("visits_brier"),
+        segments_without_threshold=sorted(
+            pc.unique(last.filter(pc.invert(last["threshold"].is_valid()))["segment"]).to_pylist()
+        ),
     )
 
 

@@ -42,7 +42,14 @@ READERS = {
         "interest_moves",
     ),
     *("detector_self_check", "campaign_audiences", "ad_slots", "alert_outcomes", "recommendation_outcomes"),
-    *("experiment_report", "churn_calibration", "alert_outbox", "alert_notifications", "model_predictions"),
+    *(
+        "experiment_report",
+        "churn_calibration",
+        "churn_predictions",
+        "alert_outbox",
+        "alert_notifications",
+        "model_predictions",
+    ),
     *MODELS,
     *RECOMMENDED,
 }
@@ -71,7 +78,8 @@ EDITS: list[tuple[str, str, set[str]]] = [
     ("shift/learned/shift_model.py", "fit", {"detector_self_check"}),
     ("shift/baselines/g_test.py", "score", set()),
     ("churn/calibration.py", "churn_calibration", {"churn_calibration"}),
-    ("churn/calibration.py", "fit_churn", {"interest_state", "churn_calibration"}),
+    ("churn/model.py", "fit_churn", {"churn_predictions", "churn_calibration"}),
+    ("churn/alerts.py", "churn_sentence", {"shift_alerts"}),
     # Models, and recommendations, which use the production model.
     ("models/network/blocks.py", "causal_attention", {*MODELS, "model_predictions", *RECOMMENDED}),
     ("models/training/losses.py", "cross_entropy", MODELS),

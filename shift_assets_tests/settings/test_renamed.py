@@ -26,7 +26,7 @@ OTHER_VALUES: dict[str, Any] = {
     "schedule.self_check_weekday": 3,
     "schedule.retrain_days": 14,
     "alerts.average_run_length": 30.0,
-    "churn.threshold": 0.7,
+    "churn.precision": 0.75,
     "model.copy_mechanism": False,
     "model.item_initialisation": "random",
     "model.eval_every_steps": 4,
@@ -38,8 +38,8 @@ OTHER_VALUES: dict[str, Any] = {
     "adaptation.half_life_days": 10.0,
 }
 """A value of every renamed setting that is not its default."""
-TWO_OLD_NAMES = "moves.spark_users"
-"""Also `recommendations.spark_users`; a file may hold one of the two."""
+TWO_OLD_NAMES = {"moves.spark_users", "churn.threshold"}
+"""Also `recommendations.spark_users` and `churn.line`; a file may hold one of the two."""
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def load(home: Path, content: dict[str, Any] | str) -> Settings:
 
 def test_a_file_of_the_release_before_gives_the_same_settings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Every old key is read under its new name, and every former setting is ignored; each with one warning."""
-    old = {key: OTHER_VALUES[new] for key, new in RENAMED.items() if key != TWO_OLD_NAMES}
+    old = {key: OTHER_VALUES[new] for key, new in RENAMED.items() if key not in TWO_OLD_NAMES}
     former = {key: list(c.value) if isinstance(c.value, tuple) else c.value for key, c in REMOVED.items()}
     with caplog.at_level(logging.WARNING):
         found = load(tmp_path, nested(old | former | {"alerts.rule": "patience"}))
@@ -125,9 +125,9 @@ def test_warnings_name_file_line_and_both_keys(tmp_path: Path, caplog: pytest.Lo
     ]
 
 
-@pytest.mark.parametrize("text", ["churn:\n  line: 0.7\n  threshold: 0.8\n", "churn: {threshold: 0.7, line: 0.7}\n"])
+@pytest.mark.parametrize("text", ["churn:\n  line: 0.7\n  precision: 0.8\n", "churn: {precision: 0.7, line: 0.7}\n"])
 def test_a_setting_under_both_names_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match=r"settings\.yaml:\d: churn\.line: is now churn\.threshold, which line \d"):
+    with pytest.raises(ConfigError, match=r"settings\.yaml:\d: churn\.line: is now churn\.precision, which line \d"):
         load(tmp_path, text)
 
 
@@ -138,22 +138,22 @@ def test_two_old_names_of_one_setting_are_refused(tmp_path: Path) -> None:
 
 def test_both_variables_of_a_setting_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHIFT_CHURN__LINE", "0.7")
-    monkeypatch.setenv("SHIFT_CHURN__THRESHOLD", "0.7")
-    with pytest.raises(ConfigError, match=r"SHIFT_CHURN__LINE: is now SHIFT_CHURN__THRESHOLD, which is set too"):
+    monkeypatch.setenv("SHIFT_CHURN__PRECISION", "0.7")
+    with pytest.raises(ConfigError, match=r"SHIFT_CHURN__LINE: is now SHIFT_CHURN__PRECISION, which is set too"):
         load_settings(tmp_path)
 
 
 def test_an_old_variable_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a new one does, and whichever name the file uses."""
     monkeypatch.setenv("SHIFT_CHURN__LINE", "0.9")
-    for name in ("line", "threshold"):
-        assert load(tmp_path, f"churn: {{{name}: 0.7}}\n").churn.threshold == 0.9
+    for name in ("line", "threshold", "precision"):
+        assert load(tmp_path, f"churn: {{{name}: 0.7}}\n").churn.precision == 0.9
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("churn:\n  line: 2\n", r"settings\.yaml:2: churn\.threshold: .*less than 1"),
+        ("churn:\n  line: 2\n", r"settings\.yaml:2: churn\.precision: .*less than 1"),
         ("churn:\n  lime: 0.5\n", r"settings\.yaml:2: churn\.lime: unknown key"),
         ("reaction:\n  doubt: 1\n  doupt: 1\n", r"settings\.yaml:1: reaction: unknown key"),
         ("alerts:\n  avrage_run_length: 9\n", r"settings\.yaml:2: .*did you mean 'average_run_length'"),
@@ -168,7 +168,7 @@ def test_mistakes_are_refused_as_before(tmp_path: Path, text: str, message: str)
 
 def test_a_bad_value_of_an_old_variable_is_blamed_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHIFT_CHURN__LINE", "2")
-    with pytest.raises(ConfigError, match=r"environment: SHIFT_CHURN__LINE: churn\.threshold: "):
+    with pytest.raises(ConfigError, match=r"environment: SHIFT_CHURN__LINE: churn\.precision: "):
         load_settings(tmp_path)
 
 

@@ -1,5 +1,5 @@
--- Outcomes of the alerts whose horizon ended on the day, in users. The share is shown only where both sides of it are
--- many.
+-- Outcomes of the shift alerts whose horizon ended on the day, in users. The share is shown only where both sides of it
+-- are many.
 with examined as (
     select
         outcomes.day,
@@ -12,7 +12,7 @@ with examined as (
             outcomes.segment = alerts.segment
             and outcomes.alert_id = alerts.alert_id
             and outcomes.day - outcomes.horizon_days::integer = alerts.day
-    where outcomes.confirmed is not null
+    where outcomes.confirmed is not null and alerts.kind != 'churn_risk'
     group by outcomes.day, outcomes.segment, alerts.user_id
 ),
 

@@ -99,7 +99,7 @@ def _state(workspace: Workspace, partitions: dg.MultiPartitionsDefinition) -> dg
         partitions_def=partitions,
         deps=[
             SERIES,
-            dg.AssetDep(STATE, partition_mapping=keys.window_before(7)),  # yesterday, and the day of the churn fit
+            dg.AssetDep(STATE, partition_mapping=keys.window_before(1)),
             dg.AssetDep(DETECTOR_SELF_CHECK.name, partition_mapping=keys.window_before(SELECTION_VALID_DAYS)),
         ],
         backfill_policy=backfill_policy(single_run=True),
@@ -111,7 +111,7 @@ def _state(workspace: Workspace, partitions: dg.MultiPartitionsDefinition) -> dg
             version(
                 _advanced,
                 settings,
-                ["state", "signals", "evidence", "alerts", "churn", "schedule.refit_weekday", "seed"],
+                ["state", "signals", "evidence", "alerts", "seed"],
                 shape_of(INTEREST_STATE),
             ),
         ),
@@ -161,19 +161,13 @@ def _advanced(
     workspace: Workspace, days: list[date], segment: str, p_values_from: date
 ) -> Iterator[tuple[date, pa.Table]]:
     """The state of each day, in order; raises MissingPartition when the day before the first was never made."""
-    from shift_assets.churn.calibration import fit_churn, refit_day
     from shift_assets.shift.detector.state import advance_range
 
-    before = churn = None
+    before = None
     if days[0] > keys.first_day(workspace.settings):
         yesterday = days[0] - timedelta(days=1)
         workspace.lake.require(INTEREST_STATE, [Partition(yesterday, segment)])
         before = workspace.lake.read(INTEREST_STATE, first_day=yesterday, last_day=yesterday, segments=[segment])
-    refit = refit_day(days[0], workspace.settings.schedule.refit_weekday)
-    if refit >= keys.first_day(workspace.settings):
-        workspace.lake.require(INTEREST_STATE, [Partition(refit, segment)])
-        fitted_on = workspace.lake.read(INTEREST_STATE, first_day=refit, last_day=refit, segments=[segment])
-        churn = fit_churn(fitted_on, refit)
     workspace.lake.require(INTEREST_SERIES, [Partition(day, segment) for day in days])
     series = workspace.reader.read(INTEREST_SERIES, days[0], days[-1], [segment])
     return advance_range(
@@ -182,7 +176,6 @@ def _advanced(
         days,
         segment,
         workspace.settings,
-        churn=churn,
         checks=self_checks(workspace, days, [segment]),
         p_values_from=p_values_from,
     )

@@ -12,6 +12,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shift_assets.churn.bg_nbd import HORIZON_DAYS
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.outcomes import ALERT_OUTCOMES, EXPERIMENT_REPORT, RECOMMENDATION_OUTCOMES
@@ -35,15 +36,18 @@ def outcome_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
     settings = workspace.settings
     horizon, period = settings.outcomes.horizon_days, settings.experiments.period_days
     look_back = settings.recommendations.look_back_days
-    then, since = keys.days_ago(horizon), keys.window(horizon)
+    then = keys.days_ago(horizon)
     tables = [
         TableAsset(
             table=ALERT_OUTCOMES,
             group=GROUP,
             deps=[
-                dg.AssetDep(ALERTS, partition_mapping=then),
+                dg.AssetDep(
+                    ALERTS,
+                    partition_mapping=keys.window_between(max(horizon, HORIZON_DAYS), min(horizon, HORIZON_DAYS)),
+                ),
                 dg.AssetDep(STATE, partition_mapping=then),
-                dg.AssetDep(SERIES, partition_mapping=since),
+                dg.AssetDep(SERIES, partition_mapping=keys.window(max(horizon, HORIZON_DAYS))),
             ],
             compute=_alert_outcomes,
             sections=["outcomes", "state"],
@@ -82,6 +86,7 @@ def outcome_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
 
 def _alert_outcomes(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.outcomes.alerts import alert_outcomes
+    from shift_assets.outcomes.churn import churn_warning_outcomes
 
     reader, horizon_days = workspace.reader, workspace.settings.outcomes.horizon_days
     evaluated = [ALERT_OUTCOMES.empty()]
@@ -92,6 +97,10 @@ def _alert_outcomes(workspace: Workspace, partitions: list[Partition]) -> pa.Tab
             state = reader.read_day(INTEREST_STATE, then, segment)
             series = reader.read_window(INTEREST_SERIES, [day], [segment], horizon_days)
             evaluated.append(_dated_by_evaluation_day(alert_outcomes(alerts, state, series, workspace.settings), day))
+        warned = reader.read_day(SHIFT_ALERTS, day - timedelta(days=HORIZON_DAYS), segment)
+        if pc.any(pc.and_(pc.equal(warned["kind"], "churn_risk"), pc.equal(warned["status"], "opened"))).as_py():
+            series = reader.read_window(INTEREST_SERIES, [day], [segment], HORIZON_DAYS)
+            evaluated.append(_dated_by_evaluation_day(churn_warning_outcomes(warned, series), day))
     return pa.concat_tables(evaluated)
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shift_assets.contracts.churn import CHURN_PREDICTIONS
 from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.forecast import INTEREST_FORECASTS
 from shift_assets.contracts.interest import INTEREST_SERIES
@@ -36,7 +37,7 @@ from shift_assets.workspace.spark_sessions import spark_session_if_large
 from shift_assets.workspace.workspace import Workspace
 
 GROUP = "shift"
-SIGNALS, ALERTS = SHIFT_SIGNALS.name, SHIFT_ALERTS.name
+SIGNALS, ALERTS, CHURN = SHIFT_SIGNALS.name, SHIFT_ALERTS.name, CHURN_PREDICTIONS.name
 SEGMENT_WINDOW_DAYS = 35
 """Seven recent days and the twenty-eight before."""
 EVENT_WINDOW_DAYS, MOVE_WINDOW_DAYS = 154, 28
@@ -70,6 +71,7 @@ def _signals_of_users() -> TableAsset:
             dg.AssetDep(FORECASTS, partition_mapping=keys.days_ago(7)),
             dg.AssetDep(SERIES, partition_mapping=keys.window(7)),
             _self_checks_before(),
+            CHURN,
         ],
         compute=_signals,
         sections=["state", "signals"],
@@ -83,7 +85,7 @@ def _alerts_of_users() -> TableAsset:
     return TableAsset(
         table=SHIFT_ALERTS,
         group=GROUP,
-        deps=[STATE, SIGNALS, _self_checks_before()],
+        deps=[STATE, SIGNALS, CHURN, _self_checks_before()],
         compute=_alerts,
         sections=["state", "evidence", "alerts", "churn", "seed"],
         metrics=_alerts_by_status,
@@ -96,7 +98,7 @@ def _open_alerts_of_users() -> TableAsset:
     return TableAsset(
         table=OPEN_ALERTS,
         group=GROUP,
-        deps=[STATE],
+        deps=[STATE, CHURN],
         compute=_open_alerts,
         sections=["state"],
         chunk_days=CHUNK_DAYS,
@@ -140,7 +142,8 @@ def _signals(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
     states = _states(workspace, partitions)
     scores = (_forecast_errors(workspace, partitions), _learned_scores(workspace, partitions, states))
-    return shift_signals(states, workspace.settings, [pa.concat_tables(found) for found in scores if found])
+    found = [pa.concat_tables(each) for each in scores if each]
+    return shift_signals(states, workspace.settings, found, _churn_predictions(workspace, partitions))
 
 
 def _learned_scores(workspace: Workspace, partitions: list[Partition], states: pa.Table) -> list[pa.Table]:
@@ -184,13 +187,20 @@ def _alerts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     segments = segments_of(partitions)
     signals = workspace.reader.read(SHIFT_SIGNALS, days[0], days[-1], segments)
     checks = self_checks(workspace, days, segments)
-    return shift_alerts(_states(workspace, partitions), signals, workspace.settings, checks)
+    churn = _churn_predictions(workspace, partitions)
+    return shift_alerts(_states(workspace, partitions), signals, workspace.settings, checks, churn)
+
+
+def _churn_predictions(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
+    days = days_of(partitions)
+    return workspace.reader.read(CHURN_PREDICTIONS, days[0], days[-1], segments_of(partitions))
 
 
 def _open_alerts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.shift.alerts.open_alert_rows import open_alerts
 
-    return open_alerts(_states(workspace, partitions), workspace.settings)
+    churn = _churn_predictions(workspace, partitions)
+    return open_alerts(_states(workspace, partitions), workspace.settings, churn)
 
 
 def _states(workspace: Workspace, partitions: list[Partition]) -> pa.Table:

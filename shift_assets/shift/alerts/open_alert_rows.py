@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.arrays import CategoryCodes
+from shift_assets.arrays import CategoryCodes, user_day_names
 from shift_assets.churn.alerts import churn_alert_id
+from shift_assets.contracts.churn import CHURN_PREDICTIONS
 from shift_assets.contracts.columns import CATEGORY_CHANGES
 from shift_assets.contracts.shift import OPEN_ALERTS
 from shift_assets.interest.user_days import read_user_days, user_day_categories
@@ -20,7 +21,7 @@ from shift_assets.shift.alerts.alert_profiles import AlertProfiles
 _log = logging.getLogger(__name__)
 
 
-def open_alerts(state: pa.Table, settings: Settings) -> pa.Table:
+def open_alerts(state: pa.Table, settings: Settings, churn: pa.Table | None = None) -> pa.Table:
     """Return `open_alerts`: one row per user with an open shift alert or churn warning at the end of the state's day.
 
     Of a user with both the row is that of the shift alert, and `churn_alert_id` names the warning. The profiles are
@@ -29,32 +30,37 @@ def open_alerts(state: pa.Table, settings: Settings) -> pa.Table:
     Args:
         state: `interest_state` of any number of (day, segment) partitions.
         settings: windows of the profiles.
+        churn: `churn_predictions` of the same partitions; without them there are no churn warnings.
     """
     begin = time.perf_counter()
-    shifted, warned = _is_open(state, "alert_id", "alert_status"), _is_open(state, "churn_opened_day", "churn_status")
+    state = _with_open_warnings(state, CHURN_PREDICTIONS.empty() if churn is None else churn)
+    goes_on = pc.not_equal(pc.fill_null(state["alert_status"], ""), "closed")
+    shifted = pc.and_(state["alert_id"].is_valid(), goes_on).combine_chunks()
+    warned = state["warning_opened_day"].is_valid().combine_chunks()
     kept = pc.or_(shifted, warned)
-    rows = _rows(state.filter(kept), shifted.filter(kept), warned.filter(kept), settings)
+    rows = _rows(state.filter(kept), shifted.filter(kept), settings)
     found = OPEN_ALERTS.conform(rows).sort_by([(name, "ascending") for name in ("day", "segment", "user_id")])
     _log.info("open alerts: %d rows of %d users in %.1f s", len(found), len(state), time.perf_counter() - begin)
     return found
 
 
-def _is_open(state: pa.Table, name: str, status: str) -> pa.BooleanArray:
-    """Whether the alert whose presence the column `name` shows is still open at the end of the day, [user]."""
-    goes_on = pc.not_equal(pc.fill_null(state[status], ""), "closed")
-    return pc.and_(state[name].is_valid(), goes_on).combine_chunks()
+def _with_open_warnings(state: pa.Table, churn: pa.Table) -> pa.Table:
+    """Add the probability and opening day of open churn warnings to `state`, null for users without one."""
+    warned = churn.filter(pc.is_in(churn["warning"], pa.array(["opened", "open"])))
+    row = pc.index_in(user_day_names(state), value_set=user_day_names(warned))
+    for name in ("churn_probability", "warning_opened_day", "away_since"):
+        state = state.append_column(name, warned[name].take(row))
+    return state
 
 
-def _rows(users: pa.Table, shifted: pa.BooleanArray, warned: pa.BooleanArray, settings: Settings) -> pa.Table:
-    """Rows of users with an open alert; `shifted` and `warned` [user] say which."""
+def _rows(users: pa.Table, shifted: pa.BooleanArray, settings: Settings) -> pa.Table:
+    """Rows of users with an open alert: a shift alert where `shifted` [user], else a churn warning."""
     rising, falling = _changes(users, shifted, settings)
-    # A warning closes with the next visit: the silence has lasted since the last one.
-    churn_onset = pc.add(users["last_active_day"].cast(pa.int32()), pa.scalar(1, pa.int32())).cast(pa.date32())
     warnings = pa.array(
         [
-            churn_alert_id(user_id, opened) if is_warned else None
-            for user_id, opened, is_warned in zip(
-                users["user_id"].to_pylist(), users["churn_opened_day"].to_pylist(), warned.to_pylist(), strict=True
+            None if opened is None else churn_alert_id(user_id, opened)
+            for user_id, opened in zip(
+                users["user_id"].to_pylist(), users["warning_opened_day"].to_pylist(), strict=True
             )
         ],
         pa.string(),
@@ -64,8 +70,8 @@ def _rows(users: pa.Table, shifted: pa.BooleanArray, warned: pa.BooleanArray, se
             **{name: users[name] for name in ("day", "segment", "user_id")},
             "alert_id": pc.if_else(shifted, users["alert_id"], warnings),
             "kind": pc.if_else(shifted, users["alert_kind"], "churn_risk"),
-            "onset_day": pc.if_else(shifted, users["alert_onset_day"], churn_onset),
-            "opened_day": pc.if_else(shifted, users["alert_opened_day"], users["churn_opened_day"]),
+            "onset_day": pc.if_else(shifted, users["alert_onset_day"], users["away_since"]),
+            "opened_day": pc.if_else(shifted, users["alert_opened_day"], users["warning_opened_day"]),
             "confidence": pc.if_else(shifted, users["confidence"], users["churn_probability"]),
             "rising": rising,
             "falling": falling,

@@ -33,7 +33,13 @@ _PARTITION = ("day", "segment")
 _log = logging.getLogger(__name__)
 
 
-def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings, checks: pa.Table | None = None) -> pa.Table:
+def shift_alerts(
+    state: pa.Table,
+    signals: pa.Table,
+    settings: Settings,
+    checks: pa.Table | None = None,
+    churn: pa.Table | None = None,
+) -> pa.Table:
     """Return `shift_alerts`: one row per alert that opened, continued or closed on the state's day, and one per churn
     warning that opened or closed.
 
@@ -51,13 +57,15 @@ def shift_alerts(state: pa.Table, signals: pa.Table, settings: Settings, checks:
         settings: cut points and language.
         checks: rows of `detector_self_check`; the newest before a day chooses what ranks the day's alerts, and gives
             the share of users that it flagged under the permutation null.
+        churn: `churn_predictions` of the same partitions; without them there are no churn warnings.
     """
     begin = time.perf_counter()
     rows = [row for part in _partitions(state) for row in _partition_alerts(part, settings)]
     _add_ranking(rows, signals, settings, checks)
     found = SHIFT_ALERTS.conform(pa.Table.from_pylist(rows, schema=SHIFT_ALERTS.schema))
     order = [(name, "ascending") for name in (*_PARTITION, "alert_id")]
-    alerts = pa.concat_tables([found, churn_alerts(state, settings)]).sort_by(order)
+    warnings = SHIFT_ALERTS.empty() if churn is None else churn_alerts(churn, settings)
+    alerts = pa.concat_tables([found, warnings]).sort_by(order)
     _log.info("shift alerts: %d rows of %d users in %.1f s", len(alerts), len(state), time.perf_counter() - begin)
     return alerts
 

@@ -48,7 +48,6 @@ from shift_assets.shift.detector.recursion import Evidence, Memory
 from shift_assets.shift.detector.signals import indicators
 
 _SMOOTHED = ("change_rate_ewma", "interest_gap_ewma", "distribution_distance_ewma")
-_CHURN = ("churn_probability", "churn_opened_day", "churn_status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,6 @@ def advance_active(users: ActiveUsers, settings: Settings, *, with_p_values: boo
         ),
         **{name: pa.array(value, from_pandas=True) for name, value in zip(_SMOOTHED, smoothed.now, strict=True)},
         **open_alerts.columns(),
-        **{name: before[name] for name in _CHURN},
         **_gap_columns(before, users.day),
     }
     return pa.table([columns[name] for name in INTEREST_STATE.schema.names], schema=INTEREST_STATE.schema)

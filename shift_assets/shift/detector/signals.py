@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.arrays import BoolArray, CategoryCodes, Float64Array, Int64Array, offsets
+from shift_assets.arrays import BoolArray, CategoryCodes, Float64Array, Int64Array, offsets, user_day_names
+from shift_assets.contracts.churn import CHURN_PREDICTIONS
 from shift_assets.contracts.cleaning import BEHAVIORS
 from shift_assets.contracts.shift import SHIFT_SIGNALS
 from shift_assets.interest.user_days import UserDays, read_user_days, user_day_categories
@@ -26,7 +27,7 @@ _FROM_STATE = {
     "p_value": "p_value",
 }
 """Columns of the signals, each with the column of the state that it is copied from."""
-_SCORE_COLUMNS = ("forecast_error", "model_shift_score")
+_SCORE_COLUMNS = ("forecast_error", "model_shift_score", "churn_probability")
 _RATES_TYPE = SHIFT_SIGNALS.column("change_rate_by_behavior").type
 
 SMOOTHING = 0.5
@@ -76,23 +77,28 @@ def indicators(user_days: UserDays, is_recent: BoolArray, n_categories: int, set
     )
 
 
-def shift_signals(state: pa.Table, settings: Settings, scores: Iterable[pa.Table] = ()) -> pa.Table:
+def shift_signals(
+    state: pa.Table, settings: Settings, scores: Iterable[pa.Table] = (), churn: pa.Table | None = None
+) -> pa.Table:
     """Return `shift_signals`: one row per user who was active on the state's day, or whose churn warning opened or
     closed on it, sorted by day, segment and user.
 
     Change rate, largest interest gap and distribution distance are those of the state, smoothed if
     `signals.ewma_half_life_active_days` is set; the rates per behaviour and the total gap are those of the windows as
-    they are. Evidence, confidence and churn probability are the state's. A user who was not active has the churn
-    probability and the numbers of active days only.
+    they are. Evidence and confidence are the state's. A user who was not active has the churn probability and the
+    numbers of active days only.
 
     Args:
         state: `interest_state` of any days and segments.
         settings: windows and smoothing.
         scores: tables with columns `day`, `segment`, `user_id` and one of `forecast_error` and `model_shift_score`;
             null where a user has no row.
+        churn: `churn_predictions` of the same partitions; without them there are no churn probabilities.
     """
-    shown = pc.or_(pc.equal(state["last_active_day"], state["day"]), state["churn_status"].is_valid())
-    active = state.filter(shown)
+    churn = CHURN_PREDICTIONS.empty() if churn is None else churn
+    changed = churn.filter(pc.is_in(churn["warning"], pa.array(["opened", "closed"])))
+    changes = pc.is_in(user_day_names(state), value_set=user_day_names(changed))
+    active = state.filter(pc.or_(pc.equal(state["last_active_day"], state["day"]), changes))
     active = active.sort_by([("day", "ascending"), ("segment", "ascending"), ("user_id", "ascending")])
     codes = CategoryCodes(user_day_categories(active["recent_days"]))
     user_days = read_user_days(active["recent_days"], codes)
@@ -108,8 +114,7 @@ def shift_signals(state: pa.Table, settings: Settings, scores: Iterable[pa.Table
         "change_rate_by_behavior": _rates(np.where(came[:, None], raw.change_rate_by_behavior, np.nan)),
         "interest_gap_total": pa.array(np.where(came, raw.interest_gap_total, np.nan), from_pandas=True),
         **{name: pc.if_else(pa.array(came), active[state_column], none) for name, state_column in _FROM_STATE.items()},
-        "churn_probability": active["churn_probability"],
-        **_joined_scores(scores, active),
+        **_joined_scores([*scores, churn], active),
     }
     return SHIFT_SIGNALS.conform(pa.table(columns))
 
@@ -117,17 +122,11 @@ def shift_signals(state: pa.Table, settings: Settings, scores: Iterable[pa.Table
 def _joined_scores(scores: Iterable[pa.Table], active: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
     """Columns of `scores` by row of `active`; null where a user has no row."""
     out: dict[str, pa.Array | pa.ChunkedArray] = {name: pa.nulls(len(active), pa.float64()) for name in _SCORE_COLUMNS}
-    names = _row_names(active)
+    names = user_day_names(active)
     for table in scores:
-        row = pc.index_in(names, value_set=_row_names(table))
+        row = pc.index_in(names, value_set=user_day_names(table))
         out |= {name: table[name].take(row) for name in _SCORE_COLUMNS if name in table.column_names}
     return out
-
-
-def _row_names(table: pa.Table) -> pa.Array:
-    day = pc.cast(table["day"], pa.string())
-    names = pc.binary_join_element_wise(day, table["segment"], table["user_id"], "|")
-    return names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
 
 
 def _rates(rates: Float64Array) -> pa.Array:

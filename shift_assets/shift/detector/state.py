@@ -15,9 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.churn.alerts import with_churn_columns
-from shift_assets.churn.bg_nbd import ChurnParameters
-from shift_assets.churn.calibration import fit_churn
 from shift_assets.contracts.day import day_number
 from shift_assets.contracts.shift import INTEREST_STATE
 from shift_assets.settings.root import Settings
@@ -35,7 +32,6 @@ def advance(
     segment: str,
     settings: Settings,
     *,
-    churn: ChurnParameters | None = None,
     with_p_values: bool = True,
 ) -> pa.Table:
     """Return the state as of the end of `day`, one row per user ever active, sorted by user.
@@ -49,9 +45,7 @@ def advance(
         series_of_day: `interest_series` of this day and segment, in any order of rows; empty where nobody came.
         day: day to advance to.
         segment: the segment of both.
-        settings: settings of evidence, indicators, alerts and churn.
-        churn: parameters of the churn warnings, from the state of an earlier day (`refit_day`); without them there
-            are no churn probabilities.
+        settings: settings of evidence, indicators and alerts.
         with_p_values: without them their column is null, which saves time and changes nothing else. By the alert rule
             `discovery` they are always computed.
 
@@ -74,7 +68,7 @@ def advance(
         today = merge_active(today, advanced, row_of_active)
     seconds = time.perf_counter() - begin
     _log.info("interest state %s %s: %d users, %d active, %.2f s", day, segment, len(today), len(active), seconds)
-    return with_churn_columns(today, churn, day, settings.churn)
+    return today
 
 
 def advance_range(
@@ -84,7 +78,6 @@ def advance_range(
     segment: str,
     settings: Settings,
     *,
-    churn: ChurnParameters | None = None,
     checks: pa.Table | None = None,
     p_values_from: date | None = None,
 ) -> Iterator[tuple[date, pa.Table]]:
@@ -96,8 +89,6 @@ def advance_range(
         days: the days, ascending.
         segment: the segment.
         settings: as in `advance`.
-        churn: parameters from the state of `refit_day` of the first day; they are fitted again at the end of every
-            refit weekday.
         checks: rows of `detector_self_check`; the newest of the segment before a day chooses that day's windows.
         p_values_from: first day whose p-values are computed; None for all days.
     """
@@ -109,9 +100,7 @@ def advance_range(
         wanted = p_values_from is None or day >= p_values_from
         rows = series.slice(int(first), int(last - first))
         chosen = settings_of_day(settings, checks, segment, day)
-        state = advance(state, rows, day, segment, chosen, churn=churn, with_p_values=wanted)
-        if day.weekday() == settings.schedule.refit_weekday:
-            churn = fit_churn(state, day)
+        state = advance(state, rows, day, segment, chosen, with_p_values=wanted)
         yield day, state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -9,6 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from shift_assets.churn.model import HeadPredictions, fit_churn
+from shift_assets.churn.predictions import churn_predictions
+from shift_assets.churn.threshold import WarningThreshold
+from shift_assets.contracts.churn import CHURN_PREDICTIONS
+from shift_assets.contracts.models import MODEL_PREDICTIONS
 from shift_assets.contracts.shift import OPEN_ALERTS
 from shift_assets.settings.root import Settings
 from shift_assets.shift.alerts.open_alert_rows import open_alerts
@@ -22,6 +28,8 @@ from shift_assets_tests.shift.logs import day, row_of, states_of
 pytestmark = pytest.mark.slow
 
 SETTINGS = Settings()
+THRESHOLD = WarningThreshold(0.6, 100, 0.7, 0.6)
+NO_HEADS = HeadPredictions(MODEL_PREDICTIONS.empty())
 MUGS, CHRISTMAS = {"kitchen-mug": 6, "wall-art": 2}, {"christmas": 7, "wall-art": 1}
 SIMULATION = Simulation(users=150, days=110, categories=8, segments={}, other_segment="all", events_per_user_day=1.0)
 
@@ -35,10 +43,15 @@ def log() -> list[tuple[date, pa.Table, pa.Table]]:
     leaves = pa.array([days[30 + number % 80] for number in range(len(users))])
     series = series.filter(pc.less(series["day"], leaves.take(pc.index_in(series["user_id"], value_set=users))))
     states = advance_range(None, series, days, "all", SETTINGS, p_values_from=date.max)
-    return [
-        (now, open_alerts(state, SETTINGS), shift_alerts(state, shift_signals(state, SETTINGS), SETTINGS))
-        for now, state in states
-    ]
+    found, churn, model = [], CHURN_PREDICTIONS.empty(), None
+    for now, state in states:
+        churn = churn_predictions(state, churn, model, NO_HEADS, SETTINGS.churn, day=now, segment="all")
+        if now.weekday() == SETTINGS.schedule.refit_weekday:
+            model = fit_churn(state, now, NO_HEADS, SETTINGS.churn)
+            model = model and replace(model, threshold=THRESHOLD)
+        news = shift_alerts(state, shift_signals(state, SETTINGS, churn=churn), SETTINGS, churn=churn)
+        found.append((now, open_alerts(state, SETTINGS, churn), news))
+    return found
 
 
 def test_the_rows_are_the_alerts_that_opened_and_have_not_closed(log: list[tuple[date, pa.Table, pa.Table]]) -> None:
