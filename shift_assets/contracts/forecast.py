@@ -11,7 +11,7 @@ INTEREST_FORECASTS = Table(
     "interest_forecasts",
     description=(
         "Forecast of each user's category shares for the next seven days, with a conformal band, by the model"
-        " of the settings"
+        " that `forecast_quality` of the newest refit day names"
     ),
     grain="one user and category seen in the preceding weeks, for the seven days after the day",
     key=("day", "user_id", "category"),
@@ -32,19 +32,22 @@ INTEREST_FORECASTS = Table(
             unit="spreads",
             minimum=0,
         ),
+        Column("model", STRING, "Forecasting model; null in rows of version 0.1.0", nullable=True),
     ),
 )
 
 
 FORECAST_QUALITY = Table(
     "forecast_quality",
-    description="Out-of-time error of the forecasting model that serves and of the baselines, computed weekly",
-    grain="the serving forecasting model or a baseline, evaluated on the newest weeks up to the weekly refit day",
+    description="Out-of-time error of the forecasting models that may serve, computed weekly, and which of them serves",
+    grain="a forecasting model or a baseline, evaluated on the newest weeks up to the weekly refit day",
     key=("day", "segment", "model"),
-    consumer="`shift-assets export` (analysts: does the serving model still beat the baselines?)",
+    consumer="`interest_forecasts` of the week after, `shift-assets export`",
     own_columns=(
         Column("model", STRING, "Forecasting model: a baseline or a learned one"),
-        Column("is_serving", pa.bool_(), "Whether this model makes the daily forecasts, by the settings"),
+        Column(
+            "is_serving", pa.bool_(), "Whether this model makes the forecasts from the day on, until the next refit day"
+        ),
         Column("parameters", STRING, "Parameters chosen by the search, as JSON"),
         Column(
             "n_rows", INT, "User-category weeks evaluated, all later than the training data", unit="count", minimum=1

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shift_assets.contracts.forecast import INTEREST_FORECASTS
+from shift_assets.contracts.forecast import FORECAST_QUALITY, INTEREST_FORECASTS
 from shift_assets.forecast.base import Predictor
+from shift_assets.forecast.choice import Served, served
 from shift_assets.forecast.conformal import spread
 from shift_assets.forecast.features import examples
 from shift_assets.forecast.registry import FORECASTERS
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 class FittedForecaster:
     """The forecaster that serves a week, and the size of its band in spreads."""
 
+    model: str
     predictor: Predictor
     quantile: float
 
@@ -42,13 +44,16 @@ def last_refit(day: date, refit_weekday: int) -> date:
     return day - timedelta(days=(day.weekday() - refit_weekday) % DAYS)
 
 
-def fit(series: pa.Table, refit_day: date, settings: ForecastSettings, seed: int) -> FittedForecaster | None:
-    """Fit the settings' forecaster on the weeks that end on `refit_day`; None where they hold too little.
+def fit(
+    series: pa.Table, refit_day: date, serving: Served, settings: ForecastSettings, seed: int
+) -> FittedForecaster | None:
+    """Fit the forecaster that serves on the weeks that end on `refit_day`; None where they hold too little.
 
     Args:
         series: `interest_series` of one segment.
         refit_day: last day of the newest week, which calibrates the band only.
-        settings: forecaster, history and training weeks.
+        serving: the forecaster and its parameters.
+        settings: history and training weeks.
         seed: seed of the forecaster.
     """
     end = settings.history_weeks + settings.training_weeks
@@ -57,10 +62,9 @@ def fit(series: pa.Table, refit_day: date, settings: ForecastSettings, seed: int
     train_rows, calibration_rows = rows.where(rows.week < end - 1), rows.where(rows.week == end - 1)
     if min(len(train_rows), len(calibration_rows)) < MINIMUM_ROWS:
         return None
-    member = FORECASTERS[settings.model]
-    predictor = member.fit(train_rows, member.grid[0], seed)
+    predictor = FORECASTERS[serving.model].fit(train_rows, serving.parameters, seed)
     quantile = calibrate_quantile(sample, calibration_rows, predictor, settings)
-    return FittedForecaster(predictor, quantile) if math.isfinite(quantile) else None
+    return FittedForecaster(serving.model, predictor, quantile) if math.isfinite(quantile) else None
 
 
 def interest_forecasts(
@@ -71,6 +75,7 @@ def interest_forecasts(
     seed: int,
     *,
     refit_weekday: int,
+    quality: pa.Table | None = None,
 ) -> pa.Table:
     """Return `interest_forecasts` of one segment for each of the `days`, sorted by day, user and category.
 
@@ -82,14 +87,19 @@ def interest_forecasts(
         segment: the segment.
         settings: forecaster, history and training weeks.
         seed: seed of the forecaster.
+        refit_weekday: weekday of the refits; 0 is Monday.
+        quality: `forecast_quality` of the refit days, which names the forecaster of each; None for that of the
+            settings, or the default.
     """
+    quality = FORECAST_QUALITY.empty() if quality is None else quality
     begin = time.perf_counter()
     fits: dict[date, FittedForecaster | None] = {}
     found = [INTEREST_FORECASTS.empty()]
     for day in sorted(days):
         refit_day = last_refit(day, refit_weekday)
         if refit_day not in fits:
-            fits[refit_day] = fit(series, refit_day, settings, seed)
+            serving = served(quality, segment, refit_day, settings)
+            fits[refit_day] = fit(series, refit_day, serving, settings, seed)
         fitted = fits[refit_day]
         if fitted is not None:
             found.append(_day_forecasts(series, day, segment, fitted, settings))
@@ -115,6 +125,7 @@ def _day_forecasts(
                 "share": pa.array(share),
                 "band": pa.array(fitted.quantile * spread(share)),
                 "quantile": pa.repeat(fitted.quantile, len(pair)),
+                "model": pa.repeat(pa.scalar(fitted.model), len(pair)),
             }
         )
     )

@@ -1,4 +1,4 @@
-"""Out-of-sample quality of the interest forecasts: the serving model against the baselines."""
+"""Out-of-sample quality of the interest forecasts, and which model serves by it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import date
 import pyarrow as pa
 
 from shift_assets.contracts.forecast import FORECAST_QUALITY
+from shift_assets.forecast.choice import AUTO, CANDIDATES, choose
 from shift_assets.forecast.feature_selection import select_features
 from shift_assets.forecast.features import examples
 from shift_assets.forecast.interest_forecasts import last_refit
@@ -29,9 +30,10 @@ def forecast_quality(
     *,
     refit_weekday: int,
 ) -> pa.Table:
-    """Rows of `forecast_quality` of one segment: the serving model and the baselines, on weeks not used for fitting.
+    """Rows of `forecast_quality` of one segment: models that may serve and baselines, on weeks not used for fitting.
 
-    Other models are compared by `shift-assets evaluate forecasts` only, because they are expensive to fit.
+    Where the settings leave the choice open these are CANDIDATES, else the named model alone. Others are compared by
+    `shift-assets evaluate forecasts` only, because they are expensive to fit.
 
     Args:
         series: `interest_series` of the segment with the `settings.window_days` days up to `day`.
@@ -47,9 +49,11 @@ def forecast_quality(
     if last_refit(day, refit_weekday) != day:
         return FORECAST_QUALITY.empty()
     sample = sample_weeks(series, day, settings)
-    found = compare(sample, settings, seed, [*BASELINES, settings.model])
+    members = CANDIDATES if settings.model == AUTO else [*BASELINES, settings.model]
+    found = compare(sample, settings, seed, members)
     if not found:
         return FORECAST_QUALITY.empty()
+    serving = choose(found, settings)
     learned = examples(sample, range(settings.history_weeks, sample.score.shape[1]), settings).known()
     features = [
         {
@@ -65,7 +69,7 @@ def forecast_quality(
             "day": day,
             "segment": segment,
             "model": quality.model,
-            "is_serving": quality.model == settings.model,
+            "is_serving": quality.model == serving,
             "parameters": json.dumps(quality.parameters, sort_keys=True),
             **_measures(quality),
             "features": features,

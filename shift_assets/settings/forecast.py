@@ -12,8 +12,10 @@ from shift_assets.settings.section import Section, Share, Weeks
 class ForecastSettings(Section):
     """Forecasts, one week ahead, of the share of each category in a user's interest."""
 
-    model: Literal["linear", "forest", "lstm", "four_week_mean", "last_week"] = Field(
-        "linear", description="Model that makes the daily forecasts."
+    model: Literal["auto", "linear", "forest", "lstm", "four_week_mean", "last_week"] = Field(
+        "auto",
+        description="Model that makes the daily forecasts. `auto` compares all but `lstm` every week on the segment's "
+        "newest weeks, and takes `linear` unless another has an error at least 5 % smaller.",
     )
     history_weeks: Weeks = Field(12, ge=5, description="Weeks before the forecast week that features are built from.")
     training_weeks: Weeks = Field(

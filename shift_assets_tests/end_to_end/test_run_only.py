@@ -25,6 +25,7 @@ NEEDED = {
     "clean_events",
     "deliveries",
     "detector_self_check",
+    "forecast_quality",
     "interest_forecasts",
     "interest_series",
     "interest_state",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 
 import numpy as np
@@ -15,12 +16,13 @@ from shift_assets.contracts.cleaning import BEHAVIORS
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.evaluate.forecasts import forecast_report
 from shift_assets.forecast.base import Parameters, Predictor
+from shift_assets.forecast.choice import choose, served
 from shift_assets.forecast.conformal import conformal_quantile
 from shift_assets.forecast.feature_selection import select_features
 from shift_assets.forecast.features import Examples, examples
 from shift_assets.forecast.interest_forecasts import forecast_errors, interest_forecasts, last_refit
 from shift_assets.forecast.registry import FORECASTERS
-from shift_assets.forecast.validation import compare
+from shift_assets.forecast.validation import ForecastScore, compare
 from shift_assets.forecast.weeks import weeks
 from shift_assets.outcomes.forecasts import forecast_quality
 from shift_assets.settings.root import ForecastSettings
@@ -200,21 +202,59 @@ def test_the_error_is_the_residual_over_the_band(series: pa.Table) -> None:
     assert forecast_errors(made, series.slice(0, 0)).num_rows == 0
 
 
-def test_the_weekly_report_fits_the_serving_forecaster_only(series: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the refit day a row for it and for each baseline; on other days none. A forecaster that does not serve is not
-    fitted, and has its row once the settings choose it."""
+def test_the_weekly_report_compares_what_may_serve(series: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the refit day a row for each candidate, on other days none. The LSTM is fitted where the settings choose it,
+    and then the other models are not."""
     monkeypatch.setitem(FORECASTERS, "lstm", Unfit())
     found = forecast_quality(series, SUNDAY, SEGMENT, SETTINGS, SEED, refit_weekday=WEEKDAY)
-    assert found["model"].to_pylist() == ["last_week", "four_week_mean", "linear"]
+    assert found["model"].to_pylist() == ["last_week", "four_week_mean", "linear", "forest"]
     assert [row["model"] for row in found.to_pylist() if row["is_serving"]] == ["linear"]
-    chosen = SETTINGS.model_copy(update={"model": "lstm"})
+    named = SETTINGS.model_copy(update={"model": "lstm"})
     with pytest.raises(AssertionError, match="fitted"):
-        forecast_quality(series, SUNDAY, SEGMENT, chosen, SEED, refit_weekday=WEEKDAY)
+        forecast_quality(series, SUNDAY, SEGMENT, named, SEED, refit_weekday=WEEKDAY)
     monkeypatch.undo()
-    found = forecast_quality(series, SUNDAY, SEGMENT, chosen, SEED, refit_weekday=WEEKDAY)
+    found = forecast_quality(series, SUNDAY, SEGMENT, named, SEED, refit_weekday=WEEKDAY)
+    assert found["model"].to_pylist() == ["last_week", "four_week_mean", "lstm"]
     assert [row["model"] for row in found.to_pylist() if row["is_serving"]] == ["lstm"]
     monday = SUNDAY + timedelta(days=1)
     assert forecast_quality(series, monday, SEGMENT, SETTINGS, SEED, refit_weekday=WEEKDAY).num_rows == 0
+
+
+def score(model: str, mse: float) -> ForecastScore:
+    return ForecastScore(model, {}, 100, mse, 0.1, 0.1, 0.9, 0.5)
+
+
+def test_another_forecaster_serves_only_where_it_is_clearly_better() -> None:
+    """Linear regression serves unless the smallest error lies more than the margin below its own."""
+    near = [score("four_week_mean", 0.0100), score("linear", 0.0104), score("forest", 0.0101)]
+    assert choose(near, SETTINGS) == "linear"
+    far = [score("four_week_mean", 0.0100), score("linear", 0.0110), score("forest", 0.0101)]
+    assert choose(far, SETTINGS) == "four_week_mean"
+    assert choose(far, SETTINGS.model_copy(update={"model": "forest"})) == "forest"
+
+
+def test_the_forecasts_of_a_week_are_made_by_what_its_refit_day_chose(series: pa.Table) -> None:
+    """Model and parameters are those of the row that serves, and each forecast names its model."""
+    quality = forecast_quality(series, SUNDAY, SEGMENT, SETTINGS, SEED, refit_weekday=WEEKDAY)
+    models = quality["model"].to_pylist()
+    of_mean = pa.array([model == "four_week_mean" for model in models])
+    chosen = quality.set_column(quality.schema.get_field_index("is_serving"), "is_serving", of_mean)
+    saturday = SUNDAY + timedelta(days=6)
+
+    def made(day: date, table: pa.Table | None, settings: ForecastSettings = SETTINGS) -> pa.Table:
+        return interest_forecasts(series, [day], SEGMENT, settings, SEED, refit_weekday=WEEKDAY, quality=table)
+
+    assert set(made(saturday, quality)["model"].to_pylist()) == {"linear"}
+    by_mean = made(saturday, chosen)
+    assert set(by_mean["model"].to_pylist()) == {"four_week_mean"}
+    rows = examples(weeks(series, saturday, 6), [6], SETTINGS)
+    shares = rows.column("mean_4_weeks")
+    assert sorted(by_mean["share"].to_pylist()) == sorted(share for share in shares.tolist() if share >= 0.01)
+    linear = SETTINGS.model_copy(update={"model": "linear"})
+    assert set(made(saturday, chosen, linear)["model"].to_pylist()) == {"linear"}, "the setting wins"
+    assert set(made(SUNDAY + timedelta(days=7), chosen)["model"].to_pylist()) == {"linear"}, "of another refit day"
+    best = quality.filter(pc.field("is_serving"))["parameters"][0].as_py()
+    assert served(quality, SEGMENT, SUNDAY, SETTINGS).parameters == json.loads(best)
 
 
 def test_a_single_category_has_no_r2(series: pa.Table) -> None:
@@ -225,7 +265,7 @@ def test_a_single_category_has_no_r2(series: pa.Table) -> None:
         .aggregate([(name, "sum") for name in ("score", *(f"n_{b}" for b in BEHAVIORS), "amount")])
         .rename_columns(INTEREST_SERIES.schema.names)
     )
-    assert forecast_quality(one, SUNDAY, SEGMENT, SETTINGS, SEED, refit_weekday=WEEKDAY)["r2"].to_pylist() == [None] * 3
+    assert forecast_quality(one, SUNDAY, SEGMENT, SETTINGS, SEED, refit_weekday=WEEKDAY)["r2"].to_pylist() == [None] * 4
     assert {row["r2"] for row in forecast_report(one, SETTINGS, SEED, refit_weekday=WEEKDAY)} == {None}
     errors = forecast_errors(forecasts(one, SUNDAY), one)["forecast_error"].to_numpy()
     assert len(errors) > 50

@@ -1,4 +1,4 @@
-"""Forecasts of the coming week's interest, and the weekly evaluation of the member that makes them."""
+"""Forecasts of the coming week's interest, and the weekly evaluation that chooses the model that makes them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from shift_assets.defs.table_asset import TableAsset, build_asset
 from shift_assets.workspace.workspace import Workspace
 
 GROUP = "forecast"
+DAYS_BETWEEN_REFITS = 7
 FORECASTS = INTEREST_FORECASTS.name
 
 
@@ -25,10 +26,13 @@ def forecast_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         TableAsset(
             table=INTEREST_FORECASTS,
             group=GROUP,
-            deps=[dg.AssetDep(SERIES, partition_mapping=window)],
+            deps=[
+                dg.AssetDep(SERIES, partition_mapping=window),
+                dg.AssetDep(FORECAST_QUALITY.name, partition_mapping=keys.window(DAYS_BETWEEN_REFITS)),
+            ],
             compute=_forecasts,
             sections=["forecast", "schedule.refit_weekday", "seed"],
-            metrics=lambda rows: {"users": float(pc.count_distinct(rows["user_id"]).as_py())},
+            metrics=_users_by_model,
         ),
         TableAsset(
             table=FORECAST_QUALITY,
@@ -52,11 +56,27 @@ def _forecasts(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
     settings, found = workspace.settings, [INTEREST_FORECASTS.empty()]
     weekday = settings.schedule.refit_weekday
+    quality = workspace.reader.read_window(
+        FORECAST_QUALITY, days_of(partitions), segments_of(partitions), DAYS_BETWEEN_REFITS
+    )
     for segment in segments_of(partitions):
         days = [partition.day for partition in partitions if partition.segment == segment]
         series = workspace.reader.read_window(INTEREST_SERIES, days, [segment], settings.forecast.window_days)
-        found.append(interest_forecasts(series, days, segment, settings.forecast, settings.seed, refit_weekday=weekday))
+        found.append(
+            interest_forecasts(
+                series, days, segment, settings.forecast, settings.seed, refit_weekday=weekday, quality=quality
+            )
+        )
     return pa.concat_tables(found)
+
+
+def _users_by_model(rows: pa.Table) -> dict[str, float]:
+    """Users with a forecast, in all and by the model that made it."""
+    users = rows.group_by("model").aggregate([("user_id", "count_distinct")]).to_pylist()
+    return {
+        "users": float(pc.count_distinct(rows["user_id"]).as_py()),
+        **{f"users_{row['model']}": float(row["user_id_count_distinct"]) for row in users},
+    }
 
 
 def _quality(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
