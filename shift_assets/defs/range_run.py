@@ -16,6 +16,7 @@ from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry
 from filelock import FileLock, Timeout
 
 from shift_assets.churn.calibration import refit_day
+from shift_assets.contracts.cleaning import CLEAN_EVENTS
 from shift_assets.contracts.partition import Partition, days_between
 from shift_assets.contracts.shift import INTEREST_STATE
 from shift_assets.defs.assets.graph import BASE_MODEL
@@ -25,6 +26,7 @@ from shift_assets.defs.dagster_private import MAX_RETRIES_TAG, execute_in_proces
 from shift_assets.defs.instance import open_instance
 from shift_assets.defs.partitions import first_day, parse_key, range_tags
 from shift_assets.defs.range_selection import RangeSelection, select
+from shift_assets.ingest.readers.source_files import list_source_files
 from shift_assets.workspace.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -66,9 +68,9 @@ def run_range(
     """Materialises every stage for the closed range of days, and before it the history that the range needs.
 
     History is every earlier calendar day whose base assets were never materialised, and the state of earlier days that
-    the range reads and that is no longer kept. The category model is fitted
-    where it never was, and the model of all segments where none is from the last BASE_MODEL_DAYS. One run each, in this
-    process.
+    the range reads and that is no longer kept. The category model is fitted where it never was; where it was fitted on
+    the few days that a young log had, it is fitted again, and all earlier days are history. The model of all segments
+    is trained where none is from the last BASE_MODEL_DAYS. One run each, in this process.
 
     Args:
         definitions: The installation's definitions.
@@ -93,6 +95,10 @@ def run_range(
             _execute(definitions, CATEGORIES, instance, report, on_progress, partition_key=fit_key)
         execute = partial(_execute, definitions, instance=instance, report=report, on_progress=on_progress)
         missing = _missing_history(instance, selected, start, first, segments)
+        if report.success and selected.has_state and _categories_are_young(workspace, start, last):
+            on_progress("the categories were fitted on a few days: they are fitted again, and earlier days run again")
+            execute(CATEGORIES, partition_key=fit_key)
+            missing = days_between(start, first - timedelta(days=1)) if start < first else []
         if missing and report.success and selected.has_state:
             _rebuild_dropped_state(workspace, min(missing), segments, execute, on_progress)
         if missing and report.success:
@@ -187,6 +193,14 @@ def _missing_history(
     done = {parse_key(key) for key in instance.get_materialized_partitions(dg.AssetKey(newest_base))}
     earlier = days_between(start, first - timedelta(days=1))
     return [day for day in earlier if any(Partition(day, segment) not in done for segment in segments)]
+
+
+def _categories_are_young(workspace: Workspace, start: date, last: date) -> bool:
+    """Whether the category model was fitted on too few landed days, and no later day would keep its categories."""
+    listed = list_source_files(workspace.settings.landing, start, date.max)
+    if not workspace.category_models.refit_is_due(start, len({file.folder_day for file in listed})):
+        return False
+    return all(partition.day <= last for partition in workspace.lake.published(CLEAN_EVENTS))
 
 
 def _execute(

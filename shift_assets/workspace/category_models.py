@@ -56,6 +56,12 @@ class CategoryModels:
 
         return CategoryTimeline(self.load(day), day, self.later_folder)
 
+    def refit_is_due(self, day: date, landed: int) -> bool:
+        """Return whether the categories for `day` were fitted on too few days of a log that has `landed` by now."""
+        from shift_assets.ingest.categories.fit import refit_is_due
+
+        return (self.folder / day.isoformat()).exists() and refit_is_due(self.load(day).landed_days, landed)
+
     def fit(self, day: date, context: ParseContext, settings: Settings, engine: EngineName) -> CategoryModel:
         """Fit the categories on the first landed days from `day`, and store them in place of an earlier fit."""
         from shift_assets.ingest.cleaning.category_window import fit_landed_categories

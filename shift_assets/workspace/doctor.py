@@ -24,11 +24,10 @@ from shift_assets.workspace.workspace import Workspace
 UI_PORT = 3000
 _ENOUGH_BYTES = 2 * 1024**3
 _CATEGORY_DAYS = 28
-_AGAIN = "materialise category_model again and run the days once more"
 _REMEDIES = {
     "delivered": "deliver the missing categories, or set categories.from to text or cooccurrence in source.yaml",
-    "text": f"deliver the missing item texts, or, where the shop's range has changed, {_AGAIN}",
-    "cooccurrence": f"map a category or an item text in source.yaml, or, where the shop's range has changed, {_AGAIN}",
+    "text": "deliver the missing item texts, or map a category in source.yaml",
+    "cooccurrence": "map a category or an item text in source.yaml",
 }
 
 

@@ -57,8 +57,9 @@ def _category_model(workspace: Workspace) -> dg.AssetsDefinition:
         retry_policy=TRANSIENT_RETRY,
         description=(
             "Interest categories of the items, fitted on the first 28 landed days of all segments and then frozen, so "
-            "that categories never move under the detector. The partition of the calendar's first day serves. Items "
-            "that appear later join a category while their day is cleaned: by their text, or by their first visitors."
+            "that categories never move under the detector; while fewer are landed, on those. The partition of the "
+            "calendar's first day serves. Items that appear later join a category while their day is cleaned: by their "
+            "text, or by their first visitors."
             "\n\n**Grain**: one category per item.\n\n**Read by**: `clean_events`, `rejected_events`."
         ),
     )

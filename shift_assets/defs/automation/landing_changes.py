@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -51,6 +51,8 @@ class LandingCursor:
 
     files: Mapping[str, FileStamp] = field(default_factory=dict)
     requested: Mapping[date, RequestedFolder] = field(default_factory=dict)
+    again: frozenset[date] = frozenset()
+    """Folders to be asked for once more, though they did not change: the categories of their events did."""
 
     @classmethod
     def from_json(cls, cursor: str | None) -> LandingCursor:
@@ -63,6 +65,7 @@ class LandingCursor:
                     date.fromisoformat(day): RequestedFolder(str(fingerprint), str(stat_digest), int(change_count))
                     for day, (fingerprint, stat_digest, change_count) in content.get("asked", {}).items()
                 },
+                frozenset(date.fromisoformat(day) for day in content.get("again", [])),
             )
         except (ValueError, TypeError, AttributeError):
             return cls()
@@ -72,7 +75,8 @@ class LandingCursor:
         requested = {
             day.isoformat(): [it.fingerprint, it.stat_digest, it.change_count] for day, it in self.requested.items()
         }
-        return json.dumps({"files": files, "asked": requested}, sort_keys=True)
+        again = sorted(day.isoformat() for day in self.again)
+        return json.dumps({"files": files, "asked": requested, "again": again}, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -94,18 +98,20 @@ class Scan:
     files: Mapping[str, FileStamp]
 
     def changed(self, before: LandingCursor) -> list[date]:
-        """Stable folders whose content was not asked for, oldest first."""
+        """Stable folders whose content was not asked for, or has to be asked for again, oldest first."""
         return [
             day
             for day, folder in sorted(self.stable.items())
-            if day not in before.requested or before.requested[day].fingerprint != folder.fingerprint
+            if day not in before.requested
+            or day in before.again
+            or before.requested[day].fingerprint != folder.fingerprint
         ]
 
     def removed(self, before: LandingCursor) -> list[date]:
         """Folders that were asked for once and are gone."""
         return sorted(before.requested.keys() - self.stable.keys() - set(self.unstable))
 
-    def next_cursor(self, before: LandingCursor, requested: Iterable[date]) -> LandingCursor:
+    def next_cursor(self, before: LandingCursor, requested: Collection[date]) -> LandingCursor:
         """The next cursor, when runs for the folders `requested` are under way or not needed."""
         known = dict(before.requested)
         for day in requested:
@@ -120,7 +126,7 @@ class Scan:
             if day in known and known[day].fingerprint == folder.fingerprint
         }
         keep = {path: file for path, file in self.files.items() if _folder_of(path) not in settled}
-        return LandingCursor(keep, known)
+        return LandingCursor(keep, known, before.again.difference(requested))
 
 
 def scan(landing: Path, before: LandingCursor, bytes_at_most: int) -> Scan:
@@ -206,19 +212,27 @@ class Span:
 
 
 def spans(
-    changed: Iterable[date], *, newest: date, lateness_days: int, start: date, covered: set[date], removed: set[date]
+    changed: Iterable[date],
+    *,
+    newest: date,
+    lateness_days: int,
+    start: date,
+    covered: set[date],
+    removed: set[date],
+    replayed: bool = False,
 ) -> list[Span]:
     """The ranges that changed folders concern, oldest first; ranges that touch are one, long ones are cut.
 
     A folder may hold events of the `lateness_days` before it. Within that distance of `newest` the range goes on to
     `newest`, because the state chain follows; an older folder's own days are recomputed alone. Days before a range
     that no run covered (`covered`) belong to it, because the state needs its yesterday. A folder that was `removed`
-    keeps its clean events: days up to it are not computed again from what is no longer there.
+    keeps its clean events: days up to it are not computed again from what is no longer there. Where the days are
+    `replayed`, the range goes on to `newest` from every folder.
     """
     late = timedelta(days=lateness_days)
     merged: list[Span] = []
     for folder in sorted(changed):
-        last = newest if newest - folder <= late else folder
+        last = newest if replayed or newest - folder <= late else folder
         first = max([start, folder - late, *(day + timedelta(days=1) for day in removed if day < folder)])
         if merged and first <= merged[-1].last + timedelta(days=1):
             before = merged[-1]

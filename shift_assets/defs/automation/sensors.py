@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -51,7 +52,8 @@ def landing_sensor(workspace: Workspace, jobs: Mapping[str, Job]) -> dg.SensorDe
             "for two ticks, or a _SUCCESS file in the folder). A delivery up to `lateness_days` behind the newest "
             "recomputes its day and the days after it; an older one recomputes its own days alone, and the run is "
             "tagged so. A removed folder requests nothing: its clean events stay. A day after the calendar's end moves "
-            "the end on."
+            "the end on. A category model that was fitted on the first days of a young log is fitted again at 7 and at "
+            "28 landed days, and all days are computed again."
         ),
     )
     def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -72,6 +74,13 @@ def landing_sensor(workspace: Workspace, jobs: Mapping[str, Job]) -> dg.SensorDe
             return dg.SensorResult(skip_reason="; ".join(["no new, changed or late files", *notes]), cursor=cursor)
         if _lacks_categories(context.instance, calendar):
             return _fit_categories(context.instance, _categories_request(scanned, calendar), cursor=cursor)
+        if _categories_are_young(workspace, scanned, calendar):
+            request = _categories_request(scanned, calendar)
+            if not _failed(context.instance, request):
+                again = replace(scanned.next_cursor(before, ingested), again=before.again.union(before.requested))
+                return _fit_categories(context.instance, request, cursor=again.to_json())
+            before = replace(before, again=frozenset())
+            to_request, ingested = _folders_to_request(workspace, scanned, before, calendar)
         return dg.SensorResult(
             run_requests=run_requests(
                 workspace, context.instance, scanned=scanned, before=before, to_request=to_request, calendar=calendar
@@ -85,12 +94,12 @@ def landing_sensor(workspace: Workspace, jobs: Mapping[str, Job]) -> dg.SensorDe
 def _folders_to_request(
     workspace: Workspace, scanned: Scan, before: LandingCursor, calendar: tuple[date, date]
 ) -> tuple[list[date], Collection[date]]:
-    """The changed folders that no run has ingested as they are now, and those that a run has."""
+    """The changed folders that no run has ingested as they are now, with today's categories, and those that one has."""
     first_day, last_day = calendar
     changed = [day for day in scanned.changed(before) if first_day <= day <= last_day][:FOLDERS_PER_TICK]
     stable = {day: scanned.stable[day] for day in changed}
     ingested = ingested_folders(workspace.lake, stable, workspace.settings.lateness_days)
-    return [day for day in changed if day not in ingested], ingested
+    return [day for day in changed if day not in ingested or day in before.again], ingested - before.again
 
 
 def _notes_of_tick(
@@ -105,6 +114,19 @@ def _notes_of_tick(
 def _lacks_categories(instance: dg.DagsterInstance, calendar: tuple[date, date]) -> bool:
     """Whether the frozen category model was never fitted."""
     return calendar[0].isoformat() not in instance.get_materialized_partitions(dg.AssetKey(CATEGORY_MODEL))
+
+
+def _categories_are_young(workspace: Workspace, scanned: Scan, calendar: tuple[date, date]) -> bool:
+    """Whether the category model was fitted on too few of the days that are landed by now."""
+    landed = sum(calendar[0] <= day <= calendar[1] for day in scanned.stable)
+    return workspace.category_models.refit_is_due(calendar[0], landed)
+
+
+def _failed(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
+    """Whether the newest fit failed on the very same deliveries."""
+    runs = instance.get_runs(filters=dg.RunsFilter(job_name=CATEGORIES), limit=1)
+    finished = bool(runs) and runs[0].is_finished and not runs[0].is_success
+    return finished and runs[0].tags.get(RUN_KEY_TAG) == request.run_key
 
 
 def _categories_request(scanned: Scan, calendar: tuple[date, date]) -> dg.RunRequest:
@@ -175,6 +197,7 @@ def run_requests(
         start=first_day,
         covered=covered,
         removed=set(scanned.removed(before)),
+        replayed=not before.again.isdisjoint(to_request),
     )
     return [_run_request(workspace, span, scanned, before, newest) for span in found]
 
@@ -205,7 +228,7 @@ def _fit_categories(instance: dg.DagsterInstance, request: dg.RunRequest, cursor
     if runs and not runs[0].is_finished:
         reason = f"the category model is being fitted by run {runs[0].run_id}"
         return dg.SensorResult(skip_reason=reason, cursor=cursor)
-    if runs and not runs[0].is_success and runs[0].tags.get(RUN_KEY_TAG) == request.run_key:
+    if _failed(instance, request):
         reason = f"run {runs[0].run_id} could not fit the category model: fix the cause, then launch job `{CATEGORIES}`"
         return dg.SensorResult(skip_reason=reason, cursor=cursor)
     return dg.SensorResult(run_requests=[request], cursor=cursor)

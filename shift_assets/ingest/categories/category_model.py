@@ -53,6 +53,7 @@ class CategoryModel:
         idf: Inverse document frequency of each term.
         components: Projection of the weights.
         centres: Centre of each category, of unit length.
+        landed_days: Landed days that it was fitted on; None where that is not known, or does not matter.
     """
 
     kind: CategoryKind
@@ -63,10 +64,11 @@ class CategoryModel:
     idf: Float32[Float32Array, " term"] = field(default_factory=lambda: np.zeros(0, np.float32))
     components: Float32[Float32Array, "dimension term"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     centres: Float32[Float32Array, "category dimension"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    landed_days: int | None = None
 
     @cached_property
     def version(self) -> str:
-        """Digest of the content, 16 hexadecimal characters."""
+        """Digest of the content but `landed_days`, 16 hexadecimal characters."""
         digest = hashlib.sha256(self._metadata())
         for name, tensor in sorted(self._tensors().items()):
             digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
@@ -92,7 +94,8 @@ class CategoryModel:
 
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self._tensors(), folder / _TENSORS)
-        (folder / _JSON).write_bytes(json.dumps({"version": self.version}).encode() + b"\n" + self._metadata())
+        head = {"version": self.version, "landed_days": self.landed_days}
+        (folder / _JSON).write_bytes(json.dumps(head).encode() + b"\n" + self._metadata())
 
     @classmethod
     def load(cls, folder: Path) -> CategoryModel:
@@ -103,16 +106,17 @@ class CategoryModel:
         """
         from safetensors.numpy import load_file
 
-        head, _, described = (folder / _JSON).read_bytes().partition(b"\n")
-        metadata = json.loads(described)
+        first_line, _, described = (folder / _JSON).read_bytes().partition(b"\n")
+        head, metadata = json.loads(first_line), json.loads(described)
         model = cls(
             metadata["kind"],
             names=tuple(metadata["names"]),
             units=tuple(metadata["units"]),
             vocabulary=tuple(metadata["vocabulary"]),
+            landed_days=head.get("landed_days"),
             **load_file(folder / _TENSORS),
         )
-        if model.version != json.loads(head)["version"]:
+        if model.version != head["version"]:
             raise CategoryModelError(f"{folder}: the category model was changed after it was saved; restore the folder")
         return model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -53,12 +54,13 @@ def fit_landed_categories(
         return CategoryModel(kind)
     source_files = fit_window(context.landing, first_day)
     if not source_files:
-        return CategoryModel(kind)
+        return CategoryModel(kind, landed_days=0)
     configured = context.source.categories
     names = ("clean/item_texts.sql",) if kind == "text" else ("clean/user_units.sql", "clean/unit_texts.sql")
     tables = _fit_tables(names, context, source_files, engine=engine, spark_remote=spark_remote, staging=staging)
     clusters = configured.clusters if configured else DEFAULT_CLUSTERS
-    return fit_categories(kind, tables[0], clusters, seed, *tables[1:])
+    model = fit_categories(kind, tables[0], clusters, seed, *tables[1:])
+    return replace(model, landed_days=len({file.folder_day for file in source_files}))
 
 
 def _fit_tables(

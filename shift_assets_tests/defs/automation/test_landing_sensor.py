@@ -23,6 +23,7 @@ from shift_assets.defs.automation import landing_changes, sensors
 from shift_assets.defs.automation.jobs import CATEGORIES, DAILY, all_jobs
 from shift_assets.defs.automation.landing_changes import LandingCursor
 from shift_assets.defs.automation.sensors import landing_sensor
+from shift_assets.ingest.categories.category_model import CategoryModel
 from shift_assets.ingest.readers.source_files import list_landing
 from shift_assets.workspace.home import FOLLOWED_GAP_DAYS, open_workspace
 from shift_assets.workspace.workspace import Workspace
@@ -372,6 +373,35 @@ def test_a_category_model_that_failed_is_reported_and_requested_again_by_new_del
         assert "could not fit the category model" in tick.reason()
         land_file(tick.workspace, day(1), "fixed", success=True)
         assert len(tick()) == 1
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_young_category_model_is_fitted_again_and_every_day_runs_again(tick: Ticks, *, succeeds: bool) -> None:
+    """At seven landed days the fit of one is replaced, once, and all days follow; a failed fit holds up no day."""
+    models = tick.workspace.category_models.folder / FIRST_DAY.isoformat()
+    CategoryModel("cooccurrence", landed_days=1).save(models)
+    for number in range(1, 7):
+        ingest_day(tick, number)
+    assert not tick()
+    land_file(tick.workspace, day(7), success=True)
+    (request,) = tick()
+    assert (request.job_name, request.partition_key) == (CATEGORIES, FIRST_DAY.isoformat())
+    job = build_definitions(tick.workspace).resolve_job_def(CATEGORIES)
+    run = tick.instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/run_key": str(request.run_key)}
+    )
+    assert "being fitted" in tick.reason()
+    if succeeds:
+        CategoryModel("cooccurrence", landed_days=7).save(models)
+        tick.instance.report_dagster_event(
+            dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, CATEGORIES), run.run_id
+        )
+    else:
+        tick.instance.report_run_failed(run)
+    assert [requested_days(found) for found in tick()] == [(day(1 if succeeds else 4), day(7))]
+    assert not tick()
+    land_file(tick.workspace, day(8), success=True)
+    assert [found.job_name for found in tick()] == [DAILY if succeeds else CATEGORIES]
 
 
 def test_the_tags_of_a_request_are_the_partitions_of_its_job(tick: Ticks) -> None:
