@@ -17,12 +17,12 @@ from shift_assets.arrays import Float64Array
 from shift_assets.churn.bg_nbd import HORIZON_DAYS, ChurnParameters, Visits, maximum_likelihood
 from shift_assets.churn.history import VisitHistory
 from shift_assets.churn.stack import (
-    HALF_LIFE_WEEKS,
     WEEKS,
     ChurnOutcomes,
     design,
     fit_by_visits,
     fit_stacked,
+    head_helps,
     probabilities,
 )
 from shift_assets.churn.threshold import WarningThreshold, choose_threshold, may_open
@@ -35,8 +35,6 @@ OUTCOME_USERS = 10_000
 """Users of a segment whose outcomes calibrate the stack and its threshold."""
 MINIMUM_USERS = 30
 """Users, and users with more than one visit, below which nothing is fitted."""
-MINIMUM_STACKED = 200
-"""Known outcomes of predictions by the head, and a tenth of it for either outcome, below which it is not stacked."""
 MINIMUM_WARNINGS = 30
 """Past warnings below which a segment without a threshold takes the model of all segments."""
 REPLAYED_DAYS = 7 * WEEKS
@@ -54,7 +52,7 @@ class ChurnModel:
     Attributes:
         parameters: BG/NBD.
         by_visits: weights [feature] without the head.
-        stacked: weights [feature] with the head; None where too few of its predictions have a known outcome.
+        stacked: weights [feature] with the head; None where it did not help, or too few of its outcomes are known.
         threshold: of warnings.
         pooled: whether it was fitted on all segments together.
     """
@@ -138,14 +136,10 @@ def fit_churn(state: pa.Table, day: date, heads: HeadPredictions, settings: Chur
         return None
     users, last = sample["user_id"], day_number(day) - HORIZON_DAYS
     outcomes = _known_outcomes(history, users, last, heads)
-    has_stack = False
-    if outcomes is not None:
-        made = outcomes.churned[np.isfinite(outcomes.design[:, -1])]
-        has_stack = len(made) >= MINIMUM_STACKED and min(made.sum(), (~made).sum()) >= MINIMUM_STACKED / 10
     model = ChurnModel(
         parameters,
         np.array([0.0, 1.0, 0.0, 0.0]) if outcomes is None else fit_by_visits(outcomes),
-        fit_stacked(outcomes) if outcomes is not None and has_stack else None,
+        fit_stacked(outcomes) if outcomes is not None and head_helps(outcomes) else None,
         WarningThreshold(None, 0, None, None),
     )
     found = replace(model, threshold=_threshold(model, history, users, heads, settings, last=last))
@@ -172,8 +166,7 @@ def _known_outcomes(
         if parameters is None:
             break
         features = design(visits, parameters, heads.on(day, users)[known])
-        weight = np.full(len(visits), 0.5 ** (week / HALF_LIFE_WEEKS))
-        parts.append((features, history.churned(day)[known], weight))
+        parts.append((features, history.churned(day)[known], np.full(len(visits), float(week))))
     return ChurnOutcomes(*(np.concatenate(part) for part in zip(*parts, strict=True))) if parts else None
 
 

@@ -2,9 +2,9 @@
 
 A logistic regression on the logit of each and on the days away, relative to the user's own gap and as they are
 (stacked generalisation: Wolpert 1992; Platt 1999). It is fitted on weekly prediction days whose `HORIZON_DAYS` days
-have passed; the newest weigh most, because seasons move the base rate. Half a step is made from the equally weighted
-mean of the logits towards what the outcomes showed: the coming weeks have another season than those known. A whole step
-gained on one log as much as it lost on another (benchmarks/RESULTS.md).
+have passed; the newest weigh most, because seasons move the base rate. Half a step is made from BG/NBD towards what the
+outcomes showed: the coming weeks have another season than those known. A whole step gained on one log as much as it
+lost on another, and the head is stacked only where it made the newest known weeks better (benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ WEEKS = 8
 HALF_LIFE_WEEKS = 2.0
 """Age at which an outcome has half its weight."""
 STEP = 0.5
-"""Part of the way from the mean of the logits to the fitted stack."""
+"""Part of the way from BG/NBD to the fitted stack."""
+MINIMUM_STACKED = 100
+"""Known outcomes of predictions by the head, in either half of the weeks, below which it is not stacked."""
 MAXIMUM_LOGIT = 12.0
 """Probabilities nearer to 0 and 1 than this count as the same."""
 
 _BY_VISITS = np.array([0.0, 1.0, 0.0, 0.0])
-_BY_BOTH = np.array([0.0, 0.5, 0.0, 0.0, 0.5])
+_BY_BOTH = np.append(_BY_VISITS, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,21 @@ class ChurnOutcomes:
 
     design: Float64[Float64Array, "prediction feature"]
     churned: Bool[BoolArray, " prediction"]
-    weight: Float64[Float64Array, " prediction"]
+    week: Float64[Float64Array, " prediction"]  # age of the prediction, from 0
+
+    @property
+    def weight(self) -> Float64Array:
+        """Weight of each outcome, [prediction]."""
+        return np.asarray(0.5 ** (self.week / HALF_LIFE_WEEKS))
+
+    @property
+    def by_head(self) -> BoolArray:
+        """Whether the head made a prediction, [prediction]."""
+        return np.isfinite(self.design[:, -1])
+
+    def take(self, which: BoolArray) -> ChurnOutcomes:
+        """Only these predictions."""
+        return ChurnOutcomes(self.design[which], self.churned[which], self.week[which])
 
 
 def design(
@@ -64,9 +80,31 @@ def fit_by_visits(outcomes: ChurnOutcomes) -> Float64Array:
 
 def fit_stacked(outcomes: ChurnOutcomes) -> Float64Array:
     """Fit the weights [feature] of both models, on the predictions that the head made."""
-    made = np.isfinite(outcomes.design[:, -1])
-    found = _logistic(outcomes.design[made], outcomes.churned[made], outcomes.weight[made], _BY_BOTH)
+    made = outcomes.take(outcomes.by_head)
+    found = _logistic(made.design, made.churned, made.weight, _BY_BOTH)
     return np.asarray(_BY_BOTH + STEP * (found - _BY_BOTH))
+
+
+def head_helps(outcomes: ChurnOutcomes) -> bool:
+    """Whether the head made predictions better: fitted on the older half of the weeks, scored on the newer one.
+
+    False where either half has fewer than `MINIMUM_STACKED` of its predictions, or a tenth of that of either outcome.
+    """
+    newer = outcomes.week < WEEKS / 2
+    halves = [outcomes.take(half & outcomes.by_head) for half in (~newer, newer)]
+    enough = MINIMUM_STACKED / 10
+    if any(
+        len(half.churned) < MINIMUM_STACKED or not enough <= half.churned.sum() <= len(half.churned) - enough
+        for half in halves
+    ):
+        return False
+    older, test = halves
+    by_visits = fit_by_visits(older)
+    with_head, without = (
+        np.mean((probabilities(test.design, by_visits, stacked) - test.churned) ** 2)
+        for stacked in (fit_stacked(older), None)
+    )
+    return bool(with_head < without)
 
 
 def probabilities(

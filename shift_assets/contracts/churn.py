@@ -14,7 +14,7 @@ CHURN_PREDICTIONS = Table(
     grain="one user seen within 180 days, at the end of the day",
     key=("day", "user_id"),
     consumer=(
-        "the next day's `churn_predictions`, `shift_signals`, `shift_alerts`, `churn_calibration`, "
+        "the next day's `churn_predictions`, `shift_signals`, `shift_alerts`, `open_alerts`, `churn_calibration`, "
         "`bi_activation.duckdb` (win-back campaigns), `shift-assets run` (its report)"
     ),
     own_columns=(

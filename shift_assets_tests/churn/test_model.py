@@ -84,7 +84,7 @@ def heads_of(log: Sequence[Sequence[date]], informed: bool) -> HeadPredictions:
     return HeadPredictions(pa.concat_tables(parts))
 
 
-def test_a_head_that_knows_more_gets_the_weight_and_one_that_knows_nothing_little() -> None:
+def test_a_head_that_knows_more_is_stacked_and_one_that_knows_nothing_is_not() -> None:
     """Weighed by the outcomes known so far; users without its prediction keep the probability by their visits."""
     log = simulated(PARAMETERS, n_users=400, days=260, seed=6)
     state = state_of(log, DAY)
@@ -92,8 +92,8 @@ def test_a_head_that_knows_more_gets_the_weight_and_one_that_knows_nothing_littl
     assert informed is not None
     assert useless is not None
     assert informed.stacked is not None
-    assert useless.stacked is not None
-    assert informed.stacked[4] > 1.5 * useless.stacked[4]
+    assert informed.stacked[4] > 0.3
+    assert useless.stacked is None
     visits = visits_from_state(state, DAY)
     no_head, sure = np.full(len(visits), np.nan), np.full(len(visits), 0.99)
     np.testing.assert_allclose(

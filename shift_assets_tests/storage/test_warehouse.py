@@ -13,6 +13,7 @@ import pytest
 from shift_assets.contracts.cleaning import REJECTED_EVENTS
 from shift_assets.contracts.interest import INTEREST_SERIES
 from shift_assets.contracts.marts import BASE_COLUMNS, MARTS, PUBLIC, RECENT_DAYS
+from shift_assets.contracts.outcomes import ALERT_OUTCOMES
 from shift_assets.contracts.recommendations import RECOMMENDATIONS
 from shift_assets.contracts.registry import TABLES
 from shift_assets.contracts.shift import OPEN_ALERTS, SHIFT_ALERTS
@@ -182,6 +183,18 @@ def test_the_marts_agree_with_a_count_by_hand(tmp_path: Path) -> None:
             (row["day"] - row["opened_day"]).days,
             *((said["day"], said["severity"], said["explanation"]) if said else (None, None, None)),
         )
+
+    outcomes = lake.read(ALERT_OUTCOMES).to_pylist()
+    shifts, warnings = ([o for o in outcomes if (o["log_likelihood_gain"] is None) == churn] for churn in (False, True))
+    for day, segment, *counts in rows_of(
+        warehouse,
+        "select day, segment, alerts_judged, alerts_confirmed, churn_warnings_evaluated, churn_warnings_confirmed "
+        "from marts.outcomes",
+    ):
+        here = [
+            [o["confirmed"] for o in side if (o["day"], o["segment"]) == (day, segment)] for side in (shifts, warnings)
+        ]
+        assert counts == [len(here[0]), here[0].count(True), len(here[1]) - here[1].count(None), here[1].count(True)]
 
     series = lake.read(INTEREST_SERIES).to_pylist()
     score = Counter[tuple]()

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from shift_assets.contracts.churn import CHURN_PREDICTIONS
 from shift_assets.contracts.shift import INTEREST_STATE
 from shift_assets.settings.root import Settings
 from shift_assets.shift.detector.evidence import EvidenceParameters
@@ -152,3 +153,33 @@ def test_nobody_at_all_is_an_empty_state() -> None:
     states = [state for _, state in advance_range(None, nothing, [day(0), day(1)], SEGMENT, SMALL)]
     assert [INTEREST_STATE.conform(state).num_rows for state in states] == [0, 0]
     assert shift_signals(states[0], SMALL).num_rows == 0
+
+
+def test_users_whose_churn_warning_changes_have_signals_without_coming() -> None:
+    """Ann came; Bob's warning opens while he stays away: his row has the probability only. Cid's goes on: no row."""
+    state = states_of({"ann": [{"a": 2}] * 6, "bob": [{"a": 2}] * 5, "cid": [{"a": 2}] * 5}, SMALL, 6)[-1]
+    warnings = {"ann": None, "bob": "opened", "cid": "open"}
+    last = {row["user_id"]: row for row in state.to_pylist()}
+    churn = pa.Table.from_pylist(
+        [
+            {
+                "day": day(5),
+                "segment": SEGMENT,
+                "user_id": user_id(name),
+                "last_active_day": last[user_id(name)]["last_active_day"],
+                "away_since": day(6),
+                "days_away": 1,
+                "active_days": 5,
+                "churn_probability": 0.25,
+                "warning": warning,
+            }
+            for name, warning in warnings.items()
+        ],
+        schema=CHURN_PREDICTIONS.schema,
+    )
+    signals = shift_signals(state, SMALL, churn=churn)
+    assert set(signals["user_id"].to_pylist()) == {user_id("ann"), user_id("bob")}
+    assert signals["churn_probability"].to_pylist() == [0.25, 0.25]
+    bob = row_of(signals, "bob")
+    assert (bob["change_rate"], bob["evidence"], bob["n_recent"] > 0) == (None, None, True)
+    assert row_of(shift_signals(state, SMALL), "ann")["churn_probability"] is None
