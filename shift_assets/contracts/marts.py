@@ -164,6 +164,7 @@ ALERTS = Table(
             "Mean log-likelihood under the recent profile minus that under the reference profile",
             "nats per event",
         ),
+        *_like(SHIFT_ALERTS, "magnitude_quantile", "first_onset_day"),
     ),
 )
 
@@ -179,9 +180,9 @@ OPEN_ALERT_LIST = Table(
         *_like(OPEN_ALERTS, "confidence"),
         Column("rising_text", _STRING, "Categories that gained share, as `name before % → after %`, largest first"),
         Column("falling_text", _STRING, "Categories that lost share, as `name before % → after %`, largest first"),
-        *_like(OPEN_ALERTS, "churn_alert_id"),
+        *_like(OPEN_ALERTS, "churn_alert_id", "first_onset_day"),
         Column("news_day", _DAY, "Last day on which the alert opened or continued", nullable=True),
-        Column("severity", _STRING, "Severity on that day, by magnitude", nullable=True, allowed=SEVERITIES),
+        Column("severity", _STRING, "Severity on that day", nullable=True, allowed=SEVERITIES),
         Column("explanation", _STRING, "The alert in one sentence, as of that day", nullable=True),
     ),
 )

@@ -106,7 +106,12 @@ INTEREST_STATE = Table(
         Column("alert_id", STRING, "Open alert, if any", nullable=True),
         Column("alert_kind", STRING, "Kind of the open alert", nullable=True, allowed=ALERT_KINDS),
         Column("alert_opened_day", DAY, "Day on which the open alert opened", nullable=True),
-        Column("alert_onset_day", DAY, "First active day of the new interest of the open alert", nullable=True),
+        Column(
+            "alert_onset_day",
+            DAY,
+            "First active day of the new interest of the open alert, as now estimated",
+            nullable=True,
+        ),
         Column(
             "alert_exceeded_day",
             DAY,
@@ -124,6 +129,12 @@ INTEREST_STATE = Table(
         Column("gap_mean_days", FLOAT, "Mean gap between active days", unit="days", nullable=True, minimum=0),
         Column(
             "gap_square_mean", FLOAT, "Mean squared gap between active days", unit="days^2", nullable=True, minimum=0
+        ),
+        Column(
+            "alert_first_onset_day",
+            DAY,
+            "First estimate of alert_onset_day, made when the alert opened",
+            nullable=True,
         ),
     ),
 )
@@ -201,7 +212,13 @@ SHIFT_ALERTS = Table(
         USER_ID,
         Column("status", STRING, "Status on the day", allowed=ALERT_STATUSES),
         Column("kind", STRING, "Kind of shift", allowed=ALERT_KINDS),
-        Column("severity", STRING, "Severity, by magnitude", allowed=SEVERITIES),
+        Column(
+            "severity",
+            STRING,
+            "Severity: of a shift by magnitude_quantile (medium where that is null), of a change of activity by its "
+            "size, of a churn warning by the visits lost",
+            allowed=SEVERITIES,
+        ),
         share("magnitude", "Total variation distance between the profiles before and after"),
         share("magnitude_low", "Lower end of the 90 % interval of the magnitude", nullable=True),
         share("magnitude_high", "Upper end of the 90 % interval of the magnitude", nullable=True),
@@ -228,7 +245,7 @@ SHIFT_ALERTS = Table(
             "whom the alert statistic flags within the active days of the check",
             nullable=True,
         ),
-        Column("onset_day", DAY, "First active day of the new interest"),
+        Column("onset_day", DAY, "First active day of the new interest, as now estimated"),
         Column(
             "rising",
             CATEGORY_CHANGES,
@@ -239,6 +256,13 @@ SHIFT_ALERTS = Table(
         Column("explanation", STRING, "The alert in one sentence"),
         Column("detector", STRING, "Detector that opened the alert"),
         Column("model_version", STRING, "Version of the interest model used", nullable=True),
+        share(
+            "magnitude_quantile",
+            "Share of smaller moves among those that the segment's users make over as many active days; null where too "
+            "few users have enough days, and for changes of activity alone",
+            nullable=True,
+        ),
+        Column("first_onset_day", DAY, "First estimate of onset_day, made when the alert opened", nullable=True),
     ),
 )
 
@@ -256,7 +280,11 @@ OPEN_ALERTS = Table(
         USER_ID,
         Column("alert_id", STRING, "Alert, the same throughout its episode", pattern=HEX_32),
         Column("kind", STRING, "Kind of shift", allowed=ALERT_KINDS),
-        Column("onset_day", DAY, "First active day of the new interest; of a churn warning, first day of the silence"),
+        Column(
+            "onset_day",
+            DAY,
+            "First active day of the new interest, as now estimated; of a churn warning, first day of the silence",
+        ),
         Column("opened_day", DAY, "Day on which the alert opened"),
         share(
             "confidence", "Posterior probability of a shift; of a churn warning, the churn probability", nullable=True
@@ -269,6 +297,12 @@ OPEN_ALERTS = Table(
             "Churn warning that is open besides the shift alert, if any",
             nullable=True,
             pattern=HEX_32,
+        ),
+        Column(
+            "first_onset_day",
+            DAY,
+            "First estimate of onset_day, made when the alert opened; null for a churn warning",
+            nullable=True,
         ),
     ),
 )

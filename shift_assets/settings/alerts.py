@@ -75,8 +75,10 @@ class AlertSettings(Section):
         description="Threshold and forecast detector: an alert closes below this share of its threshold.",
     )
     close_after_days: Days = Field(28, ge=1, description="An alert that is not renewed for this many days is closed.")
-    severity_magnitude: Annotated[tuple[float, float], Unit("magnitude, 0 to 1")] = Field(
-        (0.55, 0.70), description="Magnitudes from which a shift has medium and high severity."
+    severity_quantiles: Annotated[tuple[float, float], Unit("quantile, 0 to 1")] = Field(
+        (0.8, 0.95),
+        description="Quantiles, among the moves that the segment's users make over as many active days anyway, from "
+        "which a shift's magnitude has medium and high severity.",
     )
     severity_doublings: Annotated[tuple[float, float], Unit("|log2(1 + change rate)|")] = Field(
         (2.5, 3.5),

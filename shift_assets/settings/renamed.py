@@ -70,6 +70,9 @@ REMOVED: dict[str, Constant] = {
     "calibration.users": Constant(500, "shift_assets/shift/detector/calibration.py", "PERMUTED_HISTORIES"),
     "calibration.days_kept": Constant(4, "shift_assets/shift/detector/calibration.py", "NEWEST_DAYS"),
     "alerts.return_share": Constant(0.5, "shift_assets/shift/alerts/kinds.py", "RETURN_SHARE"),
+    "alerts.severity_magnitude": Constant(
+        (0.8, 0.95), "shift_assets/settings/alerts.py", "AlertSettings.severity_quantiles"
+    ),
     "churn.fit_users": Constant(2_000, "shift_assets/churn/model.py", "FIT_USERS"),
     "churn.close_below": Constant(0.75, "shift_assets/churn/warnings.py", "CLOSE_FRACTION"),
     "forecast.ewma_half_life_weeks": Constant(2, "shift_assets/forecast/features.py", "EWMA_HALF_LIFE_WEEKS"),

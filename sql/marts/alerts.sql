@@ -45,6 +45,8 @@ select
     changes.detector,
     changes.model_version,
     outcomes.confirmed,
-    outcomes.log_likelihood_gain
+    outcomes.log_likelihood_gain,
+    changes.magnitude_quantile,
+    changes.first_onset_day
 from changes
 left join outcomes on changes.segment = outcomes.segment and changes.alert_id = outcomes.alert_id

@@ -43,6 +43,7 @@ select
     array_to_string(opened.rising_words, '; ') as rising_text,
     array_to_string(opened.falling_words, '; ') as falling_text,
     opened.churn_alert_id,
+    opened.first_onset_day,
     news.news_day,
     news.severity,
     news.explanation

@@ -168,7 +168,7 @@ def evidence_transition(
     with np.errstate(invalid="ignore"):
         was_above = observation.before >= threshold
         by_threshold, by_discovery = observation.now >= threshold, observation.q_value <= settings.false_discovery_rate
-        is_low = observation.now < CLOSE_FRACTION * threshold
+        is_low = observation.now < closing_evidence(settings)
     settled = is_open & (observation.scored_since_onset >= starts)
     may_close = is_low | (np.isnan(observation.now) & (days_since_renewal >= settings.close_after_days))
     return Transition(
@@ -178,6 +178,11 @@ def evidence_transition(
         by_mix=np.zeros(len(is_open), dtype=bool),
         settled=settled,
     )
+
+
+def closing_evidence(settings: AlertSettings) -> float:
+    """Return log M, in nats, below which an open alert of the evidence closes."""
+    return float(CLOSE_FRACTION * np.log(settings.average_run_length))
 
 
 def alert_id(user_id: str, opened: date) -> str:

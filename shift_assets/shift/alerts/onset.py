@@ -46,18 +46,45 @@ def activity_split_gain(counts: Float64[Float64Array, " day"]) -> Float64[Float6
     return _inner(np.asarray(gain))
 
 
-def onset_entry(user_days: UserDays, user: int, n_categories: int, *, by_activity: bool) -> int:
+def onset_entry(user_days: UserDays, user: int, *, by_activity: bool) -> int:
     """Return the entry of `user` with which the new interest, or the new level of activity, begins."""
     first, last = int(user_days.start[user]), int(user_days.start[user + 1])
     if by_activity:
         gain = activity_split_gain(user_days.counts[first:last].sum(axis=1).astype(np.float64))
     else:
-        begin, end = int(user_days.score_start[first]), int(user_days.score_start[last])
-        scores = np.zeros((last - first, n_categories))
-        day = np.repeat(np.arange(last - first), np.diff(user_days.score_start[first : last + 1]))
-        scores[day, user_days.category[begin:end]] = user_days.score[begin:end]
-        gain = mix_split_gain(scores)
+        gain = mix_split_gain(_scores_by_day(user_days, np.arange(first, last)))
     return first + int(np.argmax(gain))
+
+
+def likeliest_start(user_days: UserDays, user: int, starts: int, last_day: int) -> int | None:
+    """Return the entry of `user` with which the new mix most likely begins, by the scored days on both sides.
+
+    Args:
+        user_days: recent days.
+        user: the user.
+        starts: number of newest scored days that are possible starts.
+        last_day: last day that is a possible start, days since 1970-01-01.
+
+    Returns:
+        The entry; None where no possible start has `MINIMUM_DAYS` scored days on both sides.
+    """
+    entries = np.arange(user_days.start[user], user_days.start[user + 1])
+    scores = _scores_by_day(user_days, entries)
+    scored = scores.sum(axis=1) > 0
+    entries = entries[scored]
+    possible = (np.arange(len(entries)) >= len(entries) - starts) & (user_days.day[entries] <= last_day)
+    gain = np.where(possible, mix_split_gain(scores[scored]), -np.inf)
+    return int(entries[np.argmax(gain)]) if np.isfinite(gain).any() else None
+
+
+def _scores_by_day(user_days: UserDays, entries: Int64Array) -> Float64Array:
+    """Scores of successive entries, over the categories that they name, [entry, category]."""
+    begin, end = int(user_days.score_start[entries[0]]), int(user_days.score_start[entries[-1] + 1])
+    named, category = np.unique(user_days.category[begin:end], return_inverse=True)
+    scores = np.zeros((len(entries), len(named)))
+    day = np.repeat(np.arange(len(entries)), np.diff(user_days.score_start)[entries])
+    scores[day, category] = user_days.score[begin:end]
+    return scores
 
 
 def _log_likelihood(mass: Float64Array) -> Float64Array:

@@ -75,6 +75,7 @@ def _rows(users: pa.Table, shifted: pa.BooleanArray, settings: Settings) -> pa.T
             "confidence": pc.if_else(shifted, users["confidence"], users["churn_probability"]),
             "rising": rising,
             "falling": falling,
+            "first_onset_day": pc.if_else(shifted, users["alert_first_onset_day"], pa.scalar(None, pa.date32())),
             "churn_alert_id": pc.if_else(shifted, warnings, pa.scalar(None, pa.string())),
         }
     )

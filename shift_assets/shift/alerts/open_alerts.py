@@ -21,10 +21,10 @@ from shift_assets.shift.alerts.lifecycle import (
     evidence_transition,
     threshold_transition,
 )
-from shift_assets.shift.alerts.onset import onset_entry
+from shift_assets.shift.alerts.onset import likeliest_start, onset_entry
 
 NO_DAY = -(2**31)
-ALERT_DAYS = ("alert_opened_day", "alert_onset_day", "alert_exceeded_day")
+ALERT_DAYS = ("alert_opened_day", "alert_onset_day", "alert_exceeded_day", "alert_first_onset_day")
 
 
 class OpenAlerts:
@@ -35,9 +35,11 @@ class OpenAlerts:
         was_closed = np.array([status == "closed" for status in before["alert_status"].to_pylist()], dtype=bool)
         self.id: list[str | None] = _without(before["alert_id"].to_pylist(), was_closed)
         self.kind: list[str | None] = _without(before["alert_kind"].to_pylist(), was_closed)
-        self.opened, self.onset, self.exceeded = (
+        self.opened, self.onset, self.exceeded, first_onset = (
             np.where(was_closed, NO_DAY, integers(before[name].cast(pa.int32()), NO_DAY)) for name in ALERT_DAYS
         )
+        # Versions up to 0.2.0 kept no first estimate: what they stored was never revised.
+        self.first_onset = np.where(first_onset == NO_DAY, self.onset, first_onset)
         self.is_open = np.array([kind is not None for kind in self.kind], dtype=bool)  # this morning
         self.status: list[str | None] = [None] * len(was_closed)
         self.to_open = self.by_mix = self.settled = np.zeros(len(was_closed), dtype=bool)
@@ -51,6 +53,17 @@ class OpenAlerts:
         counted = np.bincount(user_days.user[since], minlength=user_days.n_users)
         counted[self.onset < user_days.day[user_days.start[:-1]]] = np.iinfo(np.int32).max
         return np.where(self.is_open, counted, 0)
+
+    def revise_onset(self, user_days: UserDays, scored: BoolArray, starts: int) -> None:
+        """Estimate the onsets of open alerts again, for users `scored` today [user].
+
+        A start after the day on which an alert opened cannot have opened it, and is not considered. starts: number of
+        newest scored days that are possible starts.
+        """
+        for user in np.flatnonzero(self.is_open & scored):
+            entry = likeliest_start(user_days, int(user), starts, int(self.opened[user]))
+            if entry is not None:
+                self.onset[user] = user_days.day[entry]
 
     def apply_evidence(self, observation: EvidenceObservation, settings: Settings) -> None:
         """Mark the alerts that are continued, closed or to be opened by the evidence."""
@@ -78,14 +91,24 @@ class OpenAlerts:
                 self.status[user] = status
         self.to_open = step.opened
 
-    def open_by_evidence(self, user_ids: list[str], context: AlertContext, onset: Int64Array) -> None:
-        """Give the alerts that open their id and kind, and as onset the likeliest start, `onset` [user] as an entry."""
+    def open_by_evidence(self, user_ids: list[str], context: AlertContext, onset: Int64Array, starts: int) -> None:
+        """Give the alerts that open their id, onset and kind.
+
+        Args:
+            user_ids: the users.
+            context: their recent days and profiles.
+            onset: likeliest start by the evidence, as an entry, [user]; it counts where the days on both sides of it
+                are too few for a split.
+            starts: number of newest scored days that are possible starts.
+        """
         users = np.flatnonzero(self.to_open)
         if len(users) == 0:
             return
         self._assign_ids(users, user_ids)
-        entry = onset[users]
-        self.onset[users] = context.user_days.day[entry]
+        today = day_number(self.day)
+        splits = [likeliest_start(context.user_days, int(user), starts, today) for user in users]
+        entry = np.array([onset[user] if split is None else split for user, split in zip(users, splits, strict=True)])
+        self.onset[users] = self.first_onset[users] = context.user_days.day[entry]
         is_after = context.since(users, entry)
         kinds = kind_of_change(context, users, is_after)
         returns = is_return(context, users, is_after)
@@ -97,13 +120,10 @@ class OpenAlerts:
         self._assign_ids(np.flatnonzero(self.to_open), user_ids)
         changed = np.flatnonzero(self.to_open | self.by_mix)
         entry = np.array(
-            [
-                onset_entry(context.user_days, int(user), context.n_categories, by_activity=not self.by_mix[user])
-                for user in changed
-            ],
+            [onset_entry(context.user_days, int(user), by_activity=not self.by_mix[user]) for user in changed],
             dtype=np.int64,
         )
-        self.onset[changed] = context.user_days.day[entry]
+        self.onset[changed] = self.first_onset[changed] = context.user_days.day[entry]
         mixed = self.by_mix[changed]
         users = changed[mixed]
         if len(users):
@@ -120,7 +140,7 @@ class OpenAlerts:
         """Return the alert columns of `interest_state`."""
         days = {
             name: pa.array(value.astype(np.int32), mask=value == NO_DAY).cast(pa.date32())
-            for name, value in zip(ALERT_DAYS, (self.opened, self.onset, self.exceeded), strict=True)
+            for name, value in zip(ALERT_DAYS, (self.opened, self.onset, self.exceeded, self.first_onset), strict=True)
         }
         return {
             "alert_id": pa.array(self.id, pa.string()),

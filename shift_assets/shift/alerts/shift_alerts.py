@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from shift_assets.contracts.shift import SHIFT_ALERTS
 from shift_assets.interest.user_days import read_user_days, user_day_categories
 from shift_assets.settings.root import AlertSettings, Settings
 from shift_assets.shift.alerts.alert_profiles import AlertProfiles
-from shift_assets.shift.alerts.explain import AlertDescription, CategoryChange, explain
-from shift_assets.shift.alerts.lifecycle import MIX_KINDS
+from shift_assets.shift.alerts.explain import AlertDescription, CategoryChange, Ending, explain
+from shift_assets.shift.alerts.lifecycle import MIX_KINDS, closing_evidence
+from shift_assets.shift.alerts.own_drift import OwnDrift
 from shift_assets.shift.alerts.platform_mix import PlatformMix, explained_share
 from shift_assets.shift.learned.selection import DetectorSelection, detector_selection, newest_check
 
@@ -46,9 +48,10 @@ def shift_alerts(
     Old and new profile are the means of the daily score shares of the recent days before and since the onset; where
     the recent days do not reach back so far, those of the reference and the recent window. The magnitude is their
     total variation distance, its interval that of both profiles' posteriors (a Dirichlet with unit weight per day, as
-    in the evidence). The severity follows the magnitude, at the cut points of the settings; for a surge or fade of the
-    threshold detector it follows |log2(1 + change rate)|. Alerts opened with q-value up to q have a false discovery
-    rate of q, as far as `shift.detector.calibration` fits the segment.
+    in the evidence). The severity follows the quantile of the magnitude among the moves of the segment's users over as
+    many days (`own_drift`); for a surge or fade of the threshold detector it follows |log2(1 + change rate)|. Alerts
+    opened with q-value up to q have a false discovery rate of q, as far as `shift.detector.calibration` fits the
+    segment.
 
     Args:
         state: `interest_state` of whole (day, segment) partitions, because the segment's own move is computed from the
@@ -106,10 +109,11 @@ def _partition_alerts(state: pa.Table, settings: Settings) -> list[dict[str, Any
     profiles = AlertProfiles.since(user_days.take_users(users), onsets, codes, settings.state)
     rising, falling = (profiles.changes(sign).to_pylist() for sign in (1, -1))
     platform = PlatformMix(user_days, len(codes))
+    quantile = OwnDrift(user_days, codes).quantile_of(profiles.magnitude, profiles.sides.days_after)
     return [
         _alert_row(
             alert | {"rising": rising[number], "falling": falling[number]},
-            _Move.of(profiles, number, platform.others_move(int(user), int(onsets[number]))),
+            _Move.of(profiles, number, float(quantile[number]), platform.others_move(int(user), int(onsets[number]))),
             settings,
         )
         for number, (user, alert) in enumerate(zip(users, alerts, strict=True))
@@ -123,12 +127,13 @@ class _Move:
     days_before: Float64Array  # [category], days before the onset
     days_after: Float64Array  # [category], days since the onset
     magnitude: float
+    quantile: float  # among the moves of the segment's users; nan where these are too few
     platform_share: float | None
     events_before: float  # per active day
     events_after: float  # per active day
 
     @classmethod
-    def of(cls, profiles: AlertProfiles, number: int, others: Float64Array | None) -> _Move:
+    def of(cls, profiles: AlertProfiles, number: int, quantile: float, others: Float64Array | None) -> _Move:
         """Return the move of user `number` of the profiles; `others` is that of the other users, [category]."""
         sides, cells = profiles.sides, profiles.cells_of(number)
         n_before, n_after = int(sides.days_before[number]), int(sides.days_after[number])
@@ -136,6 +141,7 @@ class _Move:
             days_before=profiles.before[cells] * n_before,
             days_after=profiles.after[cells] * n_after,
             magnitude=float(profiles.magnitude[number]),
+            quantile=quantile,
             platform_share=None if others is None else explained_share(profiles.move_of(number), others),
             events_before=float(sides.counts_before[number].sum() / max(n_before, 1)),
             events_after=float(sides.counts_after[number].sum() / max(n_after, 1)),
@@ -148,43 +154,64 @@ def _alert_row(alert: dict[str, Any], move: _Move, settings: Settings) -> dict[s
     description = AlertDescription(
         day=alert["day"],
         kind=alert["alert_kind"],
-        status=alert["alert_status"],
+        ending=_ending(alert, settings.alerts),
         onset_day=alert["alert_onset_day"],
+        first_onset_day=alert["alert_first_onset_day"],
         rising=[CategoryChange.of(change) for change in alert["rising"]],
         falling=[CategoryChange.of(change) for change in alert["falling"]],
         events_before=move.events_before,
         events_after=move.events_after,
         by_mix=settings.alerts.detector == "evidence" or alert["alert_kind"] in MIX_KINDS,
     )
+    severity, quantile = severity_by_activity(alert["change_rate_ewma"], settings.alerts), None
+    if description.by_mix:
+        severity = severity_by_mix(move.quantile, settings.alerts)
+        quantile = None if math.isnan(move.quantile) else move.quantile
     copied = ("day", "segment", "alert_id", "user_id", "confidence", "p_value", "q_value", "rising", "falling")
     return {
         **{name: alert[name] for name in copied},
-        "status": description.status,
+        "status": alert["alert_status"],
         "kind": description.kind,
-        "severity": severity(description.by_mix, move.magnitude, alert["change_rate_ewma"], settings.alerts),
+        "severity": severity,
+        "magnitude_quantile": quantile,
         "magnitude": move.magnitude,
         "magnitude_low": min(low, move.magnitude),
         "magnitude_high": max(high, move.magnitude),
         "onset_day": description.onset_day,
+        "first_onset_day": description.first_onset_day,
         "platform_share": move.platform_share,
         "explanation": explain(description, settings.alerts.language),
         "detector": settings.alerts.detector,
     }
 
 
-def severity(by_mix: bool, magnitude: float, change_rate: float | None, settings: AlertSettings) -> str:
-    """Return `low`, `medium` or `high`, by the cut points of the settings.
+def _ending(alert: dict[str, Any], settings: AlertSettings) -> Ending | None:
+    """Why an alert closed, by the rules of `lifecycle`; None for an open one."""
+    if alert["alert_status"] != "closed":
+        return None
+    if alert["last_active_day"] < alert["day"]:
+        return "lapsed"
+    still_shows = settings.detector == "evidence" and alert["evidence"] >= closing_evidence(settings)
+    return "settled" if still_shows else "faded"
+
+
+def severity_by_mix(quantile: float, settings: AlertSettings) -> str:
+    """Return `low`, `medium` or `high` for an alert of a changed mix of interests.
 
     Args:
-        by_mix: whether the mix of interests changed; else the activity alone did.
-        magnitude: size of an alert by the mix.
-        change_rate: size of an alert by activity; None counts as no change.
-        settings: the cut points.
+        quantile: that of the magnitude among the moves of the segment's users; nan, where these are too few, is
+            `medium`: such an alert is neither held back nor put forward.
+        settings: the quantiles from which an alert is medium and high.
     """
-    if by_mix:
-        size, cut_points = magnitude, settings.severity_magnitude
-    else:
-        size, cut_points = abs(float(np.log2(1.0 + (change_rate or 0.0)))), settings.severity_doublings
+    return "medium" if math.isnan(quantile) else _level(quantile, settings.severity_quantiles)
+
+
+def severity_by_activity(change_rate: float | None, settings: AlertSettings) -> str:
+    """Return `low`, `medium` or `high` for an alert of changed activity alone; None counts as no change."""
+    return _level(abs(float(np.log2(1.0 + (change_rate or 0.0)))), settings.severity_doublings)
+
+
+def _level(size: float, cut_points: tuple[float, float]) -> str:
     return "high" if size >= cut_points[1] else "medium" if size >= cut_points[0] else "low"
 
 

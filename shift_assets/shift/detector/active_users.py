@@ -224,6 +224,8 @@ def _advance_alerts(  # noqa: PLR0917 - the parts of one day, in the order in wh
     )
     ids = users.ids.to_pylist()
     if settings.alerts.detector == "evidence":
+        starts = settings.evidence.starts
+        open_alerts.revise_onset(update.user_days, ~np.isnan(update.log_e), starts)
         observation = EvidenceObservation(
             before=floats(users.before["evidence"]),
             now=update.log_e,
@@ -231,7 +233,7 @@ def _advance_alerts(  # noqa: PLR0917 - the parts of one day, in the order in wh
             scored_since_onset=open_alerts.scored_since_onset(update.user_days),
         )
         open_alerts.apply_evidence(observation, settings)
-        open_alerts.open_by_evidence(ids, context, update.onset)
+        open_alerts.open_by_evidence(ids, context, update.onset, starts)
         update.memory.reset(open_alerts.settled)
         return settle(context, open_alerts.settled, open_alerts.onset)
     if settings.alerts.detector == "forecast":

@@ -22,16 +22,21 @@ from shift_assets.shift.alerts.shift_alerts import shift_alerts
 from shift_assets.shift.detector.signals import shift_signals
 from shift_assets.shift.detector.state import advance_range
 from shift_assets.simulate.interest_series import simulated_series
-from shift_assets.simulate.simulation import Simulation
+from shift_assets.simulate.simulation import PlantedShares, Simulation
 from shift_assets_tests.shift.logs import day, row_of, states_of
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = Settings()
+SLOW_TO_CLOSE = Settings(alerts={"close_after_days": 60})
+"""Under these, many users have a churn warning while their shift alert is still open."""
+SAME = ("alert_id", "kind", "onset_day", "first_onset_day")
 THRESHOLD = WarningThreshold(0.6, 100, 0.7, 0.6)
 NO_HEADS = HeadPredictions(MODEL_PREDICTIONS.empty())
 MUGS, CHRISTMAS = {"kitchen-mug": 6, "wall-art": 2}, {"christmas": 7, "wall-art": 1}
-SIMULATION = Simulation(users=150, days=110, categories=8, segments={}, other_segment="all", events_per_user_day=1.0)
+SIMULATION = Simulation(
+    users=120, days=90, segments={}, other_segment="all", planted=PlantedShares(abrupt=0.5), events_per_user_day=2.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +45,17 @@ def log() -> list[tuple[date, pa.Table, pa.Table]]:
     series = simulated_series(SIMULATION).series
     days = [SIMULATION.first_day + timedelta(days=number) for number in range(SIMULATION.days)]
     users = pc.unique(series["user_id"]).sort()
-    leaves = pa.array([days[30 + number % 80] for number in range(len(users))])
+    leaves = pa.array([days[30 + number % 60] for number in range(len(users))])
     series = series.filter(pc.less(series["day"], leaves.take(pc.index_in(series["user_id"], value_set=users))))
-    states = advance_range(None, series, days, "all", SETTINGS, p_values_from=date.max)
+    states = advance_range(None, series, days, "all", SLOW_TO_CLOSE, p_values_from=date.max)
     found, churn, model = [], CHURN_PREDICTIONS.empty(), None
     for now, state in states:
-        churn = churn_predictions(state, churn, model, NO_HEADS, SETTINGS.churn, day=now, segment="all")
-        if now.weekday() == SETTINGS.schedule.refit_weekday:
-            model = fit_churn(state, now, NO_HEADS, SETTINGS.churn)
+        churn = churn_predictions(state, churn, model, NO_HEADS, SLOW_TO_CLOSE.churn, day=now, segment="all")
+        if now.weekday() == SLOW_TO_CLOSE.schedule.refit_weekday:
+            model = fit_churn(state, now, NO_HEADS, SLOW_TO_CLOSE.churn)
             model = model and replace(model, threshold=THRESHOLD)
-        news = shift_alerts(state, shift_signals(state, SETTINGS, churn=churn), SETTINGS, churn=churn)
-        found.append((now, open_alerts(state, SETTINGS, churn), news))
+        news = shift_alerts(state, shift_signals(state, SLOW_TO_CLOSE, churn=churn), SLOW_TO_CLOSE, churn=churn)
+        found.append((now, open_alerts(state, SLOW_TO_CLOSE, churn), news))
     return found
 
 
@@ -75,9 +80,7 @@ def test_the_rows_are_the_alerts_that_opened_and_have_not_closed(log: list[tuple
             alerts = by_user[row["user_id"]]
             shown = alerts.get("shift", alerts.get("churn"))
             assert shown is not None
-            assert [row[name] for name in ("alert_id", "kind", "onset_day")] == [
-                shown[name] for name in ("alert_id", "kind", "onset_day")
-            ]
+            assert [row[name] for name in SAME] == [shown[name] for name in SAME]
             assert row["opened_day"] == opened[row["alert_id"]]
             other = alerts.get("churn") if "shift" in alerts else None
             assert row["churn_alert_id"] == (other and other["alert_id"])
@@ -95,6 +98,24 @@ def test_what_rose_and_fell_is_that_of_the_days_news(log: list[tuple[date, pa.Ta
         assert found.select(columns).sort_by("alert_id").to_pylist() == said.select(columns).to_pylist()
         compared += len(said)
     assert compared > 20
+
+
+def test_an_onset_is_revised_up_to_the_day_on_which_the_alert_opened(
+    log: list[tuple[date, pa.Table, pa.Table]],
+) -> None:
+    """Visits move the estimate of some alerts, never beyond the opening; the first estimate stays with the alert."""
+    first: dict[str, date] = {}
+    revised = set()
+    for now, _, news in log:
+        for alert in news.filter(pc.field("kind") != "churn_risk").to_pylist():
+            if alert["status"] == "opened":
+                assert alert["onset_day"] == alert["first_onset_day"] <= now
+                first[alert["alert_id"]] = alert["onset_day"]
+            assert alert["first_onset_day"] == first[alert["alert_id"]]
+            if alert["onset_day"] != alert["first_onset_day"]:
+                revised.add(alert["alert_id"])
+                assert "(first estimated " in alert["explanation"]
+    assert 0 < len(revised) < len(first)
 
 
 def test_a_user_who_stays_away_keeps_the_row_until_the_alert_closes() -> None:
