@@ -18,6 +18,12 @@ from shift_assets.interest.user_days import read_user_days, user_day_categories
 from shift_assets.settings.root import Settings
 from shift_assets.shift.alerts.alert_profiles import AlertProfiles
 
+_COLUMNS = [
+    *("day", "segment", "user_id", "recent_days", "confidence", "alert_id", "alert_kind", "alert_status"),
+    *("alert_opened_day", "alert_onset_day", "alert_first_onset_day"),
+]
+"""Columns of the state that the rows are made from."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +39,7 @@ def open_alerts(state: pa.Table, settings: Settings, churn: pa.Table | None = No
         churn: `churn_predictions` of the same partitions; without them there are no churn warnings.
     """
     begin = time.perf_counter()
-    state = _with_open_warnings(state, CHURN_PREDICTIONS.empty() if churn is None else churn)
+    state = _with_open_warnings(state.select(_COLUMNS), CHURN_PREDICTIONS.empty() if churn is None else churn)
     goes_on = pc.not_equal(pc.fill_null(state["alert_status"], ""), "closed")
     shifted = pc.and_(state["alert_id"].is_valid(), goes_on).combine_chunks()
     warned = state["warning_opened_day"].is_valid().combine_chunks()
