@@ -87,12 +87,16 @@ def _open_rows(table: Table, rows: Rows) -> Iterator[duckdb.DuckDBPyConnection]:
             keys = [(str(path), partition.day, partition.segment) for partition, path in rows.items()]
             files, days, segments = zip(*keys, strict=True)
             connection.register("partition_of", pa.table({"file": files, "day": days, "segment": segments}))
-            stored = connection.read_parquet(list(files), filename=True, hive_partitioning=False)
+            stored = connection.read_parquet(list(files), filename=True, hive_partitioning=False, union_by_name=True)
             own = ", ".join(f'stored."{name}"' for name in stored.columns if name not in ("filename", "day", "segment"))
             stored.create_view("stored")
+            # An empty partition of an older version is not written again, and lacks the columns that came since.
+            later = [column.name for column in table.columns if column.nullable and column.name not in stored.columns]
+            connection.register("later", table.empty().select(later or ["day"]))
             connection.execute(
                 f"create view checked as select partition_of.day, partition_of.segment, {own} "  # noqa: S608
-                "from stored join partition_of on stored.filename = partition_of.file"
+                "from stored join partition_of on stored.filename = partition_of.file "
+                "union all by name select * from later"
             )
         else:
             connection.register("checked", table.empty())
