@@ -222,6 +222,12 @@ SHIFT_ALERTS = Table(
         share("magnitude", "Total variation distance between the profiles before and after"),
         share("magnitude_low", "Lower end of the 90 % interval of the magnitude", nullable=True),
         share("magnitude_high", "Upper end of the 90 % interval of the magnitude", nullable=True),
+        share(
+            "magnitude_quantile",
+            "Share of smaller moves among those that the segment's users make over as many active days; null where too "
+            "few users have enough days, and for changes of activity alone",
+            nullable=True,
+        ),
         share("confidence", "Posterior probability of a shift", nullable=True),
         share("p_value", "p-value under no shift", nullable=True),
         share(
@@ -256,12 +262,6 @@ SHIFT_ALERTS = Table(
         Column("explanation", STRING, "The alert in one sentence"),
         Column("detector", STRING, "Detector that opened the alert"),
         Column("model_version", STRING, "Version of the interest model used", nullable=True),
-        share(
-            "magnitude_quantile",
-            "Share of smaller moves among those that the segment's users make over as many active days; null where too "
-            "few users have enough days, and for changes of activity alone",
-            nullable=True,
-        ),
         Column("first_onset_day", DAY, "First estimate of onset_day, made when the alert opened", nullable=True),
     ),
 )
