@@ -79,7 +79,7 @@ def wilson_low(share: float, count: int) -> float:
     """Lower end of Wilson's one-sided 95 % interval of a share of `count`.
 
     >>> round(wilson_low(0.8, 100), 3)
-    0.726
+    0.727
     """
     z2 = ONE_SIDED_95**2
     centre = share + z2 / (2 * count)
