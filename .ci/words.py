@@ -36,7 +36,7 @@ WORDS = {
 }
 CONTRACTS = (
     r"alarm_clusters|alarms_opened|alarms_judged|alarms_confirmed|alarms_by_kind|users_judged|must_alarm"
-    r"|quality_verdicts|placebo_false_share|alarms_for_marketers|\"judged\"|\"taught\""
+    r"|quality_verdicts|alarms_for_marketers|\"judged\"|\"taught\""
     r"|judged_against|alerts_judged|partitions_judged|\"foretelling\"|`taught`|\"stands\"|\.tell\(\)"
     r"|a row stands for at least one event|no item stands twice in a user's list"
 )

@@ -7,14 +7,16 @@ Every detector is shown in up to three treatments: at a line fixed beforehand ("
 threshold that were best in the base scenario of other seeds ("tuned"), and with those that are best on the very logs
 that are evaluated ("best here", which flatters). Our evidence has one setting; the others have grids.
 
-`--product` adds the alerts as the product opens them, through state and alerts from day to day, by patience A and as
-daily lists at a stated q, whose realised share of false alerts is 1 - P. It takes about a minute of processor time per
-rule, scenario and seed: choose few.
+`--product` adds the alerts as the product opens them, through state and alerts from day to day, by each rule; at a
+stated q the realised share of false alerts is 1 - P. The self-checks, which fit the learned detector on the log itself,
+are made every three weeks instead of every week. It takes about a minute of processor time per rule, scenario and seed:
+choose few.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -32,6 +34,8 @@ import pyarrow.compute as pc
 import shift_peers as peers
 from report import recorded
 from shift_assets.arrays import Float64Array, Int64Array, ragged_index
+from shift_assets.contracts.shift import DETECTOR_SELF_CHECK
+from shift_assets.evaluate.detector_self_check import self_check
 from shift_assets.evaluate.opened_alerts import alerts_from_scores, alerts_from_table
 from shift_assets.evaluate.simulated import FOUND_WITHIN, Rate, ShiftScore, Truth, pool, score_alerts, truth_of
 from shift_assets.evaluate.threshold_sweep import (
@@ -45,6 +49,7 @@ from shift_assets.evaluate.threshold_sweep import (
 )
 from shift_assets.interest.histories import Histories, histories
 from shift_assets.settings.root import AlertSettings, EvidenceSettings, Settings
+from shift_assets.shift.alerts.detector_selection import MODEL_FOLDER
 from shift_assets.shift.alerts.shift_alerts import shift_alerts
 from shift_assets.shift.baselines.g_test import GTest
 from shift_assets.shift.baselines.raw_bocpd import RawBocpd
@@ -54,8 +59,12 @@ from shift_assets.shift.detector.base import Detector, EValue, Posterior
 from shift_assets.shift.detector.evidence import trace
 from shift_assets.shift.detector.signals import shift_signals
 from shift_assets.shift.detector.state import advance_range
+from shift_assets.shift.learned.shift_model import ShiftModel
 from shift_assets.simulate.interest_series import simulated_series
 from shift_assets.simulate.scenarios import SCENARIOS, scenario
+
+FIRST_CHECK, CHECK_EVERY = 41, 21
+"""Day of the log's first self-check, and days from one to the next; a choice applies for four weeks."""
 
 
 class Line(NamedTuple):
@@ -216,7 +225,10 @@ def rows_of(name: str, entrant: Entrant, tuned: Line, cases: Sequence[Case]) -> 
 
 def product_rows(cases: Sequence[Case]) -> list[dict[str, object]]:
     """The scores on the product's own alerts in one scenario, one per rule."""
-    rules: dict[str, dict[str, object]] = {"A=10": {"rule": "average_run_length", "average_run_length": 10.0}}
+    rules: dict[str, dict[str, object]] = {
+        "flagged 2 %": {"rule": "flagged_share", "flagged_share": 0.02},
+        "A=10": {"rule": "average_run_length", "average_run_length": 10.0},
+    }
     rules |= {f"q={q}": {"rule": "discovery", "false_discovery_rate": q} for q in (0.05, 0.1, 0.2)}
     rows = []
     for label, rule in rules.items():
@@ -229,13 +241,46 @@ def product_rows(cases: Sequence[Case]) -> list[dict[str, object]]:
 
 
 def product_alerts(log: Case, settings: Settings) -> pa.Table:
-    """`shift_alerts` of all days and segments."""
+    """`shift_alerts` of all days and segments; by rule `flagged_share` a detector is fitted every CHECK_EVERY days."""
     alerts = []
     for segment in sorted(set(log.series["segment"].unique().to_pylist())):
         series = log.series.filter(pc.equal(log.series["segment"], segment))
-        for _, state in advance_range(None, series, log.days, segment, settings):
-            alerts.append(shift_alerts(state, shift_signals(state, settings), settings))
+        models: dict[str, ShiftModel] = {}
+        checks = DETECTOR_SELF_CHECK.empty()
+        if settings.alerts.rule == "flagged_share":
+            checks, models = self_checks(series, log.days, segment, settings)
+        states = advance_range(
+            None,
+            series,
+            log.days,
+            segment,
+            settings,
+            checks=checks,
+            model_of=lambda chosen, models=models: models.get(chosen.model_path),  # type: ignore[misc]
+            p_values_from=log.days[0] if settings.alerts.rule == "discovery" else log.days[-1],
+        )
+        for _, state in states:
+            alerts.append(shift_alerts(state, shift_signals(state, settings), settings, checks))
     return pa.concat_tables(alerts)
+
+
+def self_checks(
+    series: pa.Table, days: Sequence[date], segment: str, settings: Settings
+) -> tuple[pa.Table, dict[str, ShiftModel]]:
+    """Rows of the segment's self-checks, on every CHECK_EVERY-th day, and the learned detectors by their path."""
+    rows, models = [DETECTOR_SELF_CHECK.empty()], {}
+    for day in days[FIRST_CHECK::CHECK_EVERY]:
+        first = day - timedelta(days=settings.self_check.window_days - 1)
+        window = series.filter(
+            pc.and_(pc.greater_equal(series["day"], pa.scalar(first)), pc.less_equal(series["day"], pa.scalar(day)))
+        )
+        checked = self_check(window, day, segment, settings)
+        path = digest = None
+        if checked.model:
+            path, digest = f"{MODEL_FOLDER}/{day}", hashlib.sha256(checked.model.to_bytes()).hexdigest()
+            models[path] = checked.model
+        rows.append(checked.with_model_path(path, digest))
+    return pa.concat_tables(rows), models
 
 
 def summary(score: ShiftScore, curve: Sequence[OperatingPoint]) -> dict[str, object]:

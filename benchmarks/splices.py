@@ -1,7 +1,7 @@
 """Spliced users on the real log of an installation: what each part of the learned detector is worth.
 
 `shift-assets evaluate shifts --home H` gives the table of all detectors; this one leaves out one ingredient of the
-learned detector after the other, on the same cuts, donors and folds:
+learned detector after the other, on the same splice points, donors and folds:
 
     python benchmarks/splices.py HOME SEGMENT --step week --active-days 8 --seeds 1
 """
@@ -19,11 +19,14 @@ import pyarrow.compute as pc
 
 from report import recorded
 from shift_assets.evaluate.splice_metrics import DetectorMetrics, detector_metrics
-from shift_assets.evaluate.splices import LEARNED, run_protocol
+from shift_assets.evaluate.splices import LEARNED, Alerting, run_protocol
 from shift_assets.interest.histories import Histories, histories
+from shift_assets.settings.root import EvidenceSettings
+from shift_assets.shift.detector.statistics import FEATURES, features
+from shift_assets.shift.detector.window_ratios import WindowRatios
 from shift_assets.shift.learned import shift_model
-from shift_assets.shift.learned.features import FEATURES, features
 from shift_assets.shift.learned.splices import PARTIAL, UNSPLICED, Construction
+from shift_assets.shift.learned.taste_clusters import TasteClusters, fit_taste_clusters
 from shift_assets.workspace.home import open_workspace
 from shift_assets.workspace.landed import load_series
 
@@ -34,19 +37,20 @@ WANTED = (
     Construction("random", PARTIAL),
     Construction("gift", 1.0),
 )
-METRIC = ("same_user",)
-CONTEXT = ("days", "categories_per_day", "dispersion", "entropy", "events_per_day")
+ALERTING = Alerting(EvidenceSettings(), flagged_share=0.02)
+NOTHING = -12.0
+RATIOS = ("mean_ratio", "longest_ratio", "longest_by_days")
 PARTS = {
     "everything": (),
-    "without the learned metric": METRIC,
-    "without the Bayes factor": ("bayes_factor",),
-    "without variance between and within": ("between_within",),
-    "without distance and divergence": ("distance", "divergence"),
-    "without unseen categories": ("unseen",),
-    "without context": CONTEXT,
-    "learned metric alone": tuple({name.rpartition("_")[0] or name for name in FEATURES} - {"same_user"}),
+    "without taste clusters": ("clusters",),
+    "without window ratios": RATIOS,
+    "without the mean over windows": ("mean_ratio",),
+    "without the posterior": ("posterior",),
+    "without the e-value": ("evidence",),
+    "without the days before": ("days_before", "longest_by_days"),
+    "window ratios alone": ("posterior", "evidence"),
 }
-"""Prefixes of the features that are left out."""
+"""What is left out: names of FEATURES, or the taste clusters, instead of which all users share the segment's mix."""
 
 
 def main() -> None:
@@ -56,7 +60,7 @@ def main() -> None:
     parser.add_argument("--step", choices=("day", "week"), default="day")
     parser.add_argument("--active-days", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--cuts", type=int, default=300)
+    parser.add_argument("--splice-points", type=int, default=300)
     arguments = parser.parse_args()
     series = load_series(open_workspace(arguments.home))
     found = histories(series.filter(pc.equal(series["segment"], arguments.segment)), arguments.step)
@@ -70,14 +74,18 @@ def main() -> None:
 
 
 @contextmanager
-def without(prefixes: tuple[str, ...]) -> Iterator[None]:
-    """Features whose name begins so are 0 in training and scoring."""
-    left_out = np.array([name.startswith(prefixes) if prefixes else False for name in FEATURES])
+def without(left_out: tuple[str, ...]) -> Iterator[None]:
+    """Features of these names have one value in training and scoring, too small to open an alert by itself."""
+    is_left_out = np.array([name in left_out for name in FEATURES])
 
-    def some(*arguments: object) -> np.ndarray:
-        return np.where(left_out, 0.0, features(*arguments))  # type: ignore[arg-type]
+    def some(log_e: np.ndarray, posterior: np.ndarray, ratios: WindowRatios) -> np.ndarray:
+        values = features(log_e, posterior, ratios)
+        return np.where(is_left_out & ~np.isnan(values), NOTHING, values)
 
-    with mock.patch.object(shift_model, "features", some):
+    def one_cluster(days: np.ndarray, mix: np.ndarray, seed: int) -> TasteClusters:
+        return fit_taste_clusters(days if "clusters" not in left_out else days[:0], mix, seed)
+
+    with mock.patch.multiple(shift_model, features=some, fit_taste_clusters=one_cluster):
         yield
 
 
@@ -91,8 +99,9 @@ def evaluated(found: Histories, arguments: argparse.Namespace) -> list[DetectorM
             {},
             seed=seed,
             active_days=arguments.active_days,
+            alerting=ALERTING,
             constructions=WANTED,
-            training_splice_points=arguments.cuts,
+            training_splice_points=arguments.splice_points,
         )
         if one.detector == LEARNED
     ]

@@ -15,7 +15,7 @@ SHAPE = re.compile(r"\[\w*(Array|Tensor|ndarray), ", re.IGNORECASE)
 with_beartype: Callable[[Any], Any] = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float here too
 
 
-COMPILED = {"shift_assets.shift.learned.shift_model"}
+COMPILED = {"shift_assets.shift.detector.window_ratios"}
 """Modules with shapes that stay unchecked: Numba pickles what its functions call there, and a check has no pickle."""
 
 

@@ -94,20 +94,22 @@ def shifts(
     Example: `shift-assets evaluate shifts --home my_shop --step week --seeds 3`
     """
     from shift_assets.evaluate.splice_metrics import detector_metrics, flagged_shares
-    from shift_assets.evaluate.splices import SCORES, detectors_of, evaluate_detectors, write_scores
+    from shift_assets.evaluate.splices import SCORES, Alerting, detectors_of, evaluate_detectors, write_scores
     from shift_assets.workspace import home as homes
     from shift_assets.workspace.landed import load_hourly_series, load_series
+    from shift_assets.workspace.out_of_sample import without_learned_days
 
     workspace = homes.open_workspace(home_of(home or context.obj))
     settings = workspace.settings
     target = settings.evaluation / "shift_scores.parquet"
     with progress("reading the interest series") as on_progress:
         scored, skipped = evaluate_detectors(
-            load_hourly_series(workspace) if step == "hour" else load_series(workspace),
+            without_learned_days(load_hourly_series(workspace) if step == "hour" else load_series(workspace), settings),
             detectors_of(settings.evidence),
             step=step,
             seeds=[settings.seed + number for number in range(seeds)],
             active_days=active_days,
+            alerting=Alerting(settings.evidence, settings.alerts.flagged_share),
             on_progress=on_progress,
         )
         write_scores(scored, target)

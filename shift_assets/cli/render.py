@@ -220,13 +220,9 @@ def _run_report_rows(summary: RunReport, horizon_days: int) -> Iterator[tuple[st
         ),
     )
     if summary.patience_active_days is not None:
-        measured = "not measured yet"
-        if summary.placebo_false_share is not None:
-            measured = f"measured: {summary.placebo_false_share:.1%} of users under the permutation null"
-        yield (
-            "  false alerts",
-            f"bound: at most one per user in {summary.patience_active_days:g} active days; {measured}",
-        )
+        yield "  before a check", f"at most one false alert per user in {summary.patience_active_days:g} active days"
+    for segment, found in summary.self_checks.items():
+        yield f"  {segment}", found
     if summary.alarms_confirmed_share is not None:
         yield (
             "  confirmed",

@@ -35,7 +35,7 @@ DONORS: tuple[Donor, ...] = get_args(Donor)
 """Whose days replace a user's in a spliced history: any user's, those of one as active, or of the nearest profile."""
 
 
-SELF_CHECK_DETECTORS = ("e_value", "posterior", "learned", "none")
+SELF_CHECK_DETECTORS = ("e_value", "posterior", "learned", "known_cut", "none")
 
 
 INTEREST_STATE = Table(
@@ -92,8 +92,18 @@ INTEREST_STATE = Table(
             minimum=0,
         ),
         Column("evidence", FLOAT, "Log of the alert statistic M on the last scored day", unit="nats", nullable=True),
-        share("confidence", "Posterior of a recent shift on the last scored day", nullable=True),
-        share("p_value", "p-value of the evidence; null for users without a score today", nullable=True),
+        share(
+            "confidence",
+            "Probability of a recent shift on the last scored day, if half of all users shifted: calibrated by the "
+            "learned detector, or the posterior before the first self-check",
+            nullable=True,
+        ),
+        share(
+            "p_value",
+            "p-value of the confidence, by unshifted days; before the first self-check of the evidence, by shuffled "
+            "ones; null for users without a score today",
+            nullable=True,
+        ),
         share(
             "q_value",
             "p-value adjusted for the tests and alerts of the last 28 days; also null for users with an open alert",
@@ -190,8 +200,8 @@ SHIFT_SIGNALS = Table(
         ),
         share("model_shift_score", "Score of the learned shift detector", nullable=True),
         Column("evidence", FLOAT, "Log of the alert statistic M, an e-value for a shift", unit="nats", nullable=True),
-        share("confidence", "Posterior probability of a recent shift", nullable=True),
-        share("p_value", "p-value of the evidence under no shift", nullable=True),
+        share("confidence", "Calibrated probability of a recent shift, if half of all users shifted", nullable=True),
+        share("p_value", "p-value of the confidence on days without a shift", nullable=True),
         share("churn_probability", "Probability of no visit in the next 28 days", nullable=True),
     ),
 )
@@ -228,7 +238,7 @@ SHIFT_ALERTS = Table(
             "few users have enough days, and for changes of activity alone",
             nullable=True,
         ),
-        share("confidence", "Posterior probability of a shift", nullable=True),
+        share("confidence", "Calibrated probability of a shift, if half of all users shifted", nullable=True),
         share("p_value", "p-value under no shift", nullable=True),
         share(
             "q_value",
@@ -240,15 +250,19 @@ SHIFT_ALERTS = Table(
         Column(
             "ranking",
             STRING,
-            "What ranks the day's alerts, chosen by the newest self-check",
+            "What the confidence is: calibrated by the learned detector, or the posterior before the first self-check",
             nullable=True,
             allowed=("posterior", "learned"),
         ),
-        share("ranking_score", "Value to rank by: the confidence, or the score of the learned detector", nullable=True),
+        share("ranking_score", "Value to rank by: the confidence", nullable=True),
         share(
-            "placebo_false_share",
-            "False alert rate under the permutation null, by the newest self-check: share of users with shuffled days "
-            "whom the alert statistic flags within the active days of the check",
+            "found_share",
+            "By the newest self-check: of users replaced by another, the share found within eight active days",
+            nullable=True,
+        ),
+        share(
+            "flagged_share",
+            "By the newest self-check: of unchanged users, the share flagged within eight active days",
             nullable=True,
         ),
         Column("onset_day", DAY, "First active day of the new interest, as now estimated"),
@@ -445,7 +459,7 @@ DETECTOR_SELF_CHECK = Table(
     "detector_self_check",
     description=(
         "Weekly evaluation of the shift detectors on spliced histories of the installation's own users; it "
-        "chooses window and detector"
+        "chooses the detector that alerts and its threshold"
     ),
     grain=(
         "one detector with its settings, on one kind of spliced histories, at one number of active days after"
@@ -455,7 +469,10 @@ DETECTOR_SELF_CHECK = Table(
     consumer="`interest_state`, `shift_signals`, `shift_alerts` of the following days, `shift-assets run` (its report)",
     own_columns=(
         Column(
-            "detector", STRING, "Evaluated detector; none: nothing could be evaluated", allowed=SELF_CHECK_DETECTORS
+            "detector",
+            STRING,
+            "Evaluated detector; known_cut: the bound, which knows the splice point; none: nothing could be evaluated",
+            allowed=SELF_CHECK_DETECTORS,
         ),
         Column("starts", INT, "Look-back of the evidence: number of possible onsets", unit="days", nullable=True),
         Column("posterior_window", INT, "Age up to which the posterior counts a regime as new", "days", nullable=True),
@@ -480,17 +497,19 @@ DETECTOR_SELF_CHECK = Table(
         *_with_interval("recall_at_1_percent", "Recall of spliced histories at a 1 % flag rate of unspliced ones"),
         *_with_interval("recall_at_5_percent", "Recall of spliced histories at a 5 % flag rate of unspliced ones"),
         *_with_interval(
-            "placebo_false_share",
-            "False alert rate under the permutation null: share of histories of shuffled own days that are flagged, by "
-            "the e-value at threshold A, by others at a 5 % flag rate of unspliced histories",
+            "flagged_share",
+            "Share of unspliced histories that reach the detector's threshold (e_value: A; learned: that of its "
+            "alerts); some of them did shift",
         ),
-        *_with_interval(
-            "flagged_share", "Share of unspliced histories with M at threshold A or above; some of them did shift"
-        ),
-        share("flagged_bound", "Upper bound of flagged_share if none of them had shifted", nullable=True),
-        Column("chosen", pa.bool_(), "Whether these settings serve, or this detector ranks, until the next check"),
+        *_with_interval("found_share", "Share of spliced histories that reach the same threshold"),
+        Column("chosen", pa.bool_(), "Whether this detector alerts until the next check"),
         Column("model_path", STRING, "Folder of the learned detector, relative to the models folder", nullable=True),
         Column("model_digest", STRING, "SHA-256 of its weights file", nullable=True, pattern=r"^[0-9a-f]{64}$"),
-        Column("note", STRING, "Why nothing could be evaluated", nullable=True),
+        Column(
+            "note",
+            STRING,
+            "What the threshold in service finds and flags; or why nothing could be evaluated",
+            nullable=True,
+        ),
     ),
 )

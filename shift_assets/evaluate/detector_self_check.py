@@ -1,4 +1,4 @@
-"""The weekly self-check: evaluate detectors, choose their windows and train a detector on a segment's recent log."""
+"""The weekly self-check: evaluate the detectors on a segment's own log, and fit the learned one with its threshold."""
 
 from __future__ import annotations
 
@@ -7,50 +7,57 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, DONORS
-from shift_assets.evaluate.splice_metrics import DetectorMetrics, advantage, detector_metrics, flagged_shares
-from shift_assets.evaluate.splices import E_VALUE, LEARNED, POSTERIOR, DetectorScores, run_protocol
+from shift_assets.evaluate.splice_metrics import (
+    DetectorMetrics,
+    detector_metrics,
+    recall_where_flagged,
+    shares_over,
+)
+from shift_assets.evaluate.splices import (
+    E_VALUE,
+    KNOWN_CUT,
+    LEARNED,
+    POSTERIOR,
+    Alerting,
+    DetectorScores,
+    run_protocol,
+    with_context_users,
+)
 from shift_assets.interest.histories import histories
 from shift_assets.outcomes.estimates import Estimate
-from shift_assets.settings.root import EvidenceSettings, Settings
-from shift_assets.shift.detector.base import Detector, EValue, Posterior
-from shift_assets.shift.learned.shift_model import ShiftModel, fit
-from shift_assets.shift.learned.splices import PARTIAL, UNSPLICED, Construction
+from shift_assets.settings.root import Settings
+from shift_assets.shift.detector.base import EValue, Posterior
+from shift_assets.shift.detector.memory import pool_rare_categories
+from shift_assets.shift.learned.shift_model import MINIMUM_USERS, ShiftModel, fit
+from shift_assets.shift.learned.splices import PARTIAL, SPLICED, UNSPLICED, Construction
 
-PERMUTATION_NULL = Construction("odd_even", 1.0)
-CHECKED_CONSTRUCTIONS = (
-    UNSPLICED,
-    PERMUTATION_NULL,
-    *(Construction(donor) for donor in DONORS),
-    Construction("random", PARTIAL),
-)
-SPLICE_POINTS = 80
-"""Splice points of the training; fewer than in `evaluate shifts`, because this runs every week in every segment."""
-
-
-class Limits(NamedTuple):
-    """Windows that a check tries, and users that it needs."""
-
-    starts: tuple[int, ...] = (8, 12, 20)
-    """Values of `evidence.starts` to choose from."""
-    posterior_windows: tuple[int, ...] = (5, 8, 12)
-    """Values of `evidence.posterior_window` to choose from."""
-    active_days: int = 8
-    """Active days that a user needs before a splice point and from it on."""
-    minimum_users: int = 30
-    """Fewest users with that many days for an evaluation."""
-    bootstrap_samples: int = 100
-    """Bootstrap samples of every interval."""
-
-
-LIMITS = Limits()
+CHECKED_CONSTRUCTIONS = (UNSPLICED, *(Construction(donor) for donor in DONORS), Construction("random", PARTIAL))
+ACTIVE_DAYS = 8
+"""Active days within which an alert should open, and that a user needs before a splice point and from it on."""
+BOOTSTRAP_SAMPLES = 100
+HARDLY_DISTINGUISHABLE = 0.65
+"""AUC with a known splice point below which no detector can do much."""
+_SENTENCES = {
+    "en": "Of users replaced by another, found within {days} active days at this threshold: {found}; of unchanged "
+    "users flagged: {flagged}. With the splice point known, as many flagged would find {bound}.",
+    "zh": "若用户被换成另一人，在 {days} 个活跃日内以此阈值发现：{found}；未变化的用户被误报：{flagged}。"
+    "若已知变化时点，同样的误报率可发现 {bound}。",
+}
+_WARNINGS = {
+    "en": " On this log a replaced user can hardly be distinguished from an unchanged one (AUC {auc:.2f} with the "
+    "splice point known): deliver finer categories, or let them be learned (categories: {{from: cooccurrence}}).",
+    "zh": " 在此日志中，几乎无法区分被替换的用户与未变化的用户（已知变化时点时 AUC 为 {auc:.2f}）："
+    "请提供更细的类目，或改用学习得到的类目（categories: {{from: cooccurrence}}）。",
+}
 
 
 class SelfCheck(NamedTuple):
-    """Rows of `detector_self_check`, with empty model columns, and the trained detector where one was evaluated."""
+    """Rows of `detector_self_check`, with empty model columns, and the learned detector where it was chosen."""
 
     rows: pa.Table
     model: ShiftModel | None
@@ -65,149 +72,105 @@ class SelfCheck(NamedTuple):
         return rows
 
 
-class _Candidate(NamedTuple):
-    detector: str
-    starts: int | None
-    posterior_window: int | None
-    scorer: Detector | None
+def self_check(series: pa.Table, day: date, segment: str, settings: Settings) -> SelfCheck:
+    """Evaluate the detectors on spliced histories of one segment, and fit the one that alerts until the next check.
 
-
-def self_check(series: pa.Table, day: date, segment: str, settings: Settings, limits: Limits = LIMITS) -> SelfCheck:
-    """Evaluate the detectors on spliced histories of one segment, and choose among them.
-
-    A window other than the settings' is chosen only where it is better with the whole bootstrap interval of the
-    difference above 0, and the learned detector only where it is better than the posterior in the same sense. For the
-    e-value better means more shifts found at the threshold; for ranking detectors a higher AUC; each after all active
-    days.
+    The learned detector alerts where there are enough users to fit it. Every figure is of users on whom nothing was
+    fitted.
 
     Args:
         series: `interest_series` of the segment for the window that ends on `day`.
         day: Day of the rows.
         segment: The segment's key.
         settings: Settings of the home.
-        limits: Windows to try, and users needed.
     """
     check = settings.self_check
-    found = histories(series)
-    users = int((found.user_days.n_days >= 2 * limits.active_days).sum())
-    if users < limits.minimum_users:
-        return SelfCheck(_table([_too_few_users(day, segment, users, check.window_days, limits)]), None)
-    candidates = _candidates(settings.evidence, limits)
+    alerting = Alerting(settings.evidence, settings.alerts.flagged_share)
+    found = pool_rare_categories(histories(series))
+    users = int((found.user_days.n_days >= 2 * ACTIVE_DAYS).sum())
+    if users < MINIMUM_USERS:
+        return SelfCheck(_table([_too_few_users(day, segment, users, check.window_days)]), None)
     scored = list(
         run_protocol(
             found,
             segment,
-            {name: one.scorer for name, one in candidates.items() if one.scorer is not None},
+            {E_VALUE: EValue(settings.evidence), POSTERIOR: Posterior(settings.evidence)},
             seed=settings.seed,
-            active_days=limits.active_days,
+            alerting=alerting,
+            active_days=ACTIVE_DAYS,
             maximum_users=check.maximum_users,
             constructions=CHECKED_CONSTRUCTIONS,
-            training_splice_points=SPLICE_POINTS,
         )
     )
-    chosen = _chosen(scored, candidates, settings, limits)
-    rows = list(_rows(scored, candidates, chosen, settings, limits))
-    model = None
-    if any(row["detector"] == LEARNED for row in rows):
-        model = fit(
-            found, limits.active_days, settings.seed, maximum_users=check.maximum_users, n_splice_points=SPLICE_POINTS
-        )
-    return SelfCheck(
-        _table([{"day": day, "segment": segment, "n_users": min(users, check.maximum_users), **row} for row in rows]),
-        model,
+    model = fit(
+        with_context_users(found, ACTIVE_DAYS, settings.seed, check.maximum_users),
+        ACTIVE_DAYS,
+        settings.seed,
+        evidence=alerting.evidence,
+        flagged_share=alerting.flagged_share,
+        maximum_users=check.maximum_users,
     )
+    # The learned detector includes the e-value at a threshold of its own.
+    chosen = LEARNED if model is not None and any(one.detector == LEARNED for one in scored) else E_VALUE
+    common = {"day": day, "segment": segment, "n_users": min(users, check.maximum_users)}
+    rows = [{**common, **row} for row in _rows(scored, chosen, settings)]
+    return SelfCheck(_table(rows), model if chosen == LEARNED else None)
 
 
-def _candidates(evidence: EvidenceSettings, limits: Limits) -> dict[str, _Candidate]:
-    """Candidates by name; those with the settings' own value come first, as the default to improve on."""
-    starts = dict.fromkeys((evidence.starts, *limits.starts))
-    windows = dict.fromkeys((evidence.posterior_window, *limits.posterior_windows))
-    e_values = [
-        _Candidate(E_VALUE, value, None, EValue(evidence.model_copy(update={"starts": value}))) for value in starts
-    ]
-    posteriors = [
-        _Candidate(
-            POSTERIOR, evidence.starts, value, Posterior(evidence.model_copy(update={"posterior_window": value}))
-        )
-        for value in windows
-    ]
-    every = [*e_values, *posteriors, _Candidate(LEARNED, None, None, None)]
-    return {
-        one.detector if one.scorer is None else f"{one.detector} {one.posterior_window or one.starts}": one
-        for one in every
+def _rows(scored: Sequence[DetectorScores], chosen: str, settings: Settings) -> Iterator[dict[str, Any]]:
+    samples, seed = BOOTSTRAP_SAMPLES, settings.seed
+    thresholds = {E_VALUE: math.log(settings.alerts.average_run_length), LEARNED: None}
+    at_threshold = {
+        (name, construction, days): share
+        for name, threshold in thresholds.items()
+        for construction, days, share in shares_over(scored, name, threshold, samples=samples, seed=seed)
     }
-
-
-def _chosen(
-    scored: Sequence[DetectorScores], candidates: dict[str, _Candidate], settings: Settings, limits: Limits
-) -> set[str]:
-    """Names of one e-value, one posterior, and the learned detector where it is better than that posterior."""
-
-    def gain(name: str, over: str, patience: float | None = None) -> Estimate:
-        return advantage(
-            scored,
-            name,
-            over,
-            samples=limits.bootstrap_samples,
-            seed=settings.seed,
-            day=limits.active_days,
-            patience=patience,
-        )
-
-    best = {}
-    for detector, patience in ((E_VALUE, settings.alerts.average_run_length), (POSTERIOR, None)):
-        default, *others = [name for name, one in candidates.items() if one.detector == detector]
-        gains = {name: gain(name, default, patience) for name in others}
-        better = [name for name in others if gains[name].low > 0]
-        best[detector] = max(better, key=lambda name: gains[name].value, default=default)
-    chosen = set(best.values())
-    was_trained = any(one.detector == LEARNED for one in scored)
-    if was_trained and gain(LEARNED, best[POSTERIOR]).low > 0:
-        chosen.add(LEARNED)
-    return chosen
-
-
-def _rows(
-    scored: Sequence[DetectorScores],
-    candidates: dict[str, _Candidate],
-    chosen: set[str],
-    settings: Settings,
-    limits: Limits,
-) -> Iterator[dict[str, Any]]:
-    samples, seed = limits.bootstrap_samples, settings.seed
-    found = detector_metrics(scored, samples=samples, seed=seed)
-    null_shares = {
-        (row.detector, row.active_days): row.recall_at_5_percent for row in found if row.kind == PERMUTATION_NULL.kind
-    }
-    whole = {}
-    for name, one in candidates.items():
-        if one.detector != E_VALUE:
-            continue
-        thresholds = [settings.alerts.average_run_length]
-        for flagged in flagged_shares(scored, detector=name, samples=samples, seed=seed, thresholds=thresholds):
-            if flagged.kind == PERMUTATION_NULL.kind:
-                null_shares[name, flagged.active_days] = flagged.share
-            elif flagged.kind == UNSPLICED.kind:
-                whole[name, flagged.active_days] = flagged
-    for row in found:
-        if row.kind not in DONORS:
-            continue
-        candidate, key = candidates[row.detector], (row.detector, row.active_days)
+    for row in detector_metrics(scored, samples=samples, seed=seed):
+        construction = Construction(row.kind, row.kept)  # type: ignore[arg-type]
+        flagged = at_threshold.get((row.detector, UNSPLICED, row.active_days))
+        found = at_threshold.get((row.detector, construction, row.active_days))
         yield {
-            "detector": candidate.detector,
-            "starts": candidate.starts,
-            "posterior_window": candidate.posterior_window,
+            "detector": row.detector,
+            "starts": settings.evidence.starts if row.detector == E_VALUE else None,
+            "posterior_window": settings.evidence.posterior_window if row.detector == POSTERIOR else None,
             "kind": row.kind,
             "kept": row.kept,
             "active_days": row.active_days,
             "n_cases": row.cases,
             "donor_distance": _finite(row.donor_distance),
             **_metric_columns(row),
-            **_estimate_columns("placebo_false_share", null_shares[key]),
-            **(_estimate_columns("flagged_share", whole[key].share) if key in whole else {}),
-            "flagged_bound": whole[key].bound if key in whole else None,
-            "chosen": row.detector in chosen,
+            **(_estimate_columns("flagged_share", flagged) if flagged else {}),
+            **(_estimate_columns("found_share", found) if found else {}),
+            "chosen": row.detector == chosen,
+            "note": _note(scored, chosen, at_threshold, settings) if row.detector == chosen else None,
         }
+
+
+def _note(
+    scored: Sequence[DetectorScores],
+    chosen: str,
+    at_threshold: dict[tuple[str, Construction, int], Estimate],
+    settings: Settings,
+) -> str:
+    """What the threshold in service finds and flags, and what a known splice point would find."""
+    flagged = at_threshold[chosen, UNSPLICED, ACTIVE_DAYS]
+    found = at_threshold[chosen, SPLICED, ACTIVE_DAYS]
+    whole, spliced = (
+        np.concatenate(
+            [one.score[:, -1] for one in scored if one.detector == KNOWN_CUT and one.construction == construction]
+        )
+        for construction in (UNSPLICED, SPLICED)
+    )
+    auc, bound = recall_where_flagged(whole, spliced, flagged.value)
+    language = settings.alerts.language
+    sentence = _SENTENCES[language].format(
+        days=ACTIVE_DAYS, found=_percent(found), flagged=_percent(flagged), bound=f"{bound:.0%}"
+    )
+    return sentence + (_WARNINGS[language].format(auc=auc) if auc < HARDLY_DISTINGUISHABLE else "")
+
+
+def _percent(share: Estimate) -> str:
+    return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]"
 
 
 def _metric_columns(row: DetectorMetrics) -> dict[str, float | None]:
@@ -227,7 +190,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _too_few_users(day: date, segment: str, users: int, window_days: int, limits: Limits) -> dict[str, Any]:
+def _too_few_users(day: date, segment: str, users: int, window_days: int) -> dict[str, Any]:
     return {
         "day": day,
         "segment": segment,
@@ -235,8 +198,8 @@ def _too_few_users(day: date, segment: str, users: int, window_days: int, limits
         "n_users": users,
         "n_cases": 0,
         "chosen": False,
-        "note": f"{users} users have {limits.active_days} active days on both sides of a splice in the last "
-        f"{window_days} days; {limits.minimum_users} are needed",
+        "note": f"{users} users have {ACTIVE_DAYS} active days on both sides of a splice in the last {window_days} "
+        f"days; {MINIMUM_USERS} are needed",
     }
 
 

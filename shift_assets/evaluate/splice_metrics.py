@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float64
 
 from shift_assets.arrays import BoolArray, Float64Array
 from shift_assets.evaluate.splices import E_VALUE, DetectorScores
@@ -119,42 +120,51 @@ def flagged_shares(
             n_cases = int(pool.has_day[:, day - 1].sum())
             if not n_cases:
                 continue
-            share = pool.share_over(np.log(patience), day)
+            share = pool.share_over(np.full(len(pool.threshold), np.log(patience)), day)
             found.append(Flagged(construction.kind, patience, day, n_cases, _estimate(share), min(1.0, day / patience)))
     return found
 
 
-def advantage(
-    scored: Iterable[DetectorScores],
-    first: str,
-    second: str,
-    *,
-    samples: int,
-    seed: int,
-    day: int,
-    patience: float | None = None,
-) -> Estimate:
-    """AUC of detector `first` minus that of `second` after `day` active days, averaged over the shift constructions.
+def shares_over(
+    scored: Iterable[DetectorScores], detector: str, threshold: float | None, *, samples: int, seed: int
+) -> list[tuple[Construction, int, Estimate]]:
+    """Share of each construction's histories that reach the threshold within 1, 2, … active days.
 
-    Both are computed on the same bootstrap samples. With `patience` the recall of an e-value is compared instead: the
-    share of shifts with M >= `patience`. Constructions without a history of that many days are left out; nan where all
-    are.
+    Args:
+        scored: Scores by segment, seed, detector and construction.
+        detector: The detector's name.
+        threshold: Smallest score that is flagged; None for the threshold of each history's own fold.
+        samples: Bootstrap samples of the intervals.
+        seed: Seed of the bootstrap.
     """
-    gains = []
-    for (detector, construction), parts in _against_unspliced(scored).items():
-        if construction.is_shift and detector in (first, second):
-            pool, is_constructed = _pooled(*parts, samples, seed)
-            if not pool.has_day[is_constructed, day - 1].any():
-                continue
-            value = (
-                pool.rates(is_constructed, day)[0]
-                if patience is None
-                else pool.share_over(np.log(patience), day, is_constructed)
-            )
-            gains.append(value * ((detector == first) - (detector == second)))
-    if not gains:
-        return _NO_ESTIMATE
-    return _estimate(np.sum(gains, axis=0) * 2 / len(gains))
+    by_construction: dict[Construction, list[DetectorScores]] = {}
+    for one in scored:
+        if one.detector == detector:
+            by_construction.setdefault(one.construction, []).append(one)
+    found = []
+    for construction, parts in by_construction.items():
+        pool = _Pool(parts, samples, seed)
+        smallest = pool.threshold if threshold is None else np.full(len(pool.threshold), threshold)
+        for day in range(1, pool.score.shape[1] + 1):
+            if pool.has_day[:, day - 1].any():
+                found.append((construction, day, _estimate(pool.share_over(smallest, day))))
+    return found
+
+
+def recall_where_flagged(
+    whole: Float64[Float64Array, " whole"], spliced: Float64[Float64Array, " spliced"], flagged_share: float
+) -> tuple[float, float]:
+    """AUC of spliced over unspliced histories, and the recall at a threshold that flags `flagged_share` of the latter.
+
+    Histories without a score (nan) are left out.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    whole, spliced = whole[~np.isnan(whole)], spliced[~np.isnan(spliced)]
+    is_spliced = np.arange(len(whole) + len(spliced)) >= len(whole)
+    n_flagged = min(int(flagged_share * len(whole) + 1e-9), len(whole) - 1)
+    threshold = np.sort(whole)[-1 - n_flagged]
+    return float(roc_auc_score(is_spliced, np.concatenate([whole, spliced]))), float((spliced > threshold).mean())
 
 
 def _pooled(
@@ -185,16 +195,19 @@ class _Pool:
     def __init__(self, parts: Sequence[DetectorScores], samples: int, seed: int) -> None:
         self.score = np.concatenate([np.nan_to_num(one.score, nan=-np.inf, posinf=np.inf) for one in parts])
         self.has_day = np.concatenate([one.has_day for one in parts])
+        self.threshold = np.concatenate([one.threshold for one in parts])
         user = pa.chunked_array([one.users for one in parts]).dictionary_encode().combine_chunks().indices.to_numpy()
         self.users = int(user.max(initial=-1)) + 1
         drawn = resamples(self.users, samples, seed)
         self.weight = np.vstack([np.ones(self.users), drawn])[:, user]  # [1 + sample, case]; first the original sample
 
-    def share_over(self, threshold: float, day: int, of: BoolArray | None = None) -> Float64Array:
-        """Share [1 + sample] of the histories, or of those marked in `of`, that reached the threshold."""
-        counted = self.has_day[:, day - 1] if of is None else self.has_day[:, day - 1] & of
+    def share_over(self, threshold: Float64Array, day: int) -> Float64Array:
+        """Share [1 + sample] of the histories that reached their threshold [history]."""
+        counted = self.has_day[:, day - 1]
         weight = self.weight[:, counted]
-        return np.asarray(weight @ (self.score[counted, day - 1] >= threshold) / np.maximum(weight.sum(axis=1), 1e-12))
+        return np.asarray(
+            weight @ (self.score[counted, day - 1] >= threshold[counted]) / np.maximum(weight.sum(axis=1), 1e-12)
+        )
 
     def rates(
         self, is_constructed: BoolArray, day: int

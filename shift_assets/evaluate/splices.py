@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shift_assets.arrays import BoolArray, Float64Array, Int64Array
+from shift_assets.arrays import BoolArray, Float64Array, Int64Array, sum_by
 from shift_assets.errors import UserError
 from shift_assets.interest.histories import Histories, histories
 from shift_assets.interest.series import Step
 from shift_assets.settings.root import EvidenceSettings
 from shift_assets.shift.baselines.registry import BASELINES
 from shift_assets.shift.detector.base import Detector, EValue, Posterior
+from shift_assets.shift.detector.evidence import segment_mix
+from shift_assets.shift.detector.memory import pool_rare_categories
 from shift_assets.shift.learned.shift_model import SPLICE_POINTS, ShiftModel, fit
 from shift_assets.shift.learned.splices import (
     CONSTRUCTIONS,
@@ -35,9 +37,14 @@ from shift_assets.shift.learned.splices import (
 )
 
 LEARNED, E_VALUE, POSTERIOR = "learned", "e_value", "posterior"
+KNOWN_CUT = "known_cut"
+"""No detector but what one can hope for: it knows the splice point, and compares all days from it on with the user's
+own smoothed profile before it and with the population."""
+KNOWN_CUT_PRIOR_DAYS = 3.0
+"""Weight of the population's mix in that profile, in days."""
 FOLDS = 2
 """Folds of the users; the learned detector scores each fold with a model trained on the others."""
-CONTEXT_USERS = 2_000
+CONTEXT_USERS = 1_000
 """Users besides those under test: enough to estimate the segment's mix of a day."""
 MAXIMUM_USERS = 1_000
 """Users under test: enough for an AUC within 0.02."""
@@ -60,6 +67,13 @@ SCORES = {
 """Columns of the scores per user: type and meaning."""
 
 
+class Alerting(NamedTuple):
+    """What the learned detector is fitted with."""
+
+    evidence: EvidenceSettings
+    flagged_share: float  # `alerts.flagged_share`
+
+
 class TooFewUsers(UserError):
     """Too few users have enough active days on both sides of a splice point; the message says how many are needed."""
 
@@ -79,6 +93,7 @@ class DetectorScores:
     donor_distance: Float64Array  # [case]
     score_of_day: Float64Array  # [case, day]; nan without a score, or where the history has no such day
     has_day: BoolArray  # [case, day]
+    threshold: Float64Array  # [case], from which the detector alerts; nan for one without a threshold of its own
 
     @property
     def score(self) -> Float64Array:
@@ -143,6 +158,7 @@ def evaluate_detectors(
     step: Step,
     seeds: Sequence[int],
     active_days: int,
+    alerting: Alerting,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[DetectorScores], dict[str, str]]:
     """Run the protocol in every segment.
@@ -153,6 +169,7 @@ def evaluate_detectors(
         step: Unit of the histories.
         seeds: Seeds of splice points and donors; one run each.
         active_days: Active units that a user needs before a splice point and from it on.
+        alerting: What the learned detector is fitted with.
         on_progress: Called with a description of each run.
 
     Returns:
@@ -168,7 +185,9 @@ def evaluate_detectors(
         for number, seed in enumerate(seeds, start=1):
             on_progress(f"segment {segment}: {len(found.users):,} users, draw {number} of {len(seeds)}")
             try:
-                for one in run_protocol(found, segment, detectors, seed=seed, active_days=active_days):
+                for one in run_protocol(
+                    found, segment, detectors, seed=seed, active_days=active_days, alerting=alerting
+                ):
                     scored.append(one)
                     on_progress(f"  {one.construction.kind}, {one.construction.kept:.0%} kept: {one.detector}")
             except TooFewUsers as error:
@@ -189,6 +208,7 @@ def run_protocol(
     detectors: Mapping[str, Detector],
     *,
     seed: int,
+    alerting: Alerting,
     active_days: int = 8,
     maximum_users: int = MAXIMUM_USERS,
     constructions: Sequence[Construction] = CONSTRUCTIONS,
@@ -196,11 +216,14 @@ def run_protocol(
 ) -> Iterator[DetectorScores]:
     """Score every construction with every detector, and with the learned one, trained without the scored fold.
 
+    The learned detector's score is its confidence. `KNOWN_CUT` has a score after the last day only.
+
     Args:
         histories: The users' active days.
         segment: The segment's key.
         detectors: Detectors by name.
         seed: Seed of splice points, donors and folds.
+        alerting: What the learned detector is fitted with.
         active_days: Active days that a user needs before a splice point and from it on.
         maximum_users: Users that are spliced at most.
         constructions: Constructions to score.
@@ -209,14 +232,16 @@ def run_protocol(
     Raises:
         TooFewUsers: A fold has fewer than two users with enough active days.
     """
+    histories = pool_rare_categories(histories)
     splice_points = draw_splice_points(histories, active_days, seed, folds=FOLDS, maximum_users=maximum_users)
     if len(splice_points.user) < 2 * FOLDS:
         raise TooFewUsers(
             f"{len(splice_points.user)} users of segment {segment} have {active_days} active days before a "
             f"splice point and from it on; {2 * FOLDS} are needed"
         )
-    histories, splice_points = _with_context_users(histories, splice_points, seed)
-    models = _fit_by_fold(histories, splice_points, seed, maximum_users, training_splice_points)
+    histories, splice_points = _narrowed(histories, splice_points, seed)
+    models = _fit_by_fold(histories, splice_points, seed, alerting, maximum_users, training_splice_points)
+    mix = segment_mix(sum_by(histories.user_days.category, histories.user_days.share, len(histories.codes)))
     for construction in constructions:
         cases = construct(histories, splice_points, construction, seed)
         entries = cases.first_days(active_days)
@@ -224,15 +249,36 @@ def run_protocol(
             scores = np.where(entries >= 0, detector.score(cases.histories)[entries], np.nan)
             yield _scored(segment, seed, name, cases, scores)
         if models:
-            scores = np.full(entries.shape, np.nan)
+            scores, threshold = np.full(entries.shape, np.nan), np.full(len(cases.fold), np.nan)
             for fold, model in models.items():
                 case, day = np.nonzero((entries >= 0) & (cases.fold == fold)[:, None])
-                scores[case, day] = model.probability(cases.histories, entries[case, day])
-            yield _scored(segment, seed, LEARNED, cases, scores)
+                found = model.score_histories(cases.histories, entries[case, day], alerting.evidence)
+                scores[case, day] = found.confidence
+                threshold[cases.fold == fold] = model.threshold_confidence
+            yield _scored(segment, seed, LEARNED, cases, scores, threshold)
+        yield _scored(segment, seed, KNOWN_CUT, cases, _known_cut_scores(cases, entries, mix))
 
 
-def _fit_by_fold(
-    histories: Histories, splice_points: SplicePoints, seed: int, maximum_users: int, training_splice_points: int
+def _known_cut_scores(cases: Cases, entries: Int64Array, mix: Float64Array) -> Float64Array:
+    """Log ratio of all days from the splice point on, population against own profile, [case, day], at the last day."""
+    user_days = cases.histories.user_days
+    until = np.vstack([np.zeros(len(mix)), np.cumsum(user_days.dense_share(len(mix)), axis=0)])  # [entry + 1, category]
+    before = until[cases.entry] - until[user_days.start[cases.user]]
+    own = (before + KNOWN_CUT_PRIOR_DAYS * mix) / (before.sum(axis=1, keepdims=True) + KNOWN_CUT_PRIOR_DAYS)
+    last = entries[:, -1]
+    after = until[np.maximum(last, 0) + 1] - until[cases.entry]
+    scores = np.full(entries.shape, np.nan)
+    scores[:, -1] = np.where(last >= 0, (after * np.log(mix / own)).sum(axis=1), np.nan)
+    return scores
+
+
+def _fit_by_fold(  # noqa: PLR0917
+    histories: Histories,
+    splice_points: SplicePoints,
+    seed: int,
+    alerting: Alerting,
+    maximum_users: int,
+    training_splice_points: int,
 ) -> dict[int, ShiftModel]:
     """A model by fold, trained on the other folds; empty where one of them has too little data."""
     models = {}
@@ -242,6 +288,8 @@ def _fit_by_fold(
             histories.take_users(others),
             splice_points.active_days,
             seed,
+            evidence=alerting.evidence,
+            flagged_share=alerting.flagged_share,
             maximum_users=maximum_users,
             n_splice_points=training_splice_points,
         )
@@ -251,18 +299,31 @@ def _fit_by_fold(
     return models
 
 
-def _with_context_users(histories: Histories, splice_points: SplicePoints, seed: int) -> tuple[Histories, SplicePoints]:
-    """The users under test and at most CONTEXT_USERS others."""
-    others = np.setdiff1d(np.arange(len(histories.users)), splice_points.user)
+def with_context_users(histories: Histories, active_days: int, seed: int, maximum_users: int) -> Histories:
+    """Return the users whom `run_protocol` draws with these arguments, and at most CONTEXT_USERS others."""
+    points = draw_splice_points(histories, active_days, seed, folds=FOLDS, maximum_users=maximum_users)
+    return histories.take_users(_with_others(histories, points.user, seed))
+
+
+def _with_others(histories: Histories, users: Int64Array, seed: int) -> Int64Array:
+    """These users and at most CONTEXT_USERS others, in order."""
+    others = np.setdiff1d(np.arange(len(histories.users)), users)
     random = np.random.default_rng([seed, 2])
-    users = np.sort(np.concatenate([splice_points.user, random.permutation(others)[:CONTEXT_USERS]]))
+    return np.sort(np.concatenate([users, random.permutation(others)[:CONTEXT_USERS]]))
+
+
+def _narrowed(histories: Histories, splice_points: SplicePoints, seed: int) -> tuple[Histories, SplicePoints]:
+    """The users under test and at most CONTEXT_USERS others."""
+    users = _with_others(histories, splice_points.user, seed)
     row = np.searchsorted(users, splice_points.user)
     return histories.take_users(users), SplicePoints(
         row, splice_points.day, splice_points.fold, splice_points.tier, splice_points.active_days
     )
 
 
-def _scored(segment: str, seed: int, detector: str, cases: Cases, scores: Float64Array) -> DetectorScores:
+def _scored(  # noqa: PLR0917
+    segment: str, seed: int, detector: str, cases: Cases, scores: Float64Array, threshold: Float64Array | None = None
+) -> DetectorScores:
     users = cases.histories.users
     return DetectorScores(
         segment,
@@ -276,4 +337,5 @@ def _scored(segment: str, seed: int, detector: str, cases: Cases, scores: Float6
         cases.donor_distance,
         scores,
         cases.first_days(scores.shape[1]) >= 0,
+        np.full(len(scores), np.nan) if threshold is None else threshold,
     )

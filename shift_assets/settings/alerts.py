@@ -25,10 +25,18 @@ class AlertSettings(Section):
         description="`evidence` alerts on the e-value; for comparison, `threshold` on thresholds of the classic "
         "indicators, and `forecast` on the smoothed error of a forecast of the user's next active day.",
     )
-    rule: Literal["average_run_length", "discovery"] = Field(
-        "average_run_length",
-        description="What opens an alert of the evidence detector: the e-value at `average_run_length`, or the q-value "
-        "at `false_discovery_rate`.",
+    rule: Literal["flagged_share", "average_run_length", "discovery"] = Field(
+        "flagged_share",
+        description="What opens an alert of the evidence detector: the confidence at the threshold that the newest "
+        "self-check chose under `flagged_share` (without one, the e-value at `average_run_length`), the e-value at "
+        "`average_run_length`, or the q-value at `false_discovery_rate`.",
+    )
+    flagged_share: Share = Field(
+        0.02,
+        gt=0,
+        le=0.2,
+        description="Largest share of users without a shift who may get an alert within eight active days. The "
+        "self-check takes a smaller one where that makes the alerts worth more.",
     )
     average_run_length: ActiveDaysFloat = Field(
         10.0,

@@ -160,6 +160,11 @@ class Settings(BaseSettings):
         return self.home / "models"
 
     @property
+    def category_models(self) -> Path:
+        """Of each first day a folder."""
+        return self.models / "category_model"
+
+    @property
     def privacy(self) -> Path:
         return self.home / "privacy"
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,8 +22,8 @@ from shift_assets.workspace.workspace import Workspace
 
 EXAMPLES = 3
 _CHURN_MEASURES = ["n_users", "auc", "brier", "visits_brier"]
-_EVIDENCE_RULE = ("evidence", "average_run_length")
-_SELF_CHECK_COLUMNS = ["detector", "chosen", "active_days", "placebo_false_share"]
+_EVIDENCE_RULES = (("evidence", "flagged_share"), ("evidence", "average_run_length"))
+_SELF_CHECK_COLUMNS = ["day", "segment", "detector", "chosen", "note"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RunReport:
     alarms_judged: int
     alarms_confirmed_share: float | None
     patience_active_days: float | None
-    placebo_false_share: float | None
+    self_checks: dict[str, str]  # by segment: what the newest one of the days found
     churn: ChurnReport
 
     def as_json(self) -> dict[str, Any]:
@@ -126,8 +126,8 @@ def build_run_report(workspace: Workspace, first: date, last: date, segments: li
         users_judged=users_judged,
         alarms_judged=len(confirmed),
         alarms_confirmed_share=pc.mean(confirmed).as_py() if len(confirmed) else None,
-        patience_active_days=rule.average_run_length if (rule.detector, rule.rule) == _EVIDENCE_RULE else None,
-        placebo_false_share=_placebo_false_share(read(DETECTOR_SELF_CHECK, _SELF_CHECK_COLUMNS)),
+        patience_active_days=rule.average_run_length if (rule.detector, rule.rule) in _EVIDENCE_RULES else None,
+        self_checks=_self_checks(read(DETECTOR_SELF_CHECK, _SELF_CHECK_COLUMNS)),
         churn=_churn_report(
             workspace.settings.churn.precision,
             stayed_away,
@@ -162,11 +162,10 @@ def _churn_report(
     )
 
 
-def _placebo_false_share(checks: pa.Table) -> float | None:
-    """False alert rate under the permutation null of the chosen alert statistic, after all days, mean of the checks."""
-    chosen = checks.filter(pc.field("chosen") & (pc.field("detector") == "e_value"))
-    days = pc.max(chosen["active_days"])
-    return cast(float | None, pc.mean(chosen.filter(pc.field("active_days") == days)["placebo_false_share"]).as_py())
+def _self_checks(checks: pa.Table) -> dict[str, str]:
+    """The sentence of each segment's newest self-check."""
+    said = checks.filter(pc.field("chosen") | (pc.field("detector") == "none")).sort_by("day").to_pylist()
+    return {row["segment"]: row["note"] for row in said if row["note"] is not None}
 
 
 def _failed(check_results: pa.Table) -> list[str]:

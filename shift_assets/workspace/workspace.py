@@ -68,7 +68,7 @@ class Workspace:
 
     @property
     def category_models(self) -> CategoryModels:
-        return CategoryModels(self.settings.models / "category_model")
+        return CategoryModels(self.settings.category_models)
 
     @property
     def interest_models(self) -> InterestModels:

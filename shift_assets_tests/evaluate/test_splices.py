@@ -10,23 +10,35 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from shift_assets.arrays import Float64Array
-from shift_assets.evaluate.splice_metrics import DetectorMetrics, advantage, detector_metrics, flagged_shares
+from shift_assets.evaluate import splices
+from shift_assets.evaluate.splice_metrics import (
+    DetectorMetrics,
+    detector_metrics,
+    flagged_shares,
+    recall_where_flagged,
+    shares_over,
+)
 from shift_assets.evaluate.splices import (
     FOLDS,
+    KNOWN_CUT,
     LEARNED,
     SCORES,
+    Alerting,
     DetectorScores,
     TooFewUsers,
     run_protocol,
     write_scores,
 )
 from shift_assets.interest.histories import Histories
+from shift_assets.settings.root import EvidenceSettings
+from shift_assets.shift.learned import shift_model
 from shift_assets.shift.learned.splices import UNSPLICED, Construction
 from shift_assets_tests.shift.stationary_users import stationary_users
 
 pytestmark = pytest.mark.slow
 
 WANTED = (UNSPLICED, Construction("random"), Construction("random", 0.4), Construction("shuffled", 1.0))
+ALERTING = Alerting(EvidenceSettings(), flagged_share=0.05)
 
 
 @dataclass
@@ -73,13 +85,17 @@ def _day_scores(histories: Histories) -> tuple[list, list, list]:
 
 @pytest.fixture(scope="module")
 def log() -> Histories:
-    return stationary_users(70, seed=4, tastes=40)
+    return stationary_users(90, seed=4, tastes=40)
 
 
 @pytest.fixture(scope="module")
 def scored(log: Histories) -> list[DetectorScores]:
     detectors = {one.name: one for one in (Truth(log), Chance(), Mute())}
-    return list(run_protocol(log, "north", detectors, seed=1, constructions=WANTED, training_splice_points=60))
+    return list(
+        run_protocol(
+            log, "north", detectors, seed=1, alerting=ALERTING, constructions=WANTED, training_splice_points=200
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -132,20 +148,8 @@ def test_figures_are_those_of_scikit_learn(scored: list[DetectorScores]) -> None
 
 def test_the_score_of_a_history_only_grows(scored: list[DetectorScores]) -> None:
     for one in scored:
-        if one.detector != "mute":
+        if one.detector not in ("mute", KNOWN_CUT):
             assert (np.diff(one.score, axis=1)[one.has_day[:, 1:]] >= 0).all()
-
-
-def test_advantage_is_the_difference_of_the_means(scored: list[DetectorScores], found: dict) -> None:
-    """And has the interval of the difference, not of either."""
-    gain = advantage(scored, "truth", "chance", samples=40, seed=1, day=8)
-    expected = [
-        found["truth", "random", kept].auc.value - found["chance", "random", kept].auc.value for kept in (0.0, 0.4)
-    ]
-    assert gain.value == pytest.approx(np.mean(expected))
-    assert gain.low <= gain.value <= gain.high
-    twin = [*scored, *(replace(one, detector="twin") for one in scored if one.detector == "chance")]
-    assert advantage(twin, "twin", "chance", samples=40, seed=1, day=8) == pytest.approx((0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("cases", [0, 1])
@@ -154,17 +158,14 @@ def test_what_cannot_be_measured_is_left_out(scored: list[DetectorScores], cases
     few = [_first(one, cases) if one.construction == Construction("random", 0.4) else one for one in scored]
     for seed in range(8):
         rows = [row for row in detector_metrics(few, samples=1, seed=seed, days=[8]) if row.kept == 0.4]
-        assert len(rows) == (4 if cases else 0)
-        gain = advantage(few, "truth", "chance", samples=1, seed=seed, day=8)
-        assert gain.value > 0.2
-    assert np.isnan(advantage([], "truth", "chance", samples=1, seed=1, day=8).low)
+        assert len(rows) == (5 if cases else 0)
 
 
 def _first(one: DetectorScores, cases: int) -> DetectorScores:
     """Only the first cases."""
     columns = {
         name: getattr(one, name)[:cases]
-        for name in ("users", "donors", "fold", "cut_day", "donor_distance", "score_of_day", "has_day")
+        for name in ("users", "donors", "fold", "cut_day", "donor_distance", "score_of_day", "has_day", "threshold")
     }
     return replace(one, **columns)
 
@@ -178,6 +179,66 @@ def test_flagged_shares_come_with_their_bound(scored: list[DetectorScores]) -> N
     assert rows["unspliced", 8].bound == 1.0
 
 
+def test_shares_over_a_threshold_grow_with_the_days(scored: list[DetectorScores]) -> None:
+    """The truth flags every replaced user from its first day on and no unchanged one; other detectors are left out."""
+    found = {
+        (construction, day): share for construction, day, share in shares_over(scored, "truth", 1.0, samples=20, seed=1)
+    }
+    assert set(found) == {(construction, day) for construction in WANTED for day in range(1, 9)}
+    assert {found[UNSPLICED, day].value for day in range(1, 9)} == {0.0}
+    assert found[Construction("random"), 8] == (1.0, 1.0, 1.0)
+    partial = [found[Construction("random", 0.4), day].value for day in range(1, 9)]
+    assert (np.diff(partial) >= 0).all()
+    assert 0 < partial[0] < partial[-1]
+    assert shares_over(scored, "nobody", 1.0, samples=20, seed=1) == []
+
+
+def test_recall_where_as_many_are_flagged() -> None:
+    """Above the quantile of the unchanged; missing scores are left out."""
+    whole = np.append(np.arange(10.0), np.nan)
+    spliced = np.array([5.0, 8.5, 9.5, 10.5, np.nan])
+    auc, recall = recall_where_flagged(whole, spliced, 0.1)
+    assert recall == 0.75
+    assert auc == pytest.approx((5.5 + 9 + 10 + 10) / 40)
+    assert recall_where_flagged(whole, spliced, 0.0)[1] == 0.5
+
+
+def test_nothing_separates_better_than_the_known_splice_point(found: dict) -> None:
+    bound = found[KNOWN_CUT, "random", 0.0].auc.value
+    assert bound > 0.95
+    assert bound >= found[LEARNED, "random", 0.0].auc.value - 0.02
+
+
+def test_the_learned_detector_alerts_at_its_own_threshold(scored: list[DetectorScores]) -> None:
+    """Few unchanged users reach that of the model which was fitted without them."""
+    shares = {
+        construction: share.value
+        for construction, day, share in shares_over(scored, LEARNED, None, samples=20, seed=1)
+        if day == 8
+    }
+    assert shares[UNSPLICED] <= ALERTING.flagged_share
+    assert shares[Construction("random")] > 0.4
+
+
+def test_no_fold_is_scored_by_a_model_fitted_on_it(log: Histories, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted_on: list[set[str]] = []
+
+    def recorded(histories: Histories, *arguments, **options):  # type: ignore[no-untyped-def]
+        fitted_on.append(set(histories.users.to_pylist()))
+        return shift_model.fit(histories, *arguments, **options)
+
+    monkeypatch.setattr(splices, "fit", recorded)
+    scored = run_protocol(
+        log, "north", {}, seed=1, alerting=ALERTING, constructions=(UNSPLICED,), training_splice_points=60
+    )
+    learned = next(one for one in scored if one.detector == LEARNED)
+    assert len(fitted_on) == FOLDS
+    for fold, users in enumerate(fitted_on):
+        mine = set(np.array(learned.users.to_pylist())[learned.fold == fold])
+        assert mine
+        assert not mine & users
+
+
 def test_scores_are_written_one_row_per_history_detector_and_day(scored: list[DetectorScores], tmp_path) -> None:  # type: ignore[no-untyped-def]
     """With the meaning of every column, so that others can score their own way."""
     target = tmp_path / "evaluation" / "shift_scores.parquet"
@@ -186,8 +247,11 @@ def test_scores_are_written_one_row_per_history_detector_and_day(scored: list[De
     assert rows.column_names == list(SCORES)
     assert rows.schema.field("score").metadata[b"meaning"].decode() == SCORES["score"][1]
     assert rows.num_rows == sum(int(one.has_day.sum()) for one in scored)
-    learned = rows.filter(rows["detector"].to_numpy(zero_copy_only=False) == LEARNED)
-    assert learned["score"].null_count == 0
+    detector, day = (rows[name].to_numpy(zero_copy_only=False) for name in ("detector", "active_days"))
+    assert rows.filter(detector == LEARNED)["score"].null_count == 0
+    bound = detector == KNOWN_CUT
+    assert rows.filter(bound & (day == 8))["score"].null_count == 0
+    assert rows.filter(bound & (day < 8))["score"].null_count == int((bound & (day < 8)).sum()) > 0
     folds = dict(zip(rows["user_id"].to_pylist(), rows["fold"].to_pylist(), strict=True))
     for user, donor in zip(rows["user_id"].to_pylist(), rows["donor_id"].to_pylist(), strict=True):
         assert donor is None or folds[donor] == folds[user]
@@ -196,4 +260,4 @@ def test_scores_are_written_one_row_per_history_detector_and_day(scored: list[De
 
 def test_too_few_users_are_reported() -> None:
     with pytest.raises(TooFewUsers, match="users of segment north have 8 active days before a splice point"):
-        list(run_protocol(stationary_users(3, seed=1), "north", {}, seed=1))
+        list(run_protocol(stationary_users(3, seed=1), "north", {}, seed=1, alerting=ALERTING))

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import dagster as dg
 import pyarrow as pa
@@ -25,9 +26,12 @@ from shift_assets.defs.publishing import (
     version,
 )
 from shift_assets.defs.table_asset import TRANSIENT_RETRY, TableAsset, backfill_policy, build_asset, table_attributes
-from shift_assets.shift.learned.selection import SELECTION_VALID_DAYS
+from shift_assets.shift.alerts.detector_selection import SELECTION_VALID_DAYS, DetectorSelection
 from shift_assets.storage.lake import EMPTY_DIGEST, Published, content_digests
 from shift_assets.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from shift_assets.shift.learned.shift_model import ShiftModel
 
 GROUP = "interest"
 SNAPSHOTS_PER_COMMIT = 7
@@ -177,8 +181,18 @@ def _advanced(
         segment,
         workspace.settings,
         checks=self_checks(workspace, days, [segment]),
+        model_of=partial(learned_detector, workspace),
         p_values_from=p_values_from,
     )
+
+
+def learned_detector(workspace: Workspace, chosen: DetectorSelection) -> "ShiftModel | None":
+    """The learned detector that a self-check chose; None where it chose none."""
+    from shift_assets.shift.learned.shift_model import load
+
+    if chosen.model_path is None or chosen.model_digest is None:
+        return None
+    return load(workspace.settings.models, chosen.model_path, chosen.model_digest)
 
 
 def self_checks(workspace: Workspace, days: list[date], segments: list[str]) -> pa.Table:

@@ -21,7 +21,7 @@ from shift_assets.defs.assets.models import MODEL
 from shift_assets.defs.assets.shift import ALERTS
 from shift_assets.defs.table_asset import TableAsset, build_asset
 from shift_assets.settings.root import RecommendationSettings
-from shift_assets.shift.learned.selection import SELECTION_VALID_DAYS
+from shift_assets.shift.alerts.detector_selection import SELECTION_VALID_DAYS
 from shift_assets.workspace.spark_sessions import spark_session_if_large
 from shift_assets.workspace.workspace import Workspace
 

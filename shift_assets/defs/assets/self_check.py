@@ -23,7 +23,15 @@ def self_check_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
         group="shift",
         deps=[dg.AssetDep(SERIES, partition_mapping=window)],
         compute=_checked,
-        sections=["self_check", "evidence", "alerts.average_run_length", "schedule.self_check_weekday", "seed"],
+        sections=[
+            "self_check",
+            "evidence",
+            "alerts.average_run_length",
+            "alerts.flagged_share",
+            "alerts.language",
+            "schedule.self_check_weekday",
+            "seed",
+        ],
         metrics=_metrics,
     )
     return [build_asset(asset, keys.day_segment_partitions(settings, workspace.source), settings)]
@@ -32,12 +40,14 @@ def self_check_assets(workspace: Workspace) -> list[dg.AssetsDefinition]:
 def _checked(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
     from shift_assets.evaluate.detector_self_check import self_check
     from shift_assets.shift.learned.shift_model import save
+    from shift_assets.workspace.out_of_sample import without_learned_days
 
     settings, found = workspace.settings, [DETECTOR_SELF_CHECK.empty()]
     for day, segment in partitions:
         if day.weekday() != settings.schedule.self_check_weekday:
             continue
         series = workspace.reader.read_window(INTEREST_SERIES, [day], [segment], settings.self_check.window_days)
+        series = without_learned_days(series, settings)
         checked = self_check(series, day, segment, settings)
         stored = save(checked.model, settings.models, segment, day) if checked.model else (None, None)
         found.append(checked.with_model_path(*stored))
@@ -45,11 +55,16 @@ def _checked(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
 
 def _metrics(rows: pa.Table) -> dict[str, float]:
-    """AUC of what was chosen, and of the learned detector, after the last of the active days, mean over the donors."""
+    """AUC of the detectors after the last of the active days, mean over the donors, and what the threshold does."""
     evaluated = rows.filter(
         pc.and_(pc.equal(rows["active_days"], pc.max(rows["active_days"])), pc.is_valid(rows["auc"]))
     )
-    shown = evaluated.filter(pc.or_(evaluated["chosen"], pc.equal(evaluated["detector"], "learned")))
-    means = shown.group_by("detector").aggregate([("auc", "mean")]).to_pylist()
+    means = evaluated.group_by("detector").aggregate([("auc", "mean")]).to_pylist()
+    chosen = evaluated.filter((pc.field("kind") == "random") & (pc.field("kept") == 0.0) & pc.field("chosen"))
+    shares = {name: pc.mean(chosen[name]).as_py() for name in ("found_share", "flagged_share")}
     users = {"users": float(pc.max(rows["n_users"]).as_py())} if rows.num_rows else {}
-    return {**users, **{f"auc_{row['detector']}": row["auc_mean"] for row in means}}
+    return {
+        **users,
+        **{f"auc_{row['detector']}": row["auc_mean"] for row in means},
+        **{name: share for name, share in shares.items() if share is not None},
+    }

@@ -32,7 +32,7 @@ from shift_assets.defs.assets.ingest import CLEAN
 from shift_assets.defs.assets.interest import SERIES, STATE, self_checks
 from shift_assets.defs.plots import alerts_by_day, signal_distribution
 from shift_assets.defs.table_asset import TableAsset, build_asset
-from shift_assets.shift.learned.selection import SELECTION_VALID_DAYS, detector_selection, newest_check
+from shift_assets.shift.alerts.detector_selection import SELECTION_VALID_DAYS, detector_selection, newest_check
 from shift_assets.workspace.spark_sessions import spark_session_if_large
 from shift_assets.workspace.workspace import Workspace
 
@@ -147,18 +147,16 @@ def _signals(workspace: Workspace, partitions: list[Partition]) -> pa.Table:
 
 
 def _learned_scores(workspace: Workspace, partitions: list[Partition], states: pa.Table) -> list[pa.Table]:
-    """Scores by the model that the newest self-check before a day trained; nothing where it trained none."""
-    from shift_assets.shift.learned.shift_model import load, shift_scores
+    """Scores by the learned detector that the newest self-check before a day chose; nothing where it chose none."""
+    from shift_assets.shift.detector.signals import learned_scores
 
     checks = self_checks(workspace, days_of(partitions), segments_of(partitions))
     found = []
     for day, segment in partitions:
         chosen = detector_selection(newest_check(checks, segment, day), workspace.settings.evidence)
-        if chosen.model_path is None or chosen.model_digest is None:
-            continue
-        model = load(workspace.settings.models, chosen.model_path, chosen.model_digest)
-        state = states.filter((pc.field("day") == pa.scalar(day)) & (pc.field("segment") == segment))
-        found.append(shift_scores(model, state))
+        if chosen.ranking == "learned":
+            state = states.filter((pc.field("day") == pa.scalar(day)) & (pc.field("segment") == segment))
+            found.append(learned_scores(state))
     return found
 
 

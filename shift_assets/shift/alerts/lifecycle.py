@@ -2,12 +2,13 @@
 
 **By the evidence**, for a user's scored day:
 
-- An alert opens on the day on which the statistic M crosses the threshold A from below (or, by rule `discovery`, on
-  which the user's q-value is at most q and M was below A before). Evidence that stayed above since an alert closed by
-  time does not open another.
+- An alert opens on the day on which the confidence crosses the threshold of the newest self-check from below (by rule
+  `average_run_length`, or before the first self-check, the statistic M the threshold A; by rule `discovery` the user's
+  q-value is at most q and M was below A before). What stayed above since an alert closed by time does not open another.
 - Its kind is `return` where the risen categories were already strong in the profile from before; `surge` where
   something was added and almost nothing lost; `fade` where something was lost and almost nothing added; else `switch`.
-- It is `continued` on every later scored day on which log M is at least `CLOSE_FRACTION` of log A.
+- It is `continued` on every later scored day on which the confidence is at least `CLOSE_FRACTION` of its threshold,
+  or log M of log A.
 - It is `closed` on the first scored day below that; or when `evidence.starts` scored days have passed since the
   onset: then the new interest is the user's normal, and the profile restarts from the onset; or once
   `close_after_days` have passed without renewal, whether the user was active or not.
@@ -43,7 +44,7 @@ from shift_assets.settings.root import AlertSettings
 
 MIX_KINDS = ("switch", "return")
 CLOSE_FRACTION = 0.5
-"""An alert of the evidence closes when log M falls below this part of log A."""
+"""An alert of the evidence closes when its statistic falls below this part of its threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +141,14 @@ def threshold_transition(
 
 @dataclass(frozen=True, slots=True)
 class EvidenceObservation:
-    """The evidence of the users active today, [user] each; nan without a scored day."""
+    """The statistic that alerts, for the users active today, [user] each; nan without a scored day.
 
-    before: Float64Array  # log M on the scored day before
-    now: Float64Array  # log M today; nan for a user active without score
+    By rule `flagged_share`, where a learned detector is calibrated, it is the confidence; else log M.
+    """
+
+    before: Float64Array  # on the scored day before
+    now: Float64Array  # today; nan for a user active without score
+    threshold: float  # value from which an alert opens
     q_value: Float64Array  # nan where not computed, and for users with an open alert
     scored_since_onset: Int64Array  # scored days from the open alert's onset to today
 
@@ -164,11 +169,11 @@ def evidence_transition(
         starts: number of possible starts, `evidence.starts`.
         settings: threshold and rule.
     """
-    threshold = np.log(settings.average_run_length)
+    threshold = observation.threshold
     with np.errstate(invalid="ignore"):
         was_above = observation.before >= threshold
         by_threshold, by_discovery = observation.now >= threshold, observation.q_value <= settings.false_discovery_rate
-        is_low = observation.now < closing_evidence(settings)
+        is_low = observation.now < CLOSE_FRACTION * threshold
     settled = is_open & (observation.scored_since_onset >= starts)
     may_close = is_low | (np.isnan(observation.now) & (days_since_renewal >= settings.close_after_days))
     return Transition(
@@ -178,11 +183,6 @@ def evidence_transition(
         by_mix=np.zeros(len(is_open), dtype=bool),
         settled=settled,
     )
-
-
-def closing_evidence(settings: AlertSettings) -> float:
-    """Return log M, in nats, below which an open alert of the evidence closes."""
-    return float(CLOSE_FRACTION * np.log(settings.average_run_length))
 
 
 def alert_id(user_id: str, opened: date) -> str:

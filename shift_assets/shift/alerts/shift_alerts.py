@@ -17,15 +17,15 @@ import pyarrow.compute as pc
 from shift_assets.arrays import CategoryCodes, Float64Array
 from shift_assets.churn.alerts import churn_alerts
 from shift_assets.contracts.day import day_number
-from shift_assets.contracts.shift import SHIFT_ALERTS
+from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, SHIFT_ALERTS
 from shift_assets.interest.user_days import read_user_days, user_day_categories
 from shift_assets.settings.root import AlertSettings, Settings
 from shift_assets.shift.alerts.alert_profiles import AlertProfiles
+from shift_assets.shift.alerts.detector_selection import DetectorSelection, detector_selection, newest_check
 from shift_assets.shift.alerts.explain import AlertDescription, CategoryChange, Ending, explain
-from shift_assets.shift.alerts.lifecycle import MIX_KINDS, closing_evidence
+from shift_assets.shift.alerts.lifecycle import MIX_KINDS
 from shift_assets.shift.alerts.own_drift import OwnDrift
 from shift_assets.shift.alerts.platform_mix import PlatformMix, explained_share
-from shift_assets.shift.learned.selection import DetectorSelection, detector_selection, newest_check
 
 POSTERIOR_DRAWS = 200
 """Draws of both profiles for the interval of the magnitude."""
@@ -77,19 +77,17 @@ def _add_ranking(rows: list[dict[str, Any]], signals: pa.Table, settings: Settin
     """Add the score that ranks each alert, and what the newest self-check found about its detector."""
     scored = signals.select([*_PARTITION, "user_id", "model_shift_score"]).drop_null()
     learned = {(row["day"], row["segment"], row["user_id"]): row["model_shift_score"] for row in scored.to_pylist()}
-    chosen: dict[tuple[date, str], DetectorSelection | None] = {}
+    checks = DETECTOR_SELF_CHECK.empty() if checks is None else checks
+    chosen: dict[tuple[date, str], DetectorSelection] = {}
     for row in rows:
         key = (row["day"], row["segment"])
         if key not in chosen:
-            chosen[key] = (
-                None if checks is None else detector_selection(newest_check(checks, key[1], key[0]), settings.evidence)
-            )
-        selection, score = chosen[key], learned.get((*key, row["user_id"]))
-        by_score = selection is not None and selection.ranking == "learned" and score is not None
-        row["model_shift_score"] = score
-        row["ranking"] = "learned" if by_score else "posterior"
-        row["ranking_score"] = score if by_score else row["confidence"]
-        row["placebo_false_share"] = selection and selection.placebo_false_share
+            chosen[key] = detector_selection(newest_check(checks, key[1], key[0]), settings.evidence)
+        selection = chosen[key]
+        row["model_shift_score"] = learned.get((*key, row["user_id"]))
+        row["ranking"] = selection.ranking
+        row["ranking_score"] = row["confidence"]
+        row["found_share"], row["flagged_share"] = selection.found_share, selection.flagged_share
 
 
 def _partitions(state: pa.Table) -> Iterator[pa.Table]:
@@ -154,7 +152,7 @@ def _alert_row(alert: dict[str, Any], move: _Move, settings: Settings) -> dict[s
     description = AlertDescription(
         day=alert["day"],
         kind=alert["alert_kind"],
-        ending=_ending(alert, settings.alerts),
+        ending=_ending(alert, float(move.days_after.sum()), settings.evidence.starts),
         onset_day=alert["alert_onset_day"],
         first_onset_day=alert["alert_first_onset_day"],
         rising=[CategoryChange.of(change) for change in alert["rising"]],
@@ -185,14 +183,13 @@ def _alert_row(alert: dict[str, Any], move: _Move, settings: Settings) -> dict[s
     }
 
 
-def _ending(alert: dict[str, Any], settings: AlertSettings) -> Ending | None:
+def _ending(alert: dict[str, Any], days_since_onset: float, starts: int) -> Ending | None:
     """Why an alert closed, by the rules of `lifecycle`; None for an open one."""
     if alert["alert_status"] != "closed":
         return None
     if alert["last_active_day"] < alert["day"]:
         return "lapsed"
-    still_shows = settings.detector == "evidence" and alert["evidence"] >= closing_evidence(settings)
-    return "settled" if still_shows else "faded"
+    return "settled" if days_since_onset >= starts else "faded"
 
 
 def severity_by_mix(quantile: float, settings: AlertSettings) -> str:

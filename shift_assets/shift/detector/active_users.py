@@ -26,12 +26,12 @@ from shift_assets.interest.user_days import (
     write_weights,
 )
 from shift_assets.interest.windows import recent_entries
-from shift_assets.settings.root import Settings
+from shift_assets.settings.root import AlertSettings, Settings
 from shift_assets.shift.alerts.kinds import AlertContext
 from shift_assets.shift.alerts.lifecycle import EvidenceObservation, Excess, excess, mix_excess
 from shift_assets.shift.alerts.open_alerts import OpenAlerts
 from shift_assets.shift.alerts.profiles import decay_and_add, settle
-from shift_assets.shift.detector.calibration import FAMILY_DAYS, PermutationNull, permutation_null, q_values
+from shift_assets.shift.detector.calibration import FAMILY_DAYS, NullSample, permutation_null, q_values
 from shift_assets.shift.detector.carry import PROFILES
 from shift_assets.shift.detector.evidence import advance_day, segment_mix
 from shift_assets.shift.detector.forecast_error import calibrated_threshold, newest_errors
@@ -46,6 +46,8 @@ from shift_assets.shift.detector.memory import (
 )
 from shift_assets.shift.detector.recursion import Evidence, Memory
 from shift_assets.shift.detector.signals import indicators
+from shift_assets.shift.detector.statistics import CalibratedDetector, features
+from shift_assets.shift.detector.window_ratios import WindowRatios, window_ratios
 
 _SMOOTHED = ("change_rate_ewma", "interest_gap_ewma", "distribution_distance_ewma")
 
@@ -106,10 +108,11 @@ class _EvidenceUpdate:
     profile: Weights
     memory: Memory
     log_e: Float64Array  # [user]
-    posterior: Float64Array  # [user]
+    confidence: Float64Array  # [user], of the learned detector; without one the posterior
+    threshold_confidence: float | None  # confidence from which an alert opens, by the learned detector
     onset: Int64Array  # [user], entry
     p_value: Float64Array  # [user], nan where not computed
-    null: PermutationNull
+    onset_share: float  # part of a null's large statistics that begin a run of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +123,11 @@ class _SmoothedIndicators:
     now: list[Float64Array]
 
 
-def advance_active(users: ActiveUsers, settings: Settings, *, with_p_values: bool) -> pa.Table:
+def advance_active(
+    users: ActiveUsers, settings: Settings, model: CalibratedDetector | None, *, with_p_values: bool
+) -> pa.Table:
     """Return the users' rows of `interest_state` at the end of the day, in their order."""
-    update = _advance_evidence(users, settings, with_p_values=with_p_values)
+    update = _advance_evidence(users, settings, model, with_p_values=with_p_values)
     open_alerts = OpenAlerts(users.before, users.day)
     q_value = _q_values(users, update, open_alerts.is_open, settings)
     smoothed = _smooth_indicators(users, settings)
@@ -139,7 +144,7 @@ def advance_active(users: ActiveUsers, settings: Settings, *, with_p_values: boo
         "recent_days": write_user_days(update.user_days, users.codes),
         **memory_columns(update.memory),
         "evidence": _previous_where_nan(update.log_e, before["evidence"]),
-        "confidence": _previous_where_nan(update.posterior, before["confidence"]),
+        "confidence": _previous_where_nan(update.confidence, before["confidence"]),
         "p_value": pa.array(update.p_value, from_pandas=True),
         "q_value": pa.array(q_value, from_pandas=True),
         "last_alert_day": pc.if_else(
@@ -152,7 +157,9 @@ def advance_active(users: ActiveUsers, settings: Settings, *, with_p_values: boo
     return pa.table([columns[name] for name in INTEREST_STATE.schema.names], schema=INTEREST_STATE.schema)
 
 
-def _advance_evidence(users: ActiveUsers, settings: Settings, *, with_p_values: bool) -> _EvidenceUpdate:
+def _advance_evidence(
+    users: ActiveUsers, settings: Settings, model: CalibratedDetector | None, *, with_p_values: bool
+) -> _EvidenceUpdate:
     user_days, codes = users.user_days, users.codes
     mass = profile_mass(users.known["profile"], codes)
     watched = watched_categories(mass)
@@ -165,35 +172,47 @@ def _advance_evidence(users: ActiveUsers, settings: Settings, *, with_p_values: 
     mix = segment_mix(sum_by(number, mass, n_watched))
     advance_day(memory, scored, newest[scored], mix, settings=settings.evidence, out=found)
     user_days = drop_shares_older_than_starts(replace(user_days, own_share=memory.share), settings.evidence.starts)
-    null = PermutationNull(np.zeros(0))
-    if with_p_values or settings.alerts.rule == "discovery":
+    log_e, confidence = found.log_e[newest], found.posterior[newest]
+    null = NullSample(np.zeros(0))
+    p_value, onset_share = np.full(len(newest), np.nan), 1.0
+    if model is not None:
+        clusters = model.clusters_on(codes.names, number, n_watched)
+        ratios = WindowRatios.empty(len(newest))
+        of_scored = window_ratios(memory, scored, clusters, decay=settings.evidence.decay)
+        ratios.log_ratio[scored], ratios.days_before[scored] = of_scored
+        score = model.score(features(log_e, confidence, ratios), ratios.days_before)
+        confidence, p_value, onset_share = score.confidence, score.p_value, model.onset_share
+    elif with_p_values or settings.alerts.rule == "discovery":
         seed = [settings.seed, day_number(users.day), zlib.crc32(users.segment.encode())]
         history = user_days.take_users(scored)
         history = replace(history, category=number[history.category])
         null = permutation_null(history, n_watched, settings.evidence, seed)
+        p_value, onset_share = null.p_values(log_e), null.onset_share
     return _EvidenceUpdate(
         user_days=user_days,
         profile=decay_and_add(profile, user_days, scored, settings.evidence.decay, max(len(codes), 1)),
         memory=memory,
-        log_e=found.log_e[newest],
-        posterior=found.posterior[newest],
+        log_e=log_e,
+        confidence=confidence,
+        threshold_confidence=None if model is None else model.threshold_confidence,
         onset=found.onset[newest],
-        p_value=null.p_values(found.log_e[newest]),
-        null=null,
+        p_value=p_value,
+        onset_share=onset_share,
     )
 
 
 def _q_values(users: ActiveUsers, update: _EvidenceUpdate, is_open: BoolArray, settings: Settings) -> Float64Array:
     """q-values [user] within the family of the last `FAMILY_DAYS`; nan for users who are not tested."""
-    # The alert of a user whose evidence stayed above the threshold after it closed by time was reported: no new test.
-    was_above = floats(users.before["evidence"]) >= np.log(settings.alerts.average_run_length)
+    # The alert of a user whose statistic stayed above the threshold after it closed by time was reported: no new test.
+    before, _, threshold = _statistic(users, update, settings.alerts)
+    was_above = before >= threshold
     first = pa.scalar(users.day - timedelta(days=FAMILY_DAYS - 1), pa.date32())
     days = users.known["recent_days"].combine_chunks().flatten().field("day")
     tests, discoveries = (
         int(pc.sum(pc.greater_equal(values, first)).as_py() or 0) for values in (days, users.known["last_alert_day"])
     )
     p_value = np.where(is_open | was_above, np.nan, update.p_value)
-    return q_values(p_value, tests, discoveries, update.null.onset_share)
+    return q_values(p_value, tests, discoveries, update.onset_share)
 
 
 def _smooth_indicators(users: ActiveUsers, settings: Settings) -> _SmoothedIndicators:
@@ -226,13 +245,7 @@ def _advance_alerts(  # noqa: PLR0917 - the parts of one day, in the order in wh
     if settings.alerts.detector == "evidence":
         starts = settings.evidence.starts
         open_alerts.revise_onset(update.user_days, ~np.isnan(update.log_e), starts)
-        observation = EvidenceObservation(
-            before=floats(users.before["evidence"]),
-            now=update.log_e,
-            q_value=q_value,
-            scored_since_onset=open_alerts.scored_since_onset(update.user_days),
-        )
-        open_alerts.apply_evidence(observation, settings)
+        open_alerts.apply_evidence(_observation(open_alerts, users, update, q_value, settings.alerts), settings)
         open_alerts.open_by_evidence(ids, context, update.onset, starts)
         update.memory.reset(open_alerts.settled)
         return settle(context, open_alerts.settled, open_alerts.onset)
@@ -256,6 +269,32 @@ def _forecast_excesses(users: ActiveUsers, settings: Settings) -> tuple[Excess, 
         for days in (users.previous_days, users.user_days)
     )
     return before, now
+
+
+def _observation(
+    open_alerts: OpenAlerts,
+    users: ActiveUsers,
+    update: _EvidenceUpdate,
+    q_value: Float64Array,
+    settings: AlertSettings,
+) -> EvidenceObservation:
+    before, now, threshold = _statistic(users, update, settings)
+    return EvidenceObservation(
+        before=before,
+        now=now,
+        threshold=threshold,
+        q_value=q_value,
+        scored_since_onset=open_alerts.scored_since_onset(update.user_days),
+    )
+
+
+def _statistic(
+    users: ActiveUsers, update: _EvidenceUpdate, settings: AlertSettings
+) -> tuple[Float64Array, Float64Array, float]:
+    """The statistic that alerts by the rule of the settings, before and after the day [user], and its threshold."""
+    if settings.rule == "flagged_share" and update.threshold_confidence is not None:
+        return floats(users.before["confidence"]), update.confidence, update.threshold_confidence
+    return floats(users.before["evidence"]), update.log_e, float(np.log(settings.average_run_length))
 
 
 def _gap_columns(before: pa.Table, day: date) -> dict[str, pa.Array]:

@@ -33,26 +33,26 @@ FAMILY_DAYS = 28
 
 
 @dataclass(frozen=True, slots=True)
-class PermutationNull:
-    """The permutation null: log M of users whose days were put into random order."""
+class NullSample:
+    """A statistic where nothing changed, by which p-values are read off."""
 
-    log_e: Float64[Float64Array, " sample"]  # ascending
+    statistic: Float64[Float64Array, " sample"]  # ascending; in nats, so that its tail is about exponential
     onset_share: float = 1.0
     """Of the days in the upper `TAIL_SHARE`, the part whose day before was not: a false alert opens once and lasts."""
 
-    def p_values(self, log_e: Float64Array) -> Float64Array:
-        """P(log M at least `log_e` | nothing changed); nan where `log_e` is nan, or without a sample."""
-        n = len(self.log_e)
+    def p_values(self, statistic: Float64Array) -> Float64Array:
+        """P(at least `statistic` | nothing changed); nan where it is nan, or without a sample."""
+        n = len(self.statistic)
         if n == 0:
-            return np.full(np.shape(log_e), np.nan)
-        above = n - np.searchsorted(self.log_e, log_e, side="left")
+            return np.full(np.shape(statistic), np.nan)
+        above = n - np.searchsorted(self.statistic, statistic, side="left")
         p = (above + 1.0) / (n + 1.0)
         n_tail = max(int(np.ceil(TAIL_SHARE * n)), 2)
-        threshold = self.log_e[-min(n_tail, n)]
-        mean_excess = max(float((self.log_e[-n_tail:] - threshold).mean()), 1e-3)
-        beyond = (n_tail + 1.0) / (n + 1.0) * np.exp(-np.maximum(log_e - threshold, 0.0) / mean_excess)
+        threshold = self.statistic[-min(n_tail, n)]
+        mean_excess = max(float((self.statistic[-n_tail:] - threshold).mean()), 1e-3)
+        beyond = (n_tail + 1.0) / (n + 1.0) * np.exp(-np.maximum(statistic - threshold, 0.0) / mean_excess)
         p = np.where(above < MINIMUM_COUNT, np.minimum(beyond, p), p)
-        return np.where(np.isnan(log_e), np.nan, p)
+        return np.where(np.isnan(statistic), np.nan, p)
 
 
 def permutation_null(
@@ -62,7 +62,7 @@ def permutation_null(
     seed: list[int],
     *,
     n_histories: int = PERMUTED_HISTORIES,
-) -> PermutationNull:
+) -> NullSample:
     """Return the permutation null of users active today.
 
     `n_histories` of them are drawn with replacement; the sample is log M of the last `NEWEST_DAYS` positions of each
@@ -76,7 +76,7 @@ def permutation_null(
         n_histories: size of the sample.
     """
     if user_days.n_users == 0:
-        return PermutationNull(np.zeros(0))
+        return NullSample(np.zeros(0))
     random = np.random.default_rng(seed)
     chosen = random.integers(0, user_days.n_users, n_histories)
     n_days = user_days.n_days[chosen]
@@ -93,11 +93,11 @@ def permutation_null(
     log_e = trace_user_days(on_common_days, n_categories, evidence).log_e
     keep = (last < NEWEST_DAYS) & ~np.isnan(log_e)
     if not keep.any():
-        return PermutationNull(np.zeros(0))
+        return NullSample(np.zeros(0))
     threshold = np.quantile(log_e[keep], 1.0 - TAIL_SHARE)
     above = keep & (log_e >= threshold)
     begins = above & ((position == 0) | ~(np.roll(log_e, 1) >= threshold))
-    return PermutationNull(np.sort(log_e[keep]), float(begins.sum() / above.sum()))
+    return NullSample(np.sort(log_e[keep]), float(begins.sum() / above.sum()))
 
 
 def q_values(

@@ -24,6 +24,7 @@ shares divided by it.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -34,6 +35,7 @@ from shift_assets.interest.histories import Histories
 from shift_assets.interest.user_days import UserDays
 from shift_assets.settings.root import EvidenceSettings
 from shift_assets.shift.detector.recursion import Evidence, Memory, Parameters, advance_users
+from shift_assets.shift.detector.window_ratios import WindowObserver, window_ratios
 
 
 class EvidenceParameters(EvidenceSettings):
@@ -72,8 +74,10 @@ def trace(histories: Histories, settings: EvidenceSettings) -> Evidence:
     return trace_user_days(histories.user_days, len(histories.codes), settings)
 
 
-def trace_user_days(user_days: UserDays, n_categories: int, settings: EvidenceSettings) -> Evidence:
-    """Return `trace` of user days whose categories are codes below `n_categories`."""
+def trace_user_days(
+    user_days: UserDays, n_categories: int, settings: EvidenceSettings, observers: Sequence[WindowObserver] = ()
+) -> Evidence:
+    """Return `trace` of user days whose categories are codes below `n_categories`, and fill the observers' ratios."""
     memory = Memory.initial(user_days, n_categories, settings.starts)
     scored = user_days.is_scored
     user = user_days.user
@@ -87,6 +91,12 @@ def trace_user_days(user_days: UserDays, n_categories: int, settings: EvidenceSe
         users = user[entries]
         before = memory.profile[users].sum(axis=0, dtype=np.float64)
         advance_day(memory, users, entries, segment_mix(mass), settings=settings, out=out)
+        for observer in observers:
+            wanted = observer.wanted[entries]
+            if wanted.any():
+                ratios = window_ratios(memory, users[wanted], observer.prior, decay=settings.decay)
+                observer.found.log_ratio[entries[wanted]] = ratios.log_ratio
+                observer.found.days_before[entries[wanted]] = ratios.days_before
         mass += memory.profile[users].sum(axis=0, dtype=np.float64) - before
     return out
 

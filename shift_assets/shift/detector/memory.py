@@ -21,6 +21,7 @@ from shift_assets.arrays import (
     sum_by,
 )
 from shift_assets.contracts.shift import INTEREST_STATE
+from shift_assets.interest.histories import Histories
 from shift_assets.interest.user_days import UserDays, Weights, read_weights
 from shift_assets.settings.root import EvidenceSettings
 from shift_assets.shift.detector.recursion import Memory
@@ -29,6 +30,9 @@ EVIDENCE_STEP = 2.0**-6
 """Grid on which log e-values are stored, nats."""
 LEAST_SHARE = 0.002
 """Categories below this share of the segment's profiles are watched as one."""
+
+POOLED = "other categories"
+"""Name of the categories below `LEAST_SHARE` together."""
 
 _LIST_TYPE = INTEREST_STATE.column("log_evidence").type
 
@@ -54,6 +58,31 @@ def watched_categories(
     large = mass >= least_share * total if total > 0 else np.ones(len(mass), dtype=bool)
     number = np.where(large, np.cumsum(large) - 1, int(large.sum()))
     return number.astype(np.int64), int(large.sum()) + int(not large.all())
+
+
+def pool_rare_categories(histories: Histories) -> Histories:
+    """Return the histories on the categories that the state watches; all smaller ones are `POOLED` together."""
+    user_days, names = histories.user_days, histories.codes.names.to_pylist()
+    mass = sum_by(user_days.category, user_days.share, len(names))
+    number, n_watched = watched_categories(mass)
+    if n_watched == len(names):
+        return histories
+    pooled = pa.array([POOLED if code == n_watched - 1 else name for name, code in zip(names, number, strict=True)])
+    codes = CategoryCodes(pooled)
+    return replace(
+        histories,
+        codes=codes,
+        user_days=UserDays.from_cells(
+            user_days.user,
+            user_days.day,
+            user_days.counts,
+            cell_row=user_days.score_entry,
+            category=codes.encode(pooled)[user_days.category],
+            score=user_days.score,
+            n_users=user_days.n_users,
+            n_categories=len(codes),
+        ),
+    )
 
 
 def profile_mass(profile: pa.ChunkedArray, codes: CategoryCodes) -> Float64Array:

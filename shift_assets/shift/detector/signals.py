@@ -119,6 +119,16 @@ def shift_signals(
     return SHIFT_SIGNALS.conform(pa.table(columns))
 
 
+def learned_scores(state: pa.Table) -> pa.Table:
+    """Return `day`, `segment`, `user_id` and `model_shift_score` of the users whom the learned detector scored.
+
+    state: `interest_state` of one partition of a day on which a learned detector is in service.
+    """
+    scored = state.filter(pc.and_(pc.equal(state["last_active_day"], state["day"]), state["p_value"].is_valid()))
+    columns = {name: scored[name] for name in ("day", "segment", "user_id")}
+    return pa.table({**columns, "model_shift_score": scored["confidence"]})
+
+
 def _joined_scores(scores: Iterable[pa.Table], active: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
     """Columns of `scores` by row of `active`; null where a user has no row."""
     out: dict[str, pa.Array | pa.ChunkedArray] = {name: pa.nulls(len(active), pa.float64()) for name in _SCORE_COLUMNS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 
 import numpy as np
@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shift_assets.contracts.day import day_number
-from shift_assets.contracts.shift import INTEREST_STATE
+from shift_assets.contracts.shift import DETECTOR_SELF_CHECK, INTEREST_STATE
 from shift_assets.settings.root import Settings
+from shift_assets.shift.alerts.detector_selection import DetectorSelection, detector_selection, newest_check
 from shift_assets.shift.detector.active_users import ActiveUsers, advance_active
 from shift_assets.shift.detector.carry import carry_inactive, merge_active, rows_of_active, sorted_by_user
-from shift_assets.shift.learned.selection import detector_selection, newest_check
+from shift_assets.shift.detector.statistics import CalibratedDetector
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ def advance(
     segment: str,
     settings: Settings,
     *,
+    model: CalibratedDetector | None = None,
     with_p_values: bool = True,
 ) -> pa.Table:
     """Return the state as of the end of `day`, one row per user ever active, sorted by user.
@@ -46,6 +48,7 @@ def advance(
         day: day to advance to.
         segment: the segment of both.
         settings: settings of evidence, indicators and alerts.
+        model: the learned detector, which gives confidence and p-values; without it the posterior is the confidence.
         with_p_values: without them their column is null, which saves time and changes nothing else. By the alert rule
             `discovery` they are always computed.
 
@@ -64,7 +67,7 @@ def advance(
         users = ActiveUsers.read(
             known, rows_of_active(known, row_of_active), active, series, day=day, segment=segment, settings=settings
         )
-        advanced = advance_active(users, settings, with_p_values=with_p_values)
+        advanced = advance_active(users, settings, model, with_p_values=with_p_values)
         today = merge_active(today, advanced, row_of_active)
     seconds = time.perf_counter() - begin
     _log.info("interest state %s %s: %d users, %d active, %.2f s", day, segment, len(today), len(active), seconds)
@@ -79,6 +82,7 @@ def advance_range(
     settings: Settings,
     *,
     checks: pa.Table | None = None,
+    model_of: Callable[[DetectorSelection], CalibratedDetector | None] = lambda _: None,
     p_values_from: date | None = None,
 ) -> Iterator[tuple[date, pa.Table]]:
     """Advance the state over consecutive days, and yield every day with its state.
@@ -89,7 +93,9 @@ def advance_range(
         days: the days, ascending.
         segment: the segment.
         settings: as in `advance`.
-        checks: rows of `detector_self_check`; the newest of the segment before a day chooses that day's windows.
+        checks: rows of `detector_self_check`; the newest of the segment before a day chooses that day's windows and
+            its learned detector.
+        model_of: reads the learned detector that a self-check chose.
         p_values_from: first day whose p-values are computed; None for all days.
     """
     day_numbers = series["day"].cast(pa.int32()).to_numpy()
@@ -99,17 +105,23 @@ def advance_range(
         first, last = np.searchsorted(day_numbers, [day_number(day), day_number(day) + 1])
         wanted = p_values_from is None or day >= p_values_from
         rows = series.slice(int(first), int(last - first))
-        chosen = settings_of_day(settings, checks, segment, day)
-        state = advance(state, rows, day, segment, chosen, with_p_values=wanted)
+        chosen = _selection(settings, checks, segment, day)
+        state = advance(
+            state,
+            rows,
+            day,
+            segment,
+            settings.model_copy(update={"evidence": chosen.evidence(settings.evidence)}),
+            model=model_of(chosen),
+            with_p_values=wanted,
+        )
         yield day, state
 
 
-def settings_of_day(settings: Settings, checks: pa.Table | None, segment: str, day: date) -> Settings:
-    """Return the settings with the evidence windows that the newest self-check before `day` chose, if there is one."""
-    if checks is None or checks.num_rows == 0:
-        return settings
-    chosen = detector_selection(newest_check(checks, segment, day), settings.evidence)
-    return settings.model_copy(update={"evidence": chosen.evidence(settings.evidence)})
+def _selection(settings: Settings, checks: pa.Table | None, segment: str, day: date) -> DetectorSelection:
+    """What the newest self-check before `day` chose; the settings' own windows if there is none."""
+    rows = DETECTOR_SELF_CHECK.empty() if checks is None else newest_check(checks, segment, day)
+    return detector_selection(rows, settings.evidence)
 
 
 def _require(table: pa.Table, day: date, segment: str, name: str) -> None:

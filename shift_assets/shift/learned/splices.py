@@ -24,6 +24,8 @@ TIERS = 3
 """Groups of users by their number of active days."""
 MINIMUM_DISTANCE = 0.3
 """Minimum total variation to the nearest profile: a nearer one counts as the same interest."""
+GIFT_DAYS = 2
+"""Shopping for somebody else often takes two days."""
 PARTIAL = 0.4
 """Share of A's own days that remain in a partial shift."""
 
@@ -41,6 +43,7 @@ class Construction(NamedTuple):
 
 
 UNSPLICED = Construction("unspliced", 1.0)
+SPLICED = Construction("random")
 SHIFTS = tuple(Construction(donor, kept) for kept in (0.0, PARTIAL) for donor in DONORS)
 NULLS = (UNSPLICED, Construction("odd_even", 1.0), Construction("shuffled", 1.0), Construction("gift", 1.0))
 CONSTRUCTIONS = (*NULLS, *SHIFTS)
@@ -84,6 +87,7 @@ def draw_splice_points(
     draw: int = 0,
     folds: int = 1,
     maximum_users: int | None = None,
+    days_before: int | None = None,
 ) -> SplicePoints:
     """Draw a splice point for every user with enough active days on both sides of it.
 
@@ -94,16 +98,18 @@ def draw_splice_points(
         draw: number of the draw; another one splices the same users, in the same folds, on other days.
         folds: number of folds.
         maximum_users: number of users to draw; None for all.
+        days_before: minimum number of active days before the splice point; None for `active_days`.
     """
     random = np.random.default_rng([seed, 0])
     user_days = histories.user_days
     n_days = user_days.n_days
-    users = random.permutation(np.flatnonzero(n_days >= 2 * active_days))[:maximum_users]
+    fewest = active_days if days_before is None else days_before
+    users = random.permutation(np.flatnonzero(n_days >= fewest + active_days))[:maximum_users]
     fold = np.arange(len(users), dtype=np.int64) % folds
     order = np.argsort(users)
     users, fold = users[order], fold[order]
     random = np.random.default_rng([seed, 4, draw])
-    before = random.integers(active_days, n_days[users] - active_days + 1)
+    before = random.integers(fewest, n_days[users] - active_days + 1)
     rank = np.argsort(np.argsort(n_days[users], kind="stable"), kind="stable")
     return SplicePoints(
         users, user_days.day[user_days.start[users] + before], fold, rank * TIERS // max(len(users), 1), active_days
@@ -118,7 +124,7 @@ def construct(histories: Histories, splice_points: SplicePoints, construction: C
       for whom no donor has enough days left, or is far enough, is no case and remains unspliced.
     - `odd_even`, `shuffled` (permutation nulls): A's odd days, then its even ones; its days in random order. Both are
       on A's own calendar.
-    - `gift`: the first day from the splice point on has the content of a donor's day.
+    - `gift`: the first GIFT_DAYS days from the splice point on have the content of a donor's days.
     - `unspliced`: A's own days.
 
     Args:
@@ -227,11 +233,13 @@ class _Plan:
         return self.cases(case, donor_users, composed, distance=distance)
 
     def with_gift(self, case: Int64Array, donor: Int64Array, distance: Float64Array) -> Cases:
-        """Replace the first day from the splice point on by a donor's day."""
+        """Replace the first days from the splice point on by a donor's days."""
         user_days, splice_points = self._user_days, self._splice_points
         entry = np.arange(len(self._day), dtype=np.int64)
         first = self._first_entries(user_days, splice_points.user, splice_points.day)
-        entry[first[case]] = self._first_entries(user_days, splice_points.user[donor], splice_points.day[case])
+        of_donor = self._first_entries(user_days, splice_points.user[donor], splice_points.day[case])
+        for day in range(min(GIFT_DAYS, splice_points.active_days)):  # both have at least as many days left
+            entry[first[case] + day] = of_donor + day
         composed = _compose(user_days, self._user, entry, self._day, self._n_categories)
         return self.cases(case, splice_points.user[donor], composed, distance=distance)
 

@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control
 
 from shift_assets.arrays import Float64Array
 from shift_assets.settings.root import EvidenceSettings
-from shift_assets.shift.detector.calibration import PermutationNull, permutation_null, q_values
+from shift_assets.shift.detector.calibration import NullSample, permutation_null, q_values
 from shift_assets.shift.detector.evidence import trace_user_days
 from shift_assets_tests.shift.detector.test_evidence import TASTES, population
 
@@ -44,15 +44,15 @@ def test_the_same_seed_gives_the_same_null() -> None:
     """Two nulls of one seed are equal, of another seed not; without users there is none."""
     user_days = population(TASTES[:50], 20, seed=13)
     one, same, other = (permutation_null(user_days, 8, SETTINGS, [seed]) for seed in (1, 1, 2))
-    assert np.array_equal(one.log_e, same.log_e)
-    assert not np.array_equal(one.log_e, other.log_e)
+    assert np.array_equal(one.statistic, same.statistic)
+    assert not np.array_equal(one.statistic, other.statistic)
     nobody = permutation_null(user_days.take_users(np.zeros(0, dtype=np.int64)), 8, SETTINGS, [1])
     assert np.isnan(nobody.p_values(np.array([3.0]))).all()
 
 
 def test_beyond_the_sample_p_values_go_on_falling() -> None:
     """Larger statistics never have larger p-values, and none is zero."""
-    null = PermutationNull(np.sort(np.random.default_rng(1).exponential(size=500)))
+    null = NullSample(np.sort(np.random.default_rng(1).exponential(size=500)))
     p = null.p_values(np.linspace(-1, 40, 200))
     assert (np.diff(p) <= 1e-12).all()
     assert (p > 0).all()

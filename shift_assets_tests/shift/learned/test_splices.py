@@ -9,6 +9,7 @@ from shift_assets.contracts.shift import DONORS
 from shift_assets.interest.histories import Histories
 from shift_assets.shift.learned.splices import (
     CONSTRUCTIONS,
+    GIFT_DAYS,
     MINIMUM_DISTANCE,
     UNSPLICED,
     Cases,
@@ -117,13 +118,20 @@ def test_permutation_nulls_keep_the_users_calendar_and_days(log: Histories, spli
                 assert list(made.values()) == list(own.values())[::2] + list(own.values())[1::2]
 
 
-def test_a_gift_changes_one_day(log: Histories, splice_points: SplicePoints) -> None:
-    """The first day from the splice point on, and only its content."""
+def test_a_gift_changes_its_days_only(log: Histories, splice_points: SplicePoints) -> None:
+    """The first active days from the splice point on, their content and not their date, into what the donor did."""
     cases = construct(log, splice_points, Construction("gift", 1.0), seed=7)
-    for user, splice_point in zip(cases.user, cases.day, strict=True):
+    n_changed = 0
+    for user, donor, splice_point in zip(cases.user, cases.donor, cases.day, strict=True):
         own, made = days_of(log, user), days_of(cases.histories, user)
         assert own.keys() == made.keys()
-        assert {day for day in own if own[day] != made[day]} <= {splice_point}
+        gift = [day for day in own if day >= splice_point][:GIFT_DAYS]
+        of_donor = [scores for day, scores in days_of(log, donor).items() if day >= splice_point][:GIFT_DAYS]
+        assert [made[day] for day in gift] == of_donor
+        changed = {day for day in own if own[day] != made[day]}
+        assert changed <= set(gift)
+        n_changed += len(changed)
+    assert n_changed > len(cases.user)
 
 
 def test_the_nearest_profile_is_near_but_different(log: Histories, splice_points: SplicePoints) -> None:

@@ -14,17 +14,26 @@ from shift_assets.settings.root import EvidenceSettings
 SELECTION_VALID_DAYS = 28
 """Days for which the choice of a weekly self-check applies when there is no newer one."""
 
+MODEL_FOLDER = "shift_detector_2"
+"""Folder of the learned detectors, in the models folder. Detectors of another form have a folder of another name, so a
+check of an older version chooses none: the evidence alerts until the next one."""
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorSelection:
-    """Windows of the evidence and ranking detector of one segment."""
+    """Windows of the evidence and learned detector of one segment."""
 
     starts: int
     posterior_window: int
-    ranking: Literal["posterior", "learned"] = "posterior"
-    model_path: str | None = None  # of the learned detector, whether it ranks or not; relative to the models folder
+    model_path: str | None = None  # of the learned detector, relative to the models folder
     model_digest: str | None = None
-    placebo_false_share: float | None = None  # share flagged under the permutation null
+    flagged_share: float | None = None  # of unspliced histories at the threshold
+    found_share: float | None = None  # of spliced histories at the threshold
+
+    @property
+    def ranking(self) -> Literal["posterior", "learned"]:
+        """What the confidence is."""
+        return "posterior" if self.model_path is None else "learned"
 
     def evidence(self, settings: EvidenceSettings) -> EvidenceSettings:
         """Return `settings` with the chosen windows."""
@@ -45,13 +54,15 @@ def detector_selection(self_check: pa.Table, defaults: EvidenceSettings) -> Dete
     """Return the choice in the rows of one check of one segment; `defaults` where nothing was evaluated."""
     chosen = self_check.filter(self_check["chosen"]).to_pylist()
     by_detector = {row["detector"]: row for row in sorted(chosen, key=lambda row: row["active_days"])}
-    fitted = [row for row in self_check.to_pylist() if row["model_path"] is not None]
     e_value, posterior = by_detector.get("e_value", {}), by_detector.get("posterior", {})
+    learned = by_detector.get("learned", {})
+    if not (learned.get("model_path") or "").startswith(f"{MODEL_FOLDER}/"):
+        learned = {}
     return DetectorSelection(
         starts=e_value.get("starts", defaults.starts),
         posterior_window=posterior.get("posterior_window", defaults.posterior_window),
-        ranking="learned" if "learned" in by_detector else "posterior",
-        model_path=fitted[0]["model_path"] if fitted else None,
-        model_digest=fitted[0]["model_digest"] if fitted else None,
-        placebo_false_share=e_value.get("placebo_false_share"),
+        model_path=learned.get("model_path"),
+        model_digest=learned.get("model_digest"),
+        flagged_share=(learned or e_value).get("flagged_share"),
+        found_share=(learned or e_value).get("found_share"),
     )
