@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer import rich_utils
 
-from shift_assets.cli import evaluate, evaluate_recommendations, logs, quarantine, render
+from shift_assets.cli import bench, evaluate, evaluate_recommendations, logs, quarantine, render
 from shift_assets.cli.data import erase, export
 from shift_assets.cli.doctor import doctor
 from shift_assets.cli.logs import Verbosity
@@ -56,6 +56,10 @@ _add(
     evaluate_recommendations.reactions,
 )
 app.add_typer(_evaluate, name="evaluate")
+
+_bench = _group(no_args_is_help=True, help="Benchmarks on a log of your own, without an installation.")
+_add(_bench, bench.shifts)
+app.add_typer(_bench, name="bench")
 
 
 def _print_version(wanted: bool) -> None:

@@ -20,6 +20,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from shift_assets.evaluate.after_shift import StretchMetrics
+    from shift_assets.evaluate.bench import ShiftBenchmark
     from shift_assets.evaluate.contenders import ContenderResult
     from shift_assets.evaluate.splice_metrics import DetectorMetrics, Flagged
     from shift_assets.outcomes.estimates import Estimate
@@ -293,6 +294,32 @@ def print_detectors(found: Sequence[DetectorMetrics], flagged: Sequence[Flagged]
             print_line(
                 f"Threshold A = {row.patience:g}: {row.share.value:.2%} of the unspliced flagged, bound {row.bound:.1%}"
             )
+
+
+def print_benchmark(title: str, found: ShiftBenchmark) -> None:
+    """Print detectors on spliced histories, a section per share of the user's own days that remains."""
+    table = RichTable()
+    table.add_column("detector", no_wrap=True)
+    for name in ("replaced", "AUC", "recall at 1 %", "recall at 5 %", "share of bound", "found", "flagged"):
+        table.add_column(name, justify="right", no_wrap=True)
+    kept = found.rows[0].kept
+    for row in found.rows:
+        if row.kept != kept:
+            table.add_section()
+        kept = row.kept
+        table.add_row(
+            row.detector,
+            f"{1 - row.kept:.0%}",
+            _with_margin(row.auc),
+            f"{row.recall_at_1_percent.value:.0%}",
+            f"{row.recall_at_5_percent.value:.0%}",
+            f"{row.share_of_bound:.2f}" if math.isfinite(row.share_of_bound) else "-",
+            "" if row.found is None else f"{row.found:.1%}",
+            "" if row.flagged is None else f"{row.flagged:.1%}",
+        )
+    _print_titled(title, table)
+    if found.note:
+        print_line(found.note)
 
 
 def _print_detector_table(

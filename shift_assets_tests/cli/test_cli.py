@@ -42,7 +42,7 @@ COMMANDS = [
     "doctor",
 ]
 COMMANDS += ["evaluate recommendations", "evaluate sequences", "evaluate reactions"]
-COMMANDS += ["quarantine ls", "quarantine replay"]
+COMMANDS += ["quarantine ls", "quarantine replay", "bench shifts"]
 
 
 def export_file(folder: Path, days: int = 3) -> Path:
