@@ -58,7 +58,7 @@ class BenchmarkRow(NamedTuple):
     auc: Estimate
     recall_at_1_percent: Estimate
     recall_at_5_percent: Estimate
-    share_of_bound: float  # (AUC - 0.5) / (AUC of the known splice point - 0.5); nan where the latter is no more
+    share_of_bound: float  # (AUC - 0.5) / (AUC of the known splice point - 0.5); nan where that is chance
     found: float | None  # share at the learned detector's own threshold; of the known splice point, at as many flagged
     flagged: float | None  # share of unspliced histories
 
@@ -125,7 +125,11 @@ def bench_shifts(
 
 def _rows(scored: Sequence[DetectorScores], active_days: int, samples: int) -> Iterator[BenchmarkRow]:
     metrics = detector_metrics(scored, samples=samples, seed=0, days=[active_days])
-    bounds = {row.kept: row.auc.value - 0.5 for row in metrics if row.detector == KNOWN_CUT}
+    bounds = {
+        row.kept: row.auc.value - 0.5 if row.auc.low > 0.5 else float("nan")
+        for row in metrics
+        if row.detector == KNOWN_CUT
+    }
     shares = {
         construction: share.value
         for construction, day, share in shares_over(scored, LEARNED, None, samples=samples, seed=0)
@@ -145,14 +149,13 @@ def _rows(scored: Sequence[DetectorScores], active_days: int, samples: int) -> I
                 for wanted in (UNSPLICED, construction)
             )
             _, found = recall_where_flagged(whole, spliced, flagged)
-        bound = bounds[row.kept]
         yield BenchmarkRow(
             row.detector,
             row.kept,
             row.auc,
             row.recall_at_1_percent,
             row.recall_at_5_percent,
-            (row.auc.value - 0.5) / bound if bound > 0 else float("nan"),
+            (row.auc.value - 0.5) / bounds[row.kept],
             found,
             None if found is None else flagged,
         )
