@@ -74,6 +74,8 @@ MAXIMUM_SHIFTED = (0.01, 0.02)
 """Most of the unspliced histories that may count as shifted: where shifts are hard to see, it is too large."""
 EASILY_DISTINGUISHED = (0.90, 0.95)
 """AUC of spliced over unspliced histories at which the one and the other of these limits holds."""
+SMALLEST_SLOPE = 0.01
+"""Of the confidence in the log odds: one that fell would open alerts of all users but the most suspicious."""
 LARGEST_DAYS = 0.02
 """Of all unshifted days, those whose runs are counted."""
 SAFETY = 0.5
@@ -499,12 +501,17 @@ def _coefficients(examples: list[_Examples]) -> tuple[Float64Array, float]:
 
 
 def _platt_scaling(whole: Float64Array, spliced: Float64Array) -> tuple[float, float]:
-    """Slope and offset of the log odds that a history is spliced (Platt 1999), if half of all are."""
+    """Slope and offset of the log odds that a history is spliced (Platt 1999), if half of all are.
+
+    Larger log odds never mean a smaller probability, also where spliced histories cannot be distinguished and the fit
+    has a slope of either sign.
+    """
     from sklearn.linear_model import LogisticRegression
 
     x, y = np.concatenate([whole, spliced]), np.arange(len(whole) + len(spliced)) >= len(whole)
     model = LogisticRegression(C=1e6).fit(x[:, None], y, _balanced(y))
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
+    slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
+    return (slope, offset) if slope >= SMALLEST_SLOPE else (SMALLEST_SLOPE, -SMALLEST_SLOPE * float(x.mean()))
 
 
 def operating_threshold(largest: _Largest, flagged_share: float) -> float:

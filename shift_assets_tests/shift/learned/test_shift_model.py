@@ -72,6 +72,18 @@ def test_the_same_log_and_seed_fit_the_same_model(log: Histories, model: ShiftMo
     assert other.to_bytes() != model.to_bytes()
 
 
+@pytest.mark.parametrize("lead", [-2.0, -0.1, 0.0, 2.0])
+def test_confidence_rises_with_the_log_odds(model: ShiftModel, lead: float) -> None:
+    """Also where spliced histories have the smaller log odds, as happens by chance on a log without tastes."""
+    whole = np.random.default_rng(5).normal(size=400)
+    slope, offset = shift_model._platt_scaling(whole, whole + lead)
+    odds = np.linspace(-4.0, 4.0, 41)
+    confidence = replace(model, slope=slope, offset=offset).confidence(odds)
+    assert (np.diff(confidence) > 0).all()
+    if lead <= 0:
+        assert np.abs(confidence - 0.5).max() < 0.02
+
+
 def test_a_reloaded_model_scores_the_same_to_the_bit(log: Histories, model: ShiftModel) -> None:
     """And is the same bytes again."""
     again = ShiftModel.from_bytes(model.to_bytes())
