@@ -150,7 +150,9 @@ def test_an_alert_has_a_q_value_on_its_first_day(series: pa.Table, model: ShiftM
     late = replace(model, threshold=model.threshold + 2.0, evidence_threshold=50.0)
     high_before, before = 0, None
     for state in states_of(series, late):
-        evidence = {} if before is None else {row["user_id"]: row["evidence"] for row in before.to_pylist()}
+        evidence: dict[str, float | None] = (
+            {} if before is None else {row["user_id"]: row["evidence"] for row in before.to_pylist()}
+        )
         for row in state.filter(pc.equal(state["alert_status"], "opened")).to_pylist():
             high_before += (evidence[row["user_id"]] or 0.0) >= np.log(SETTINGS.alerts.average_run_length)
             assert row["q_value"] is not None
