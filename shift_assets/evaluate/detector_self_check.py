@@ -33,12 +33,12 @@ from shift_assets.outcomes.estimates import Estimate
 from shift_assets.settings.root import Settings
 from shift_assets.shift.detector.base import EValue, Posterior
 from shift_assets.shift.detector.memory import pool_rare_categories
-from shift_assets.shift.learned.shift_model import MINIMUM_USERS, ShiftModel, fit
+from shift_assets.shift.learned.shift_model import MINIMUM_USERS, TRAINING_DAYS_BEFORE, ShiftModel, fit
 from shift_assets.shift.learned.splices import PARTIAL, SPLICED, UNSPLICED, Construction
 
 CHECKED_CONSTRUCTIONS = (UNSPLICED, *(Construction(donor) for donor in DONORS), Construction("random", PARTIAL))
 ACTIVE_DAYS = 8
-"""Active days within which an alert should open, and that a user needs before a splice point and from it on."""
+"""Active days within which an alert should open, and that a user needs from a splice point on."""
 BOOTSTRAP_SAMPLES = 100
 HARDLY_DISTINGUISHABLE = 0.65
 """AUC with a known splice point below which no detector can do much."""
@@ -87,7 +87,7 @@ def self_check(series: pa.Table, day: date, segment: str, settings: Settings) ->
     check = settings.self_check
     alerting = Alerting(settings.evidence, settings.alerts.flagged_share)
     found = pool_rare_categories(histories(series))
-    users = int((found.user_days.n_days >= 2 * ACTIVE_DAYS).sum())
+    users = int((found.user_days.n_days >= TRAINING_DAYS_BEFORE + ACTIVE_DAYS).sum())
     if users < MINIMUM_USERS:
         return SelfCheck(_table([_too_few_users(day, segment, users, check.window_days)]), None)
     scored = list(
@@ -98,12 +98,19 @@ def self_check(series: pa.Table, day: date, segment: str, settings: Settings) ->
             seed=settings.seed,
             alerting=alerting,
             active_days=ACTIVE_DAYS,
+            days_before=TRAINING_DAYS_BEFORE,
             maximum_users=check.maximum_users,
             constructions=CHECKED_CONSTRUCTIONS,
         )
     )
     model = fit(
-        with_context_users(found, ACTIVE_DAYS, settings.seed, check.maximum_users),
+        with_context_users(
+            found,
+            ACTIVE_DAYS,
+            settings.seed,
+            days_before=TRAINING_DAYS_BEFORE,
+            maximum_users=check.maximum_users,
+        ),
         ACTIVE_DAYS,
         settings.seed,
         evidence=alerting.evidence,
@@ -198,8 +205,8 @@ def _too_few_users(day: date, segment: str, users: int, window_days: int) -> dic
         "n_users": users,
         "n_cases": 0,
         "chosen": False,
-        "note": f"{users} users have {ACTIVE_DAYS} active days on both sides of a splice in the last {window_days} "
-        f"days; {MINIMUM_USERS} are needed",
+        "note": f"{users} users have {TRAINING_DAYS_BEFORE} active days before and {ACTIVE_DAYS} after a splice in the "
+        f"last {window_days} days; {MINIMUM_USERS} are needed",
     }
 
 

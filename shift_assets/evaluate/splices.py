@@ -210,6 +210,7 @@ def run_protocol(
     seed: int,
     alerting: Alerting,
     active_days: int = 8,
+    days_before: int | None = None,
     maximum_users: int = MAXIMUM_USERS,
     constructions: Sequence[Construction] = CONSTRUCTIONS,
     training_splice_points: int = SPLICE_POINTS,
@@ -225,6 +226,7 @@ def run_protocol(
         seed: Seed of splice points, donors and folds.
         alerting: What the learned detector is fitted with.
         active_days: Active days that a user needs before a splice point and from it on.
+        days_before: Fewer active days that a user needs before it; None for as many.
         maximum_users: Users that are spliced at most.
         constructions: Constructions to score.
         training_splice_points: Splice points of the learned detector's training.
@@ -233,7 +235,9 @@ def run_protocol(
         TooFewUsers: A fold has fewer than two users with enough active days.
     """
     histories = pool_rare_categories(histories)
-    splice_points = draw_splice_points(histories, active_days, seed, folds=FOLDS, maximum_users=maximum_users)
+    splice_points = draw_splice_points(
+        histories, active_days, seed, folds=FOLDS, maximum_users=maximum_users, days_before=days_before
+    )
     if len(splice_points.user) < 2 * FOLDS:
         raise TooFewUsers(
             f"{len(splice_points.user)} users of segment {segment} have {active_days} active days before a "
@@ -299,9 +303,13 @@ def _fit_by_fold(  # noqa: PLR0917
     return models
 
 
-def with_context_users(histories: Histories, active_days: int, seed: int, maximum_users: int) -> Histories:
+def with_context_users(
+    histories: Histories, active_days: int, seed: int, *, days_before: int, maximum_users: int
+) -> Histories:
     """Return the users whom `run_protocol` draws with these arguments, and at most CONTEXT_USERS others."""
-    points = draw_splice_points(histories, active_days, seed, folds=FOLDS, maximum_users=maximum_users)
+    points = draw_splice_points(
+        histories, active_days, seed, folds=FOLDS, maximum_users=maximum_users, days_before=days_before
+    )
     return histories.take_users(_with_others(histories, points.user, seed))
 
 

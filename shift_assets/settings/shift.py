@@ -68,7 +68,7 @@ class MoveSettings(Section):
 class SelfCheckSettings(Section):
     """The weekly evaluation of the detectors on spliced histories of the shop's own users; it also trains one."""
 
-    window_days: Days = Field(180, ge=28, description="Days of interest series that are read.")
+    window_days: Days = Field(365, ge=28, description="Days of interest series that are read.")
     maximum_users: Users = Field(
-        120, ge=12, description="Users who are drawn at random and spliced; bounds the running time."
+        300, ge=30, description="Users who are drawn at random and spliced; bounds the running time."
     )

@@ -157,7 +157,7 @@ def test_too_few_users_are_noted_in_the_rows() -> None:
     few = self_check(as_series(stationary_users(10, seed=6)), DAY, "north", SETTINGS)
     (row,) = DETECTOR_SELF_CHECK.conform(few.rows).to_pylist()
     assert (row["detector"], row["chosen"], few.model) == ("none", False, None)
-    assert row["note"].startswith("10 users have 8 active days on both sides")
+    assert row["note"].startswith("10 users have 4 active days before and 8 after")
     assert detector_selection(few.rows, SETTINGS.evidence).starts == SETTINGS.evidence.starts
 
 
