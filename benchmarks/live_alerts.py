@@ -5,7 +5,7 @@
 Of the users with enough active days a third stays as it is, a third continues from a random active day on with the days
 of another user, and a third are those others, who are taken out of the log. The changed log is landed in a fresh home
 and run with `shift-assets run --only shift_alerts`; everything printed is read from the tables. The known splice point
-is told when the user was replaced, and compares the days from then on with the user's own smoothed profile before.
+knows when the user was replaced, and compares the days from then on with the user's own smoothed profile before.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def spliced_log(log: pd.DataFrame, user: str, day: pd.Series, active_days: int, 
     ids = log[user].astype(str)
     days = pd.DataFrame({"user": ids, "day": day}).drop_duplicates().sort_values(["user", "day"])
     of_user = {key: group.to_numpy() for key, group in days.groupby("user")["day"]}
-    eligible = random.permutation(sorted(key for key, found in of_user.items() if len(found) >= 2 * active_days))
+    eligible = random.permutation(sorted(str(key) for key, found in of_user.items() if len(found) >= 2 * active_days))
     third = len(eligible) // 3
     whole, replaced, donors = eligible[: len(eligible) - 2 * third], eligible[-2 * third : -third], eligible[-third:]
     cut = {key: of_user[key][random.integers(active_days, len(of_user[key]) - active_days + 1)] for key in eligible}
@@ -147,13 +147,13 @@ def print_tables(home: Path, plan: Plan, active_days: int) -> None:
     alerted = alerted[(alerted["day"] >= alerted["min"]) & (alerted["day"] <= alerted["max"])]
     flagged = largest.index.isin(alerted["user_id"])
     bound = known_cut(workspace.lake.read(INTEREST_SERIES, segments=segments), cuts, active_days)
-    told = np.array([bound.get(user, np.nan) for user in largest.index])
+    known = np.array([bound.get(user, np.nan) for user in largest.index])
     share = flagged[~is_spliced].mean()
     print("| | AUC | recall at 5 % | found at the product's threshold | unchanged flagged |")
     print("|---|---:|---:|---:|---:|")
     for name, score, found in (
         ("confidence in the tables", largest.to_numpy(), flagged[is_spliced].mean()),
-        ("known splice point", told, recall(told, is_spliced, share)),
+        ("known splice point", known, recall(known, is_spliced, share)),
     ):
         print(
             f"| {name} | {roc_auc_score(is_spliced, score):.3f} | {recall(score, is_spliced, 0.05):.3f} | {found:.3f} "
