@@ -100,8 +100,8 @@ INTEREST_STATE = Table(
         ),
         share(
             "p_value",
-            "p-value of the confidence, by unshifted days; before the first self-check of the evidence, by shuffled "
-            "ones; null for users without a score today",
+            "p-value of the confidence, by unshifted days; null before the first self-check (by the alert rule "
+            "`discovery` of the evidence, by shuffled days) and for users without a score today",
             nullable=True,
         ),
         share(

@@ -146,7 +146,7 @@ def _advance_and_publish(context: dg.AssetExecutionContext, workspace: Workspace
     newest: list[pa.Table] = []
     for segment in segments_of(requested):
         pending: dict[Partition, pa.Table] = {}
-        for day, state in _advanced(workspace, days, segment, keep_from):
+        for day, state in _advanced(workspace, days, segment):
             partition = Partition(day, segment)
             if day < keep_from:
                 digest = content_digests(state).get(partition, EMPTY_DIGEST)
@@ -161,10 +161,11 @@ def _advance_and_publish(context: dg.AssetExecutionContext, workspace: Workspace
     report_materializations(context, STATE, pa.concat_tables(newest), dict(sorted(published.items())), inputs)
 
 
-def _advanced(
-    workspace: Workspace, days: list[date], segment: str, p_values_from: date
-) -> Iterator[tuple[date, pa.Table]]:
-    """The state of each day, in order; raises MissingPartition when the day before the first was never made."""
+def _advanced(workspace: Workspace, days: list[date], segment: str) -> Iterator[tuple[date, pa.Table]]:
+    """The state of each day, in order, with p-values only where a self-check calibrated them.
+
+    Raises MissingPartition when the day before the first was never made.
+    """
     from shift_assets.shift.detector.state import advance_range
 
     before = None
@@ -182,7 +183,7 @@ def _advanced(
         workspace.settings,
         checks=self_checks(workspace, days, [segment]),
         model_of=partial(learned_detector, workspace),
-        p_values_from=p_values_from,
+        p_values_from=date.max,
     )
 
 

@@ -60,13 +60,13 @@ MINIMUM_EVIDENCE = float(np.log(10.0))
 """Smallest log M that opens an alert: one false alert in ten active days of an unchanged user at most."""
 EVIDENCE_PART = 0.1
 """Part of the unchanged users who may be flagged that log M may flag by itself."""
-EXPECTED_SHIFTS = 0.02
+EXPECTED_SHIFTS = 0.05
 """Share of users who are taken to shift within the active days of a splice, where a threshold is chosen."""
 FLAGGED_SHARES = (0.01, 0.005, 0.002, 0.001, 0.0005)
 """Candidates below the share that the settings allow."""
 TAIL_SHARE = 0.1
 """Share of the unspliced histories from which the tail's steepness is measured."""
-FEWEST_ABOVE = 5
+FEWEST_ABOVE = 3
 """Histories above a threshold from which it is read off; beyond, the tail is extended."""
 FEWEST_FALSE = 0.5
 """Part of the unspliced histories above a threshold that counts as unchanged, whatever the estimate says."""
