@@ -262,7 +262,7 @@ def test_evaluate_shifts_scores_every_detector_on_the_log_at_hand(call: Call, tm
     """The report is one JSON object, and the scores of users lie in the home."""
     workspace = new_workspace(tmp_path / "home")
     home, segment = workspace.settings.home, workspace.source.segment_keys[0]
-    series = as_series(stationary_users(26, seed=3, tastes=20), segment)
+    series = as_series(stationary_users(70, seed=3, tastes=20), segment)
     found = {Partition(day, segment) for day in series["day"].to_pylist()}
     series = series.sort_by("day")
     workspace.lake.publish(INTEREST_SERIES, series, workspace.lake.claim(INTEREST_SERIES, sorted(found), "test"))

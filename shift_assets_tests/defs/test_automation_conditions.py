@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 
+from shift_assets.churn.bg_nbd import HORIZON_DAYS
 from shift_assets.contracts.partition import Partition
 from shift_assets.definitions import build_definitions
 from shift_assets.defs.automation.jobs import DAILY
@@ -122,10 +123,11 @@ def test_a_correction_ends_where_the_content_stays_the_same(graph: Graph) -> Non
 
 
 def test_a_changed_series_asks_for_the_outcomes_of_its_horizon_and_never_for_state(graph: Graph) -> None:
-    """Outcomes of the horizon's days read the series; the state's chain is left to range runs, on every tick."""
+    """Outcomes read the series of 28 days, for churn; the state's chain is left to range runs, on every tick."""
     graph.materialise("interest_series", [5], "second", ["shard-0"])
     requested = graph.tick()
-    assert days_of(requested["alert_outcomes"]) == set(range(5, 5 + HORIZON))
+    assert days_of(requested["alert_outcomes"]) == set(range(5, DAYS + 1))
+    assert DAYS < 5 + HORIZON_DAYS
     for _ in range(5):
         assert "interest_state" not in requested
         assert "shift_signals" not in requested
