@@ -24,7 +24,7 @@ from shift_assets.contracts.churn import CHURN_PREDICTIONS
 from shift_assets.contracts.models import MODEL_PREDICTIONS, MODEL_REGISTRY
 from shift_assets.contracts.quality import QUALITY_VERDICTS
 from shift_assets.contracts.registry import TABLES
-from shift_assets.contracts.shift import INTEREST_STATE, OPEN_ALERTS
+from shift_assets.contracts.shift import INTEREST_STATE, OPEN_ALERTS, SHIFT_SIGNALS
 from shift_assets.contracts.table import Table
 from shift_assets.defs.automation.jobs import DAILY
 from shift_assets.models.registry.store import load
@@ -36,15 +36,22 @@ from shift_assets_tests.end_to_end.shops import Digests, Shop, changed
 
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "home_0_1_0.tar.xz"
 FIRST, LAST, NEXT = date(2026, 1, 13), date(2026, 1, 14), date(2026, 1, 15)
-MEANT_TO_DIFFER = {MODEL_REGISTRY.name, MODEL_PREDICTIONS.name, QUALITY_VERDICTS.name, INTEREST_STATE.name}
+MEANT_TO_DIFFER = {
+    MODEL_REGISTRY.name,
+    MODEL_PREDICTIONS.name,
+    QUALITY_VERDICTS.name,
+    INTEREST_STATE.name,
+    SHIFT_SIGNALS.name,
+}
 """The registry names the revision of the code that trained a model. Predictions are computed on the settings' number of
 threads since, which rounds the last digits differently, and check results name the digest of what they checked.
-The state no longer holds the churn warnings; its other columns are the same.
+The state no longer holds the churn warnings, and neither it nor the signals p- and q-values before a self-check; their
+other columns are the same.
 `forecast_quality`, which evaluates fewer members than version 0.1.0 did, has rows on the day of the weekly fit only;
 neither day is one."""
 
 
-COMPARED = (MODEL_REGISTRY, MODEL_PREDICTIONS, QUALITY_VERDICTS, INTEREST_STATE)
+COMPARED = (MODEL_REGISTRY, MODEL_PREDICTIONS, QUALITY_VERDICTS, INTEREST_STATE, SHIFT_SIGNALS)
 LATER_TABLES = {OPEN_ALERTS.name, CHURN_PREDICTIONS.name}
 """Tables that version 0.1.0 did not have."""
 
@@ -128,7 +135,8 @@ def test_the_days_of_the_old_version_have_the_same_content_when_they_are_run_aga
     found = changed(upgraded.digests_before, upgraded.shop.digests(last=LAST))
     assert found.keys() <= MEANT_TO_DIFFER | LATER_TABLES
     before, workspace = upgraded.rows_before, upgraded.shop.workspace
-    assert rows_of(workspace, INTEREST_STATE) == before[INTEREST_STATE.name]
+    for table in (INTEREST_STATE, SHIFT_SIGNALS):
+        assert without_p_values(rows_of(workspace, table)) == without_p_values(before[table.name])
     predictions = rows_of(workspace, MODEL_PREDICTIONS)
     assert [rounded(row) for row in predictions] == [rounded(row) for row in before[MODEL_PREDICTIONS.name]]
     known = {row["expectation"] for row in before[QUALITY_VERDICTS.name]}
@@ -136,6 +144,11 @@ def test_the_days_of_the_old_version_have_the_same_content_when_they_are_run_aga
     assert [{**row, "data_version": ""} for row in results] == [
         {**row, "data_version": ""} for row in before[QUALITY_VERDICTS.name]
     ]
+
+
+def without_p_values(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without what version 0.1.0 computed from shuffled days."""
+    return [{name: value for name, value in row.items() if name not in ("p_value", "q_value")} for row in rows]
 
 
 def rounded(prediction: Mapping[str, Any]) -> dict[str, Any]:
