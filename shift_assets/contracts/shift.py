@@ -301,7 +301,9 @@ OPEN_ALERTS = Table(
         ),
         Column("opened_day", DAY, "Day on which the alert opened"),
         share(
-            "confidence", "Posterior probability of a shift; of a churn warning, the churn probability", nullable=True
+            "confidence",
+            "Calibrated probability of a shift, if half of all users shifted; of a churn warning, its probability",
+            nullable=True,
         ),
         Column("rising", CATEGORY_CHANGES, "Categories that gained share, largest first; none for a churn warning"),
         Column("falling", CATEGORY_CHANGES, "Categories that lost share, largest first; none for a churn warning"),

@@ -49,8 +49,8 @@ def advance(
         segment: the segment of both.
         settings: settings of evidence, indicators and alerts.
         model: the learned detector, which gives confidence and p-values; without it the posterior is the confidence.
-        with_p_values: without them their column is null, which saves time and changes nothing else. By the alert rule
-            `discovery` they are always computed.
+        with_p_values: whether p-values are computed from shuffled days where no learned detector gives them; it changes
+            nothing else. By the alert rule `discovery` they always are.
 
     Raises:
         ValueError: `state` is not that of the day before, or the series is of another day or segment.
